@@ -1,0 +1,1 @@
+"""Olm and Megolm on vodozemac, inside one database transaction per step."""

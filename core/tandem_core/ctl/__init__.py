@@ -1,0 +1,1 @@
+"""tandemctl: the account from a terminal."""

@@ -1,0 +1,79 @@
+"""Where files, sockets and locks live.
+
+``TANDEM_HOME`` moves all of them under one folder; ``--profile NAME`` selects an account (default ``default``).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tandem_core.errors import BadInput
+
+_PROFILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
+# A Unix socket path is limited to 107 bytes on Linux (unix(7), sun_path).
+_SOCKET_PATH_BYTES = 107
+
+
+@dataclass(frozen=True, slots=True)
+class ProfilePaths:
+    """The files of one account on this machine."""
+
+    profile: str
+    data: Path
+    runtime: Path
+    log: Path
+
+    @property
+    def database(self) -> Path:
+        return self.data / "tandem.db"
+
+    @property
+    def vault_file(self) -> Path:
+        """The pickle key, where no keyring keeps it (0600)."""
+        return self.data / "pickle.key"
+
+    def lock(self, name: str) -> Path:
+        """A file for kernel locks; it lives beside the database, whose users it orders."""
+        return self.data / f"{name}.lock"
+
+    def socket(self, role: str) -> Path:
+        """The doorbell of one program."""
+        return self.runtime / f"{role}.sock"
+
+    def make(self) -> None:
+        """Create the folders, readable by their owner only."""
+        for folder in (self.data, self.runtime, self.log):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.chmod(0o700)
+
+
+def profile_paths(profile: str = "default") -> ProfilePaths:
+    """The paths of a profile; raises BadInput for a name that is no plain file name."""
+    if not _PROFILE.match(profile):
+        raise BadInput(f"profile {profile!r}: letters, digits, dot, dash and underscore only")
+    home = os.environ.get("TANDEM_HOME")
+    if home:
+        root = Path(home).absolute()
+        data, runtime, log = root / "data" / profile, root / "run" / profile, root / "log" / profile
+    else:
+        from platformdirs import PlatformDirs  # noqa: PLC0415  only without TANDEM_HOME
+
+        dirs = PlatformDirs("tandem", appauthor=False)
+        data = Path(dirs.user_data_dir) / profile
+        runtime = Path(dirs.user_runtime_dir) / profile
+        log = Path(dirs.user_log_dir) / profile
+    if len(os.fsencode(runtime / "notifier.sock")) > _SOCKET_PATH_BYTES:
+        runtime = _short_runtime(data)
+    return ProfilePaths(profile, data, runtime, log)
+
+
+def _short_runtime(data: Path) -> Path:
+    """A short folder of this user's for sockets, the same for every program that uses ``data``."""
+    import hashlib  # noqa: PLC0415
+
+    name = hashlib.sha256(os.fsencode(data)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"tandem-{os.getuid()}-{name}"

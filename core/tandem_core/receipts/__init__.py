@@ -1,0 +1,1 @@
+"""Delivery receipts (MSC4089): decide, send, hear, summarise."""

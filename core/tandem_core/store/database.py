@@ -1,0 +1,237 @@
+"""Open the account's database; one writer thread, reads beside it, and word of what changed.
+
+Writers pass the turnstile, then ``BEGIN IMMEDIATE`` (a deferred transaction that reads before it writes
+fails at once when another program has committed in between). ``synchronous=FULL``: what is
+acknowledged to the server, or sent after a ratchet step, must survive power loss.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from tandem_core.errors import DiskFull, StoreBusy, StoreCorrupt, StoreError, StoreReadOnly
+from tandem_core.store.migrations import migrate
+from tandem_core.store.turnstile import Turnstile
+from tandem_core.types import Change, RoomId, Topic
+
+T = TypeVar("T")
+P = ParamSpec("P")
+Listener = Callable[[frozenset[Change]], None]
+
+
+class Transaction:
+    """One write transaction: SQL, plus word of what it changed."""
+
+    def __init__(self, conn: sqlite3.Connection) -> None:
+        self.conn = conn
+        self.changes: set[Change] = set()
+        self.at_commit: list[Callable[[], None]] = []
+        """Called in order, still inside the transaction, right before COMMIT (write-behind caches)."""
+
+    def execute(self, sql: str, values: Sequence[Any] | dict[str, Any] = ()) -> sqlite3.Cursor:
+        return self.conn.execute(sql, values)
+
+    def executemany(self, sql: str, rows: Sequence[Sequence[Any]]) -> sqlite3.Cursor:
+        return self.conn.executemany(sql, rows)
+
+    def one(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Row | None:
+        """The first row, or None."""
+        row: sqlite3.Row | None = self.conn.execute(sql, values).fetchone()
+        return row
+
+    def all(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
+        return self.conn.execute(sql, values).fetchall()
+
+    def changed(self, topic: Topic, room_id: RoomId | None = None) -> None:
+        """Say that rows of this topic changed; told to listeners after the commit only."""
+        self.changes.add(Change(topic, room_id))
+
+
+class Database:
+    """The account's store in this process.
+
+    ``write`` runs a function in the one writer thread, in one transaction. ``read`` runs one in a
+    reader thread on a snapshot. ``reader()`` gives a private read-only connection to a thread that
+    must not wait (the Qt thread). All raise the errors of ``errors.StoreError``.
+    """
+
+    def __init__(self, path: Path, turnstile: Turnstile) -> None:
+        self.path = path
+        self.turnstile = turnstile
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="tandem-writer")
+        self._readers = ThreadPoolExecutor(1, thread_name_prefix="tandem-reader")
+        self._listeners: list[Listener] = []
+        self._rollback_hooks: list[Callable[[], None]] = []
+        self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+        self._direct = threading.Lock()
+
+    @classmethod
+    def open(cls, path: Path) -> Database:
+        """Open (creating or migrating under a file lock) the database at ``path``, mode 0600.
+
+        Raises StoreTooNew, StoreCorrupt, StoreReadOnly, DiskFull: the file is left as it was.
+        """
+        with mapped_errors():
+            _make_private(path)
+            migrate(path)
+            return cls(path, Turnstile(path.parent))
+
+    async def write(
+        self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run ``work(transaction, ...)`` in the writer thread; commit, or roll back if it raises.
+
+        Shielded: a cancelled caller does not tear a transaction apart.
+        """
+        loop = asyncio.get_running_loop()
+        job = loop.run_in_executor(self._writer, lambda: self.write_now(work, *args, **kwargs))
+        return await asyncio.shield(job)
+
+    def write_now(
+        self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """The same in the calling thread, for programs without an event loop. Not reentrant."""
+        with mapped_errors(), self._direct:
+            conn = self._thread_connection()
+            with self.turnstile:
+                result, changes = self._transact(conn, work, *args, **kwargs)
+        if changes:
+            for listener in list(self._listeners):
+                listener(changes)
+        return result
+
+    def _transact(
+        self,
+        conn: sqlite3.Connection,
+        work: Callable[Concatenate[Transaction, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> tuple[T, frozenset[Change]]:
+        conn.execute("BEGIN IMMEDIATE")
+        transaction = Transaction(conn)
+        try:
+            result = work(transaction, *args, **kwargs)
+            for call in transaction.at_commit:
+                call()
+            conn.execute("COMMIT")
+        except BaseException:
+            # Law 3: memory is ahead of the file now, so every cache is thrown away with the rollback.
+            for hook in self._rollback_hooks:
+                hook()
+            with contextlib.suppress(sqlite3.Error):
+                conn.execute("ROLLBACK")
+            raise
+        return result, frozenset(transaction.changes)
+
+    async def read(
+        self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run ``work(connection, ...)`` in the reader thread, on one snapshot."""
+        loop = asyncio.get_running_loop()
+        job = loop.run_in_executor(self._readers, lambda: self.read_now(work, *args, **kwargs))
+        return await asyncio.shield(job)
+
+    def read_now(
+        self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """The same in the calling thread. Not inside ``write_now`` of the same thread."""
+        with mapped_errors():
+            conn = self._thread_connection()
+            conn.execute("BEGIN")
+            try:
+                return work(conn, *args, **kwargs)
+            finally:
+                conn.execute("ROLLBACK")
+
+    def reader(self) -> sqlite3.Connection:
+        """A new read-only connection for the calling thread, which closes it."""
+        with mapped_errors():
+            conn = connect(self.path)
+            conn.execute("PRAGMA query_only=1")
+            return conn
+
+    def listen(self, listener: Listener) -> None:
+        """Call ``listener(changes)`` after each commit of this process, in the writer's thread."""
+        self._listeners.append(listener)
+
+    def unlisten(self, listener: Listener) -> None:
+        self._listeners.remove(listener)
+
+    def on_rollback(self, hook: Callable[[], None]) -> None:
+        """Call ``hook()`` whenever a write transaction of this process is rolled back."""
+        self._rollback_hooks.append(hook)
+
+    def close(self) -> None:
+        """Finish what is being written and close; call it from any thread, once."""
+        self._writer.shutdown(wait=True)
+        self._readers.shutdown(wait=True)
+        for conn in self._connections:
+            conn.close()
+        self.turnstile.close()
+
+    def _thread_connection(self) -> sqlite3.Connection:
+        conn: sqlite3.Connection | None = getattr(self._local, "conn", None)
+        if conn is None:
+            conn = connect(self.path)
+            self._local.conn = conn
+            self._connections.append(conn)
+        return conn
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection with our pragmas, in explicit-transaction mode, rows by name."""
+    conn = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+    conn.row_factory = sqlite3.Row
+    conn.execute("PRAGMA journal_mode=WAL")
+    conn.execute("PRAGMA synchronous=FULL")
+    conn.execute("PRAGMA foreign_keys=ON")
+    conn.execute("PRAGMA temp_store=MEMORY")
+    conn.execute("PRAGMA cache_size=-4096")
+    return conn
+
+
+@contextlib.contextmanager
+def mapped_errors() -> Iterator[None]:
+    """Turn SQLite's and the system's words into ours."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise _mapped(error) from error
+    except OSError as error:
+        if error.errno == 28:  # ENOSPC
+            raise DiskFull from error
+        if error.errno in (13, 30):  # EACCES, EROFS
+            raise StoreReadOnly(error.strerror or "") from error
+        raise
+
+
+def _mapped(error: sqlite3.DatabaseError) -> StoreError | sqlite3.DatabaseError:
+    match getattr(error, "sqlite_errorcode", 0) & 0xFF:
+        case sqlite3.SQLITE_FULL:
+            return DiskFull()
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return StoreBusy()
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
+            return StoreReadOnly()
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return StoreCorrupt()
+        case sqlite3.SQLITE_IOERR:
+            return StoreError(title="The disk reported an error", advice="Check the disk; nothing was lost.")
+    return error
+
+
+def _make_private(path: Path) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # SQLite gives -wal and -shm the mode of the database file.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    if path.stat().st_mode & 0o077:
+        path.chmod(0o600)

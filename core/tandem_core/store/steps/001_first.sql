@@ -1,0 +1,225 @@
+-- Times are milliseconds since the epoch unless the name says otherwise. JSON is canonical text.
+
+-- ── The session: one device for both programs ──────────────────────────────────────────────────
+CREATE TABLE session (
+  id            INTEGER PRIMARY KEY CHECK (id = 1),
+  homeserver    TEXT NOT NULL,          -- base URL, no trailing slash
+  user_id       TEXT NOT NULL,
+  device_id     TEXT NOT NULL,
+  access_token  TEXT,                   -- null once signed out
+  state         TEXT NOT NULL,          -- signed_in | soft_logged_out | signed_out
+  signed_in_at  INTEGER NOT NULL
+);
+CREATE TABLE fact (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;   -- small single facts, JSON
+CREATE TABLE program (                  -- what each program last said of itself; its lock tells whether it runs
+  role TEXT PRIMARY KEY, pid INTEGER, version TEXT, started_at INTEGER,
+  state TEXT NOT NULL,                  -- starting | syncing | offline | signed_out | stopped
+  detail TEXT NOT NULL DEFAULT '', seen_at INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- ── Sync: per connection (laws 1 and 13) ───────────────────────────────────────────────────────
+CREATE TABLE connection (
+  conn TEXT PRIMARY KEY,                -- app | notifier: the sliding-sync conn_id
+  pos TEXT, since TEXT,                 -- since: this connection's own to-device token
+  synced_at INTEGER
+) WITHOUT ROWID;
+CREATE TABLE inbox (                    -- to-device events, shared, processed strictly by seq (law 2)
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  digest TEXT UNIQUE,                   -- sha256 of the canonical event; null for plaintext kinds, which are idempotent
+  conn TEXT NOT NULL, type TEXT NOT NULL, sender TEXT NOT NULL,
+  content TEXT,                         -- dropped once processed
+  received_at INTEGER NOT NULL,
+  state INTEGER NOT NULL DEFAULT 0,     -- 0 waiting, 1 done, 2 not usable (error says why)
+  error TEXT
+);
+CREATE INDEX inbox_waiting ON inbox(seq) WHERE state = 0;
+CREATE TABLE account_data (type TEXT PRIMARY KEY, content TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE room_account_data (
+  room_id TEXT, type TEXT, content TEXT NOT NULL, PRIMARY KEY (room_id, type)) WITHOUT ROWID;
+
+-- ── Rooms: facts per connection ────────────────────────────────────────────────────────────────
+CREATE TABLE room (
+  conn TEXT NOT NULL, room_id TEXT NOT NULL,
+  membership TEXT NOT NULL,             -- join | invite | leave | ban
+  name TEXT, topic TEXT, avatar_url TEXT,   -- name: the server's computed one
+  canonical_alias TEXT,
+  heroes TEXT,                          -- JSON [{user_id,name,avatar}]
+  is_dm INTEGER NOT NULL DEFAULT 0,
+  joined_count INTEGER, invited_count INTEGER,
+  bump_stamp INTEGER NOT NULL DEFAULT 0,
+  join_rule TEXT, history_visibility TEXT, guest_access TEXT,
+  encryption TEXT,                      -- content of m.room.encryption as this connection sees it
+  inviter TEXT,
+  members_complete INTEGER NOT NULL DEFAULT 0,  -- all members are known; cleared by every gap
+  back_token TEXT,                      -- prev_batch below our oldest event; null at the room's start
+  back_done INTEGER NOT NULL DEFAULT 0, -- the start of the room is reached
+  -- what the room list shows, kept current by store.rooms.refresh
+  last_event_id TEXT, last_at INTEGER NOT NULL DEFAULT 0,
+  unread INTEGER NOT NULL DEFAULT 0, highlights INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (conn, room_id)
+) WITHOUT ROWID;
+CREATE INDEX room_order ON room(conn, last_at DESC);
+CREATE TABLE member (
+  conn TEXT NOT NULL, room_id TEXT NOT NULL, user_id TEXT NOT NULL,
+  membership TEXT NOT NULL, display_name TEXT, avatar_url TEXT,
+  changed_at INTEGER NOT NULL DEFAULT 0,    -- origin_server_ts of the membership event
+  PRIMARY KEY (conn, room_id, user_id)
+) WITHOUT ROWID;
+CREATE INDEX member_user ON member(user_id, membership);
+CREATE TABLE room_fact (                -- true for the device, whatever a connection says
+  room_id TEXT PRIMARY KEY,
+  encryption TEXT,                      -- once set, never cleared (law 13)
+  accepted TEXT,                        -- why receipts may be considered: sent | invited_them | accepted_invite; null: not
+  members_checked_at INTEGER
+) WITHOUT ROWID;
+CREATE TABLE typing (room_id TEXT PRIMARY KEY, user_ids TEXT NOT NULL, changed_at INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE read_marker (              -- m.read / m.read.private, newest per person
+  room_id TEXT, user_id TEXT, event_id TEXT NOT NULL, read_at INTEGER NOT NULL,
+  is_private INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (room_id, user_id)) WITHOUT ROWID;
+CREATE TABLE read_owed (                -- our own read receipt still to be sent, newest per room
+  room_id TEXT PRIMARY KEY, event_id TEXT NOT NULL, kind TEXT NOT NULL, made_at INTEGER NOT NULL,
+  error TEXT) WITHOUT ROWID;
+
+-- ── Timeline: events shared by id, order per connection ────────────────────────────────────────
+CREATE TABLE event (
+  event_id TEXT PRIMARY KEY, room_id TEXT NOT NULL, sender TEXT NOT NULL,
+  type TEXT NOT NULL, state_key TEXT,
+  sent_at INTEGER NOT NULL,             -- origin_server_ts
+  received_at INTEGER NOT NULL,
+  content TEXT NOT NULL,                -- as on the wire
+  seal TEXT NOT NULL,                   -- plain | sealed | opened | refused
+  session_id TEXT,                      -- Megolm session of a sealed event
+  seal_reason TEXT,                     -- why it is still sealed or refused: no_key | withheld:CODE | replay | forged | malformed | unknown_algorithm
+  opened_at INTEGER, opened_type TEXT, opened_content TEXT,
+  txn_id TEXT,                          -- of our own sends
+  redacted_by TEXT, edited_by TEXT,
+  relation TEXT, relates_to TEXT,       -- rel_type and target of m.relates_to
+  kind TEXT NOT NULL,                   -- the row it makes: text emote notice image file audio video location sticker poll sealed state redacted none
+  body TEXT NOT NULL DEFAULT '',        -- plain words of the row
+  html TEXT,                            -- sanitised StyledText where formatting exists
+  verdict INTEGER NOT NULL DEFAULT 0    -- push rules: 0 nothing, 1 notify, 2 highlight
+);
+CREATE INDEX event_sealed ON event(room_id, session_id) WHERE seal = 'sealed';
+CREATE INDEX event_relates ON event(relates_to) WHERE relates_to IS NOT NULL;
+CREATE TABLE timeline (
+  conn TEXT NOT NULL, room_id TEXT NOT NULL,
+  ord INTEGER NOT NULL,                 -- grows with time; live steps by 2^20 so that gaps can be filled
+  event_id TEXT NOT NULL,
+  origin TEXT NOT NULL,                 -- live | gap | back
+  shown INTEGER NOT NULL,               -- the event makes a row of its own
+  PRIMARY KEY (conn, room_id, ord)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX timeline_event ON timeline(conn, event_id);
+CREATE INDEX timeline_shown ON timeline(conn, room_id, ord) WHERE shown = 1;
+CREATE TABLE gap (                      -- a hole right below ord, to be filled from prev_batch
+  conn TEXT NOT NULL, room_id TEXT NOT NULL, ord INTEGER NOT NULL,
+  prev_batch TEXT NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (conn, room_id, ord)) WITHOUT ROWID;
+
+-- ── Sending (law 6) ────────────────────────────────────────────────────────────────────────────
+CREATE TABLE send_queue (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  txn_id TEXT NOT NULL UNIQUE, room_id TEXT NOT NULL,
+  type TEXT NOT NULL, content TEXT NOT NULL,       -- what the user wrote
+  body TEXT NOT NULL DEFAULT '', html TEXT,        -- the row of the local echo
+  wire_type TEXT, wire_content TEXT,               -- what goes to the server, once encrypted; never changes afterwards
+  state TEXT NOT NULL,                  -- queued | sending | sent | failed
+  error TEXT, event_id TEXT UNIQUE,
+  made_at INTEGER NOT NULL, sent_at INTEGER,
+  attempts INTEGER NOT NULL DEFAULT 0, next_try_at INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX send_queue_waiting ON send_queue(id) WHERE state IN ('queued', 'sending');
+CREATE TABLE audience (                 -- whom a message was for: joined people, and the devices that got its key
+  txn_id TEXT, user_id TEXT, device_id TEXT NOT NULL DEFAULT '',    -- '' is the person
+  device_name TEXT, PRIMARY KEY (txn_id, user_id, device_id)) WITHOUT ROWID;
+
+-- ── Encryption (law 3): pickles are encrypted with the vault's key ─────────────────────────────
+CREATE TABLE crypto_account (
+  id INTEGER PRIMARY KEY CHECK (id = 1), pickle TEXT NOT NULL,
+  generation INTEGER NOT NULL DEFAULT 1,            -- another program's copy is stale when this moved
+  identity TEXT NOT NULL,               -- JSON {curve25519, ed25519}
+  device_keys_uploaded INTEGER NOT NULL DEFAULT 0,
+  fallback_made_at INTEGER
+);
+CREATE TABLE key_count (                -- what the server last said of our keys
+  id INTEGER PRIMARY KEY CHECK (id = 1), one_time INTEGER, fallback_unused INTEGER, heard_at INTEGER);
+CREATE TABLE key_upload (               -- a /keys/upload body that is on its way; repeated byte for byte
+  id INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL, made_at INTEGER NOT NULL, done INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE olm_session (
+  session_id TEXT PRIMARY KEY, sender_key TEXT NOT NULL, pickle TEXT NOT NULL,
+  made_at INTEGER NOT NULL, used_at INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX olm_session_peer ON olm_session(sender_key, used_at DESC);
+CREATE TABLE megolm_inbound (
+  room_id TEXT, session_id TEXT, sender TEXT NOT NULL, sender_key TEXT NOT NULL, claimed_ed25519 TEXT,
+  pickle TEXT NOT NULL, first_index INTEGER NOT NULL,
+  source TEXT NOT NULL,                 -- olm | own | import | forward
+  received_at INTEGER NOT NULL, PRIMARY KEY (room_id, session_id)) WITHOUT ROWID;
+CREATE TABLE megolm_outbound (
+  room_id TEXT PRIMARY KEY, session_id TEXT NOT NULL, pickle TEXT NOT NULL,
+  made_at INTEGER NOT NULL, messages INTEGER NOT NULL DEFAULT 0,
+  retired INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+CREATE TABLE key_share (                -- who got an outbound session, from which index on
+  session_id TEXT, user_id TEXT, device_id TEXT, curve25519 TEXT NOT NULL,
+  message_index INTEGER NOT NULL, outcome TEXT NOT NULL,     -- shared | withheld:CODE | no_olm
+  PRIMARY KEY (session_id, user_id, device_id)) WITHOUT ROWID;
+CREATE TABLE megolm_replay (
+  session_id TEXT, message_index INTEGER, event_id TEXT NOT NULL, sent_at INTEGER NOT NULL,
+  PRIMARY KEY (session_id, message_index)) WITHOUT ROWID;
+CREATE TABLE withheld (
+  room_id TEXT, session_id TEXT, sender TEXT NOT NULL, code TEXT NOT NULL, reason TEXT,
+  PRIMARY KEY (room_id, session_id)) WITHOUT ROWID;
+CREATE TABLE device_list (              -- users whose devices we track
+  user_id TEXT PRIMARY KEY,
+  wanted INTEGER NOT NULL DEFAULT 1,    -- grows with every word of a change
+  fetched INTEGER NOT NULL DEFAULT 0,   -- the wanted that the last full answer satisfied
+  next_try_at INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+CREATE TABLE device (
+  user_id TEXT, device_id TEXT, curve25519 TEXT NOT NULL, ed25519 TEXT NOT NULL,
+  display_name TEXT, algorithms TEXT NOT NULL, first_seen INTEGER NOT NULL,
+  deleted INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (user_id, device_id)) WITHOUT ROWID;
+CREATE INDEX device_key ON device(curve25519);
+CREATE TABLE to_device_out (            -- encrypted to-device messages, in ratchet order
+  id INTEGER PRIMARY KEY AUTOINCREMENT, txn_id TEXT NOT NULL UNIQUE,
+  type TEXT NOT NULL, messages TEXT NOT NULL,        -- JSON {user: {device: content}}
+  made_at INTEGER NOT NULL, done INTEGER NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0, error TEXT);
+CREATE INDEX to_device_out_waiting ON to_device_out(id) WHERE done = 0;
+CREATE TABLE unwedge (
+  curve25519 TEXT PRIMARY KEY, user_id TEXT NOT NULL, device_id TEXT NOT NULL,
+  asked_at INTEGER NOT NULL,            -- when we last opened a new session with this device
+  due INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+
+-- ── Delivery receipts (MSC4089) ────────────────────────────────────────────────────────────────
+CREATE TABLE receipt_owed (             -- one per (event, device); both programs share this device
+  event_id TEXT PRIMARY KEY, room_id TEXT NOT NULL, sender TEXT NOT NULL,
+  opened_by TEXT NOT NULL,              -- app | notifier
+  decided_at INTEGER NOT NULL, due_at INTEGER NOT NULL,
+  share TEXT NOT NULL,                  -- user | device
+  state TEXT NOT NULL,                  -- owed | sent | dropped
+  transport TEXT, reason TEXT, attempts INTEGER NOT NULL DEFAULT 0, done_at INTEGER) WITHOUT ROWID;
+CREATE INDEX receipt_due ON receipt_owed(due_at) WHERE state = 'owed';
+CREATE TABLE receipt_flush (sender TEXT NOT NULL, flushed_at INTEGER NOT NULL);
+CREATE INDEX receipt_flush_sender ON receipt_flush(sender, flushed_at);
+CREATE TABLE delivery (                 -- receipts heard for our own messages
+  event_id TEXT, user_id TEXT, device_id TEXT NOT NULL DEFAULT '',   -- '' is the person
+  outcome TEXT NOT NULL,                -- delivered
+  ts INTEGER NOT NULL,                  -- as the receipt says, clamped to [event, now]
+  heard_at INTEGER NOT NULL, via TEXT NOT NULL,
+  PRIMARY KEY (event_id, user_id, device_id)) WITHOUT ROWID;
+CREATE TABLE delivery_early (           -- receipts for events we do not know yet; bounded, short-lived
+  event_id TEXT, user_id TEXT, device_id TEXT NOT NULL DEFAULT '', room_id TEXT NOT NULL,
+  ts INTEGER NOT NULL, heard_at INTEGER NOT NULL, via TEXT NOT NULL,
+  PRIMARY KEY (event_id, user_id, device_id)) WITHOUT ROWID;
+
+-- ── Settings, notifications, drafts ────────────────────────────────────────────────────────────
+CREATE TABLE setting (
+  scope TEXT NOT NULL,                  -- account | room | person
+  target TEXT NOT NULL DEFAULT '',      -- room id or user id
+  key TEXT NOT NULL, value TEXT NOT NULL, changed_at INTEGER NOT NULL,
+  PRIMARY KEY (scope, target, key)) WITHOUT ROWID;
+CREATE TABLE notification (             -- one per notifiable event, for both programs
+  event_id TEXT PRIMARY KEY, room_id TEXT NOT NULL,
+  state TEXT NOT NULL,                  -- due | shown | skipped
+  reason TEXT, made_at INTEGER NOT NULL, done_at INTEGER) WITHOUT ROWID;
+CREATE INDEX notification_due ON notification(made_at) WHERE state = 'due';
+CREATE TABLE draft (room_id TEXT PRIMARY KEY, body TEXT NOT NULL, changed_at INTEGER NOT NULL) WITHOUT ROWID;

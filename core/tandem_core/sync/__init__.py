@@ -1,0 +1,1 @@
+"""One sliding-sync connection: request, response, apply, loop."""

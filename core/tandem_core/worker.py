@@ -1,0 +1,76 @@
+"""A background loop that survives what it cannot handle, says so, and goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterable
+from typing import ClassVar
+
+from tandem_core.clock import Chance, jittered_backoff_s
+from tandem_core.errors import Expected, RateLimited, SignedOut
+from tandem_core.types import Change, Topic
+
+log = logging.getLogger("tandem.worker")
+
+
+class Worker:
+    """Does what is due in ``step``, then sleeps until something of ``wants`` changes or more falls due.
+
+    A step that fails is repeated after a growing pause; only ``SignedOut`` ends the loop, since
+    nothing that talks to the server can go on without a session.
+    """
+
+    name: ClassVar[str]
+    wants: ClassVar[frozenset[Topic]]
+
+    def __init__(self, chance: Chance) -> None:
+        self._chance = chance
+        self._woken = asyncio.Event()
+        self.on_trouble: Callable[[str, Expected | None], None] | None = None
+
+    async def step(self) -> float | None:
+        """Do all that is due now; returns seconds until the next thing falls due, or None."""
+        raise NotImplementedError
+
+    def wake(self, changes: Iterable[Change]) -> None:
+        """Look again if one of the changes concerns this worker (call on its event loop)."""
+        if any(change.topic in self.wants for change in changes):
+            self._woken.set()
+
+    async def run(self) -> None:
+        """Run until cancelled or signed out."""
+        failures = 0
+        while True:
+            self._woken.clear()
+            pause: float | None
+            try:
+                pause = await self.step()
+                if failures:
+                    self._tell(None)
+                failures = 0
+            except SignedOut:
+                raise
+            except RateLimited as limited:
+                pause = limited.retry_after_s
+                await asyncio.sleep(pause)
+                continue
+            except Expected as trouble:
+                pause = jittered_backoff_s(failures, self._chance)
+                failures += 1
+                log.warning("%s: %s; again in %.1f s", self.name, trouble.title, pause)
+                self._tell(trouble)
+            except Exception:
+                pause = jittered_backoff_s(failures, self._chance)
+                failures += 1
+                log.exception("%s failed; again in %.1f s", self.name, pause)
+            if failures and pause is not None:
+                # A step that changes what it wants and then fails must not wake itself in a hot loop.
+                await asyncio.sleep(min(pause, 0.25))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), pause)
+
+    def _tell(self, trouble: Expected | None) -> None:
+        if self.on_trouble is not None:
+            self.on_trouble(self.name, trouble)
