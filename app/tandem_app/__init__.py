@@ -1,0 +1,1 @@
+"""The Tandem window: Qt Quick over the shared store."""
