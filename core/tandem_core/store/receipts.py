@@ -1,0 +1,349 @@
+"""Rows of delivery receipts: those this device owes, and those heard for our own messages."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from tandem_core.store import codec
+from tandem_core.store.database import Transaction
+from tandem_core.types import EventId, Role, RoomId, Topic, UserId
+
+
+ASLEEP_MS = 10 * 60 * 1000
+# A program that has not synced for so long while the other did says nothing about now. When its
+# late answer comes, it counts again, and a disagreement refuses (law 13).
+_AWAKE = f"""(conn IN (SELECT conn FROM connection
+    WHERE synced_at >= (SELECT max(synced_at) FROM connection) - {ASLEEP_MS})
+  OR NOT EXISTS (SELECT 1 FROM connection WHERE synced_at IS NOT NULL))"""
+
+
+@dataclass(frozen=True, slots=True)
+class OwedRow:
+    """A receipt this device owes, or owed; one per event, for both programs."""
+
+    event_id: EventId
+    room_id: RoomId
+    sender: UserId
+    opened_by: Role
+    decided_at: int
+    due_at: int
+    share: str
+    state: str
+    transport: str | None
+    reason: str | None
+    attempts: int
+    done_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRow:
+    """A receipt heard for a message of ours; ``device_id`` is empty for the person."""
+
+    event_id: EventId
+    user_id: UserId
+    device_id: str
+    ts: int
+    heard_at: int
+    via: str
+
+
+@dataclass(frozen=True, slots=True)
+class OwnMessage:
+    """What says that an event is ours: where it is, when it was sent, and under which transaction id."""
+
+    event_id: EventId
+    room_id: RoomId
+    sent_at: int
+    txn_id: str | None
+
+
+# ── Owed ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def owe(
+    txn: Transaction,
+    event_id: EventId,
+    room_id: RoomId,
+    sender: UserId,
+    *,
+    opened_by: Role,
+    now_ms: int,
+    due_at: int,
+    share: str,
+) -> bool:
+    """Keep that a receipt is owed; False if this event was decided before (by either program)."""
+    fresh = txn.execute(
+        "INSERT OR IGNORE INTO receipt_owed (event_id, room_id, sender, opened_by, decided_at, due_at, share, state)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, 'owed')",
+        (event_id, room_id, sender, opened_by, now_ms, due_at, share),
+    ).rowcount
+    if fresh:
+        txn.changed(Topic.OWED, room_id)
+    return bool(fresh)
+
+
+def due(conn: sqlite3.Connection, now_ms: int) -> list[OwedRow]:
+    """What is owed and due, oldest first."""
+    return _owed_rows(
+        conn.execute(
+            "SELECT * FROM receipt_owed WHERE state = 'owed' AND due_at <= ? ORDER BY due_at, event_id", (now_ms,)
+        )
+    )
+
+
+def next_due_at(conn: sqlite3.Connection, after_ms: int) -> int | None:
+    """When the next receipt falls due that is not due at ``after_ms`` yet."""
+    row = conn.execute(
+        "SELECT min(due_at) FROM receipt_owed WHERE state = 'owed' AND due_at > ?", (after_ms,)
+    ).fetchone()
+    return None if row[0] is None else int(row[0])
+
+
+def owed(conn: sqlite3.Connection, event_id: EventId) -> OwedRow | None:
+    """What was decided for an event, in whatever state it is."""
+    rows = _owed_rows(conn.execute("SELECT * FROM receipt_owed WHERE event_id = ?", (event_id,)))
+    return rows[0] if rows else None
+
+
+def owed_count(conn: sqlite3.Connection) -> int:
+    """How many receipts wait to be sent."""
+    return int(conn.execute("SELECT count(*) FROM receipt_owed WHERE state = 'owed'").fetchone()[0])
+
+
+def mark_sent(txn: Transaction, event_id: EventId, transport: str, now_ms: int) -> None:
+    """The server has it for good."""
+    txn.execute(
+        "UPDATE receipt_owed SET state = 'sent', transport = ?, reason = NULL, done_at = ?, attempts = attempts + 1"
+        " WHERE event_id = ? AND state = 'owed'",
+        (transport, now_ms, event_id),
+    )
+    txn.changed(Topic.OWED)
+
+
+def mark_dropped(txn: Transaction, event_id: EventId, reason: str, now_ms: int) -> None:
+    """It will never be sent, and why."""
+    txn.execute(
+        "UPDATE receipt_owed SET state = 'dropped', reason = ?, done_at = ? WHERE event_id = ? AND state = 'owed'",
+        (reason, now_ms, event_id),
+    )
+    txn.changed(Topic.OWED)
+
+
+def note_attempt(txn: Transaction, event_id: EventId, reason: str) -> None:
+    """A try failed in a way that may pass."""
+    txn.execute(
+        "UPDATE receipt_owed SET attempts = attempts + 1, reason = ? WHERE event_id = ? AND state = 'owed'",
+        (reason, event_id),
+    )
+
+
+# ── Flushes: what the budget counts ────────────────────────────────────────────────────────────
+
+
+def note_flush(txn: Transaction, sender: UserId, now_ms: int, *, forget_before_ms: int) -> None:
+    """Count one flush of receipts to this sender, and forget those too old to count."""
+    txn.execute("DELETE FROM receipt_flush WHERE flushed_at < ?", (forget_before_ms,))
+    txn.execute("INSERT INTO receipt_flush (sender, flushed_at) VALUES (?, ?)", (sender, now_ms))
+
+
+def flushes(conn: sqlite3.Connection, sender: UserId, since_ms: int) -> list[int]:
+    """When receipts were flushed to this sender from ``since_ms`` on, oldest first."""
+    rows = conn.execute(
+        "SELECT flushed_at FROM receipt_flush WHERE sender = ? AND flushed_at >= ? ORDER BY flushed_at",
+        (sender, since_ms),
+    )
+    return [int(row[0]) for row in rows]
+
+
+# ── Heard ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def own_message(conn: sqlite3.Connection, me: UserId, event_id: EventId) -> OwnMessage | None:
+    """The event, if it is ours: from the timeline, or sent and not yet come back."""
+    row = conn.execute(
+        "SELECT e.room_id, e.sent_at, coalesce(q.txn_id, e.txn_id) AS txn_id FROM event e"
+        " LEFT JOIN send_queue q ON q.event_id = e.event_id WHERE e.event_id = ? AND e.sender = ?",
+        (event_id, me),
+    ).fetchone()
+    if row is None:
+        row = conn.execute(
+            "SELECT room_id, coalesce(sent_at, made_at) AS sent_at, txn_id FROM send_queue WHERE event_id = ?",
+            (event_id,),
+        ).fetchone()
+        # The server's word on who sent an event beats the queue's.
+        if row is None or conn.execute("SELECT 1 FROM event WHERE event_id = ?", (event_id,)).fetchone():
+            return None
+    return OwnMessage(event_id, RoomId(row["room_id"]), int(row["sent_at"]), row["txn_id"])
+
+
+def is_known(conn: sqlite3.Connection, event_id: EventId) -> bool:
+    """Whether the event is in the store at all."""
+    return conn.execute("SELECT 1 FROM event WHERE event_id = ?", (event_id,)).fetchone() is not None
+
+
+def devices_heard(conn: sqlite3.Connection, event_id: EventId, user_id: UserId) -> set[str]:
+    """The devices of a person that confirmed an event."""
+    rows = conn.execute(
+        "SELECT device_id FROM delivery WHERE event_id = ? AND user_id = ? AND device_id <> ''",
+        (event_id, user_id),
+    )
+    return {str(row[0]) for row in rows}
+
+
+def put_delivery(
+    txn: Transaction,
+    event_id: EventId,
+    room_id: RoomId,
+    user_id: UserId,
+    device_id: str,
+    *,
+    ts: int,
+    heard_at: int,
+    via: str,
+) -> bool:
+    """Keep a receipt; the first word stays. False if it was known."""
+    fresh = txn.execute(
+        "INSERT OR IGNORE INTO delivery (event_id, user_id, device_id, outcome, ts, heard_at, via)"
+        " VALUES (?, ?, ?, 'delivered', ?, ?, ?)",
+        (event_id, user_id, device_id, ts, heard_at, via),
+    ).rowcount
+    if fresh:
+        txn.changed(Topic.DELIVERY, room_id)
+    return bool(fresh)
+
+
+def deliveries(conn: sqlite3.Connection, event_ids: Sequence[str]) -> dict[str, list[DeliveryRow]]:
+    """The receipts heard, by event."""
+    found: dict[str, list[DeliveryRow]] = {}
+    for row in _each(
+        conn, "SELECT * FROM delivery WHERE event_id IN ({}) ORDER BY user_id, device_id", event_ids
+    ):
+        heard = DeliveryRow(
+            row["event_id"], row["user_id"], row["device_id"], row["ts"], row["heard_at"], row["via"]
+        )
+        found.setdefault(heard.event_id, []).append(heard)
+    return found
+
+
+def put_early(
+    txn: Transaction,
+    event_id: EventId,
+    room_id: RoomId,
+    user_id: UserId,
+    devices: Iterable[tuple[str, int]],
+    *,
+    heard_at: int,
+    via: str,
+    most: int,
+) -> bool:
+    """Keep receipts (device or ``''``, time) for an event we do not know yet; at most ``most`` rows a person."""
+    for device_id, ts in devices:
+        held = txn.one("SELECT count(*) FROM delivery_early WHERE user_id = ?", (user_id,))
+        if held is not None and held[0] >= most:
+            return False
+        txn.execute(
+            "INSERT OR IGNORE INTO delivery_early (event_id, user_id, device_id, room_id, ts, heard_at, via)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (event_id, user_id, device_id, room_id, ts, heard_at, via),
+        )
+    return True
+
+
+def forget_early(txn: Transaction, before_ms: int) -> int:
+    """Drop early receipts heard before then; returns how many."""
+    return txn.execute("DELETE FROM delivery_early WHERE heard_at < ?", (before_ms,)).rowcount
+
+
+def take_early(txn: Transaction, event_id: EventId) -> list[tuple[RoomId, DeliveryRow]]:
+    """Take out what was heard early of an event, person before device."""
+    rows = txn.all(
+        "SELECT * FROM delivery_early WHERE event_id = ? ORDER BY user_id, device_id", (event_id,)
+    )
+    if rows:
+        txn.execute("DELETE FROM delivery_early WHERE event_id = ?", (event_id,))
+    return [
+        (
+            RoomId(row["room_id"]),
+            DeliveryRow(
+                row["event_id"], row["user_id"], row["device_id"], row["ts"], row["heard_at"], row["via"]
+            ),
+        )
+        for row in rows
+    ]
+
+
+# ── Who is there, as far as the connections know ───────────────────────────────────────────────
+
+
+def memberships(conn: sqlite3.Connection, room_id: RoomId, user_id: UserId) -> list[tuple[str, int]]:
+    """A person's membership and its time (0: not known) as each awake connection that knows it says."""
+    rows = conn.execute(
+        f"SELECT membership, changed_at FROM member WHERE room_id = ? AND user_id = ? AND {_AWAKE}",
+        (room_id, user_id),
+    )
+    return [(str(row[0]), int(row[1])) for row in rows]
+
+
+def room_standing(conn: sqlite3.Connection, room_id: RoomId) -> list[tuple[str, int | None, bool]]:
+    """Our membership, the joined count, and whether all members are known, as each awake connection says."""
+    rows = conn.execute(
+        f"SELECT membership, joined_count, members_complete FROM room WHERE room_id = ? AND {_AWAKE}", (room_id,)
+    )
+    return [(str(row[0]), None if row[1] is None else int(row[1]), bool(row[2])) for row in rows]
+
+
+def is_ignored(conn: sqlite3.Connection, user_id: UserId) -> bool:
+    """Whether the account ignores this person; a list that cannot be read ignores everybody."""
+    row = conn.execute("SELECT content FROM account_data WHERE type = 'm.ignored_user_list'").fetchone()
+    if row is None:
+        return False
+    try:
+        content = codec.loads(row["content"])
+    except ValueError:
+        return True
+    people = content.get("ignored_users", {}) if isinstance(content, dict) else None
+    return not isinstance(people, dict) or user_id in people
+
+
+def was_accepted(conn: sqlite3.Connection, room_id: RoomId) -> bool:
+    """Whether the account's owner wrote here, invited them, or accepted their invitation."""
+    row = conn.execute("SELECT accepted FROM room_fact WHERE room_id = ?", (room_id,)).fetchone()
+    return row is not None and bool(row["accepted"])
+
+
+def was_addressed(conn: sqlite3.Connection, txn_id: str, user_id: UserId) -> bool | None:
+    """Whether a message of ours was for this person; None if its audience was not kept."""
+    people = {
+        str(row[0])
+        for row in conn.execute("SELECT user_id FROM audience WHERE txn_id = ? AND device_id = ''", (txn_id,))
+    }
+    return (user_id in people) if people else None
+
+
+def _owed_rows(found: Iterable[sqlite3.Row]) -> list[OwedRow]:
+    return [
+        OwedRow(
+            row["event_id"],
+            row["room_id"],
+            row["sender"],
+            Role(row["opened_by"]),
+            row["decided_at"],
+            row["due_at"],
+            row["share"],
+            row["state"],
+            row["transport"],
+            row["reason"],
+            row["attempts"],
+            row["done_at"],
+        )
+        for row in found
+    ]
+
+
+def _each(conn: sqlite3.Connection, sql: str, ids: Sequence[str]) -> Iterable[sqlite3.Row]:
+    """Run a query with an ``IN ({})`` in portions that every SQLite takes."""
+    for start in range(0, len(ids), 500):
+        portion = ids[start : start + 500]
+        yield from conn.execute(sql.format(",".join("?" * len(portion))), tuple(portion))
