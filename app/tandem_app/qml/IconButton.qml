@@ -1,0 +1,54 @@
+// A button that shows an icon and says its label to those who cannot see it.
+import QtQuick
+
+Item {
+    id: root
+
+    required property string icon
+    required property string label
+    property bool active: true
+    property color tint: Theme.softText
+    property real iconSize: 20
+
+    signal clicked
+
+    implicitWidth: Theme.controlHeight
+    implicitHeight: Theme.controlHeight
+    activeFocusOnTab: root.active
+    enabled: root.active
+    opacity: root.active ? 1 : 0.4
+
+    Accessible.role: Accessible.Button
+    Accessible.name: root.label
+    Accessible.focusable: true
+    Accessible.onPressAction: root.clicked()
+    Keys.onSpacePressed: root.clicked()
+    Keys.onReturnPressed: root.clicked()
+    Keys.onEnterPressed: root.clicked()
+
+    Rectangle {
+        anchors.fill: parent
+        radius: Theme.radius
+        color: Theme.hover
+        visible: hover.hovered || tap.pressed
+    }
+    Icon {
+        anchors.centerIn: parent
+        name: root.icon
+        size: root.iconSize
+        color: hover.hovered ? Theme.text : root.tint
+    }
+    FocusRing { visible: root.activeFocus }
+    HoverHandler {
+        id: hover
+        cursorShape: Qt.PointingHandCursor
+    }
+    TapHandler {
+        id: tap
+        onTapped: root.clicked()
+    }
+    Hint {
+        shown: hover.hovered
+        text: root.label
+    }
+}
