@@ -1,0 +1,1 @@
+"""The engine of Tandem: sync, encryption, receipts, and tandemctl; no Qt."""

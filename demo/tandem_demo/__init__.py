@@ -1,0 +1,1 @@
+"""The demo of Tandem: a real homeserver, two people, three devices."""

@@ -1,0 +1,1 @@
+"""The background notifier of Tandem; no Qt."""
