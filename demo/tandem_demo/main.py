@@ -38,15 +38,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(folder: Path, tell: Teller, options: argparse.Namespace, *, headless: bool) -> int:
-    from tandem_demo.world import running_world  # noqa: PLC0415
+    from tandem_demo.world import running_world
 
     with running_world(folder, tell, headless=headless) as world:
         if not headless:
-            from tandem_demo.live import live  # noqa: PLC0415
+            from tandem_demo.live import live
 
             live(world, tell)
             return 0
-        from tandem_demo.story import tell_headless  # noqa: PLC0415
+        from tandem_demo.story import tell_headless
 
         shots = options.shots.absolute()
         line = tell_headless(world, tell, shots, messages=options.messages, seed=options.seed)
@@ -81,11 +81,17 @@ def _parser() -> argparse.ArgumentParser:
         prog="tandem demo",
         description="A real homeserver, two people, three devices, encryption, a delivered tick: in one command.",
     )
-    parser.add_argument("--headless", action="store_true", help="tell the story in lines and pictures, then end")
-    parser.add_argument("--json", action="store_true", help="end with one JSON line on stdout (implies --headless)")
+    parser.add_argument(
+        "--headless", action="store_true", help="tell the story in lines and pictures, then end"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="end with one JSON line on stdout (implies --headless)"
+    )
     parser.add_argument("--messages", type=int, default=200, metavar="N", help="how many are written (200)")
     parser.add_argument("--seed", type=int, default=1, help="replays the same closings and kills")
-    parser.add_argument("--shots", type=Path, default=Path("demo-shots"), metavar="DIR", help="where pictures go")
+    parser.add_argument(
+        "--shots", type=Path, default=Path("demo-shots"), metavar="DIR", help="where pictures go"
+    )
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep every file of the run in DIR")
     return parser
 

@@ -60,7 +60,7 @@ def compare(world: World, ledger: list[Written]) -> Findings:
         (world.phone, "notifier"),
         (world.laptop, "notifier"),
     ):
-        seen = Counter(_bodies(device, conn)) & Counter({body: 10 for body in wanted})
+        seen = Counter(_bodies(device, conn)) & Counter(dict.fromkeys(wanted, 10))
         where = f"{device.name}/{conn}"
         findings.lost += [f"{where}: {body}" for body in sorted(wanted - set(seen))]
         findings.doubled += [f"{where}: {body}" for body, times in seen.items() if times > 1]

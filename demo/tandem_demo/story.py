@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tandem_demo import observer, traffic
-from tandem_demo.device import Device, DemoFailed, wait_for
+from tandem_demo.device import DemoFailed, Device, wait_for
 from tandem_demo.tell import Teller
 from tandem_demo.window import WindowDriver
 from tandem_demo.world import World
@@ -24,13 +24,19 @@ def tell_headless(world: World, tell: Teller, shots: Path, *, messages: int, see
     window.shot(shots / "01-window.png")
     _delivered_tick(world, window, tell, shots)
     notified = _closed_window(world, window, tell, shots)
-    tell.step(f"Both sides write {messages} messages while programs are closed, killed and started (1-2 minutes)")
+    tell.step(
+        f"Both sides write {messages} messages while programs are closed, killed and started (1-2 minutes)"
+    )
     ledger = traffic.write_messages(world, messages, seed, tell, window.open)
     traffic.settle(world, ledger, window.open, tell)
     window.shot(shots / "08-after-the-storm.png")
     tell.step("An outside observer compares the server with every store")
     findings = observer.compare(world, ledger)
-    for kind, found in (("lost", findings.lost), ("doubled", findings.doubled), ("in clear", findings.in_clear)):
+    for kind, found in (
+        ("lost", findings.lost),
+        ("doubled", findings.doubled),
+        ("in clear", findings.in_clear),
+    ):
         for entry in found[:20]:
             tell.line(f"{kind}: {entry}")
     line = observer.result(world, findings, notified_while_closed=notified)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from tandem_core.doorbell import ring_once
 from tandem_core.sending import enqueue
+
 from tandem_core.store.database import Database
 from tandem_core.types import Change, RoomId, Topic
 from tandem_demo.device import Device, wait_for
@@ -58,7 +59,7 @@ def write_messages(
 
     All programs run again when this returns. ``open_window`` starts Alice's window.
     """
-    rng = random.Random(seed)  # noqa: S311  a replayable story, not a secret
+    rng = random.Random(seed)
     ledger: list[Written] = []
     happened: dict[str, int] = {}
     with ExitStack() as stack:
@@ -112,7 +113,9 @@ def settle(world: World, ledger: list[Written], open_window: Callable[[], None],
         for device in world.devices:
             if device.ask("SELECT 1 FROM send_queue WHERE state IN ('queued','sending') LIMIT 1"):
                 return False
-            if device.ask("SELECT 1 FROM inbox WHERE state = 0 LIMIT 1") or device.ask("SELECT 1 FROM gap LIMIT 1"):
+            if device.ask("SELECT 1 FROM inbox WHERE state = 0 LIMIT 1") or device.ask(
+                "SELECT 1 FROM gap LIMIT 1"
+            ):
                 return False
             if not bodies <= {str(row[0]) for row in device.ask("SELECT body FROM event")}:
                 return False

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tandem_demo.device import Device, DemoFailed, wait_for
+from tandem_demo.device import DemoFailed, Device, wait_for
 
 
 class WindowDriver:
@@ -68,7 +68,7 @@ class Reader:
     """Inside the window's process: obeys stdin on the Qt thread."""
 
     def __init__(self, window: Any) -> None:
-        from PySide6.QtCore import QSocketNotifier  # noqa: PLC0415
+        from PySide6.QtCore import QSocketNotifier
 
         self._window = window
         self._rest = b""
@@ -111,15 +111,15 @@ class Reader:
 
     def do_type(self, text: str) -> bool:
         """Key by key, into whatever has the focus."""
-        from PySide6.QtTest import QTest  # noqa: PLC0415
+        from PySide6.QtTest import QTest
 
         for letter in text:
             QTest.keyClick(self._window, letter)
         return True
 
     def do_key(self, name: str, *, control: bool = False) -> bool:
-        from PySide6.QtCore import Qt  # noqa: PLC0415
-        from PySide6.QtTest import QTest  # noqa: PLC0415
+        from PySide6.QtCore import Qt
+        from PySide6.QtTest import QTest
 
         modifier = Qt.KeyboardModifier.ControlModifier if control else Qt.KeyboardModifier.NoModifier
         QTest.keyClick(self._window, getattr(Qt.Key, f"Key_{name}"), modifier)
@@ -127,7 +127,7 @@ class Reader:
 
     def do_names(self) -> list[str]:
         """What a screen reader would read out: the accessible names of the visible items."""
-        from PySide6.QtGui import QAccessible  # noqa: PLC0415
+        from PySide6.QtGui import QAccessible
 
         names: list[str] = []
         root = QAccessible.queryAccessibleInterface(self._window)
@@ -153,7 +153,7 @@ def _answer(value: dict[str, Any]) -> None:
 
 def main() -> int:
     """Run the product's window with a reader beside it."""
-    from tandem_app.main import main as tandem  # noqa: PLC0415
+    from tandem_app.main import main as tandem
 
     readers: list[Reader] = []
     return tandem([], on_window=lambda window: readers.append(Reader(window)))

@@ -33,7 +33,9 @@ class World:
 @contextmanager
 def running_world(folder: Path, tell: Teller, *, headless: bool) -> Iterator[World]:
     """Build the world inside ``folder``; ends all that it started when left, however it is left."""
-    tell.step("Starting a Matrix homeserver: Synapse with the Tandem module, on this machine only (about 5 s)")
+    tell.step(
+        "Starting a Matrix homeserver: Synapse with the Tandem module, on this machine only (about 5 s)"
+    )
     server = SynapseServer.create(folder / "synapse", with_module=True)
     devices: list[Device] = []
     try:
@@ -55,7 +57,7 @@ def _people(
     passwords = {name: secrets.token_urlsafe(12) for name in ("alice", "bob", "warden")}
     for name, password in passwords.items():
         server.register(name, password, admin=name == "warden")
-    from tandem_demo.raw import RawClient  # noqa: PLC0415
+    from tandem_demo.raw import RawClient
 
     warden = RawClient(server.base_url).login("warden", passwords["warden"])
     for account, name, person in (
@@ -84,7 +86,9 @@ def _people(
     tell.line('Bob shares device details with "accepted contacts" for this demo:')
     for device in (phone, laptop):
         device.ctl("settings", "set", "receipts.device_detail", "accepted")
-    tell.line("  tandemctl settings set receipts.device_detail accepted    (the default is: verified contacts)")
+    tell.line(
+        "  tandemctl settings set receipts.device_detail accepted    (the default is: verified contacts)"
+    )
 
     alice.start_notifier()
     phone.start_notifier()

@@ -1,0 +1,47 @@
+# Two commands do everything: `make demo` and `make test`. `make help` lists the others.
+PY := .venv/bin/python
+BIN := .venv/bin
+TEST_ENV := QT_QPA_PLATFORM=offscreen QT_QUICK_BACKEND=software TANDEM_VAULT=file
+PYTEST := $(TEST_ENV) $(PY) -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help ready demo test test-fast check bench shots lock clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | column -t -s "$$(printf '\t')"
+
+ready:  ## install what is needed into .venv (done by the others, too)
+	@python3 tools/bootstrap.py
+
+demo: ready  ## the whole product at work; ARGS=--headless without a display
+	@$(BIN)/tandem demo $(ARGS)
+
+test: check  ## everything, with real Synapse
+	@$(PYTEST) $(ARGS)
+
+test-fast: ready  ## no real Synapse, nothing slow
+	@$(PYTEST) -m "not synapse and not slow" $(ARGS)
+
+check: ready  ## format, lint, types, import rules, QML
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-cache > .venv/lint-imports.log 2>&1 || { cat .venv/lint-imports.log; exit 1; }
+	@$(PY) tools/check_tree.py
+	@$(PY) tools/lint_qml.py
+	@echo "check: format, lint, types, import rules, tree and QML are clean"
+
+bench: ready  ## speed and memory as ratios against bare floors; prints a table and JSON
+	@$(TEST_ENV) $(PY) -m bench $(ARGS)
+
+shots: ready  ## pictures of every screen, light and dark, into shots/
+	@$(TEST_ENV) $(PY) tools/shots.py $(ARGS)
+
+lock:  ## renew requirements/dev.txt (needs uv)
+	@uv pip compile --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
+	  --no-emit-index-url --no-emit-package tandem-core --no-emit-package tandem-resources --quiet \
+	  --group dev core/pyproject.toml app/pyproject.toml notifier/pyproject.toml demo/pyproject.toml \
+	  -o requirements/dev.txt
+
+clean:  ## remove what was installed and made
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-shots shots

@@ -1,0 +1,222 @@
+"""A real Synapse on loopback, in its own folder, for the demo, the tests and the bench.
+
+Started as a subprocess (never forked: law 5), ended by its pid, and by the kernel if we die.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+_START_WITHIN_S = 60.0
+_PR_SET_PDEATHSIG = 1
+
+
+class SynapseError(Exception):
+    """Synapse did not start or refused an administrator's request; the words say what its log says."""
+
+
+class SynapseServer:
+    """One homeserver process. ``create`` writes its configuration, ``start`` runs it."""
+
+    def __init__(self, folder: Path, port: int, server_name: str, secret: str) -> None:
+        self.folder = folder
+        self.port = port
+        self.server_name = server_name
+        self.base_url = f"http://127.0.0.1:{port}"
+        self._secret = secret
+        self._child: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def create(
+        cls, folder: Path, *, with_module: bool = True, extra: Mapping[str, Any] | None = None
+    ) -> SynapseServer:
+        """Write configuration and keys into ``folder`` (made if needed); ``extra`` overrides settings."""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        port = free_port()
+        server = cls(folder, port, "localhost", secrets.token_urlsafe(24))
+        seed = secrets.token_bytes(32)
+        (folder / "signing.key").write_text(f"ed25519 a_demo {_unpadded(seed)}\n", "utf-8")
+        (folder / "log.json").write_text(json.dumps(_log_config(folder)), "utf-8")
+        config = server.config(with_module=with_module) | dict(extra or {})
+        # JSON is YAML.
+        (folder / "homeserver.yaml").write_text(json.dumps(config, indent=1), "utf-8")
+        return server
+
+    def config(self, *, with_module: bool) -> dict[str, Any]:
+        """The settings: SQLite, loopback, no federation, limits out of the way."""
+        fast = {"per_second": 10_000, "burst_count": 10_000}
+        config: dict[str, Any] = {
+            "server_name": self.server_name,
+            "public_baseurl": f"{self.base_url}/",
+            "pid_file": str(self.folder / "homeserver.pid"),
+            "listeners": [
+                {
+                    "port": self.port,
+                    "type": "http",
+                    "tls": False,
+                    "bind_addresses": ["127.0.0.1"],
+                    "resources": [{"names": ["client"], "compress": False}],
+                }
+            ],
+            "database": {
+                "name": "sqlite3",
+                "args": {"database": str(self.folder / "homeserver.db")},
+            },
+            "log_config": str(self.folder / "log.json"),
+            "media_store_path": str(self.folder / "media"),
+            "signing_key_path": str(self.folder / "signing.key"),
+            "registration_shared_secret": self._secret,
+            "macaroon_secret_key": secrets.token_urlsafe(24),
+            "form_secret": secrets.token_urlsafe(24),
+            "report_stats": False,
+            "trusted_key_servers": [],
+            "suppress_key_server_warning": True,
+            "federation_domain_whitelist": [],
+            "enable_registration": False,
+            "allow_guest_access": True,
+            "bcrypt_rounds": 4,
+            "presence": {"enabled": True},
+            "rc_message": fast,
+            "rc_registration": fast,
+            "rc_login": {"address": fast, "account": fast, "failed_attempts": fast},
+            "rc_admin_redaction": fast,
+            "rc_joins": {"local": fast, "remote": fast},
+            "rc_joins_per_room": fast,
+            "rc_invites": {"per_room": fast, "per_user": fast, "per_issuer": fast},
+            "rc_room_creation": fast,
+            "rc_presence": {"per_user": fast},
+        }
+        if with_module:
+            config["modules"] = [{"module": "tandem_synapse.module.TandemModule", "config": {}}]
+        return config
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid if self._child is not None and self._child.poll() is None else None
+
+    @property
+    def log_file(self) -> Path:
+        return self.folder / "homeserver.log"
+
+    def start(self) -> None:
+        """Start the process; ``wait_ready`` waits until it answers."""
+        output = (self.folder / "output.log").open("ab")
+        command = [sys.executable, "-m", "synapse.app.homeserver", "-c", str(self.folder / "homeserver.yaml")]
+        environment = os.environ | {"SYNAPSE_CACHE_FACTOR": "0.5"}
+        libc = ctypes.CDLL(None)
+
+        def end_with_parent() -> None:
+            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+        self._child = subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            preexec_fn=end_with_parent,
+        )
+        output.close()
+
+    def wait_ready(self) -> None:
+        """Return once it answers ``/versions``; raises SynapseError with the end of its log."""
+        end = time.monotonic() + _START_WITHIN_S
+        while time.monotonic() < end:
+            if self._child is None or self._child.poll() is not None:
+                break
+            try:
+                with urllib.request.urlopen(f"{self.base_url}/_matrix/client/versions", timeout=5):
+                    return
+            except (OSError, urllib.error.URLError):
+                time.sleep(0.05)
+        tail = (self.folder / "output.log").read_text("utf-8", "replace").splitlines()[-8:]
+        raise SynapseError("Synapse did not start:\n" + "\n".join(tail))
+
+    def register(self, localpart: str, password: str, *, admin: bool = False) -> str:
+        """Make an account with the shared secret; returns the user id."""
+        url = f"{self.base_url}/_synapse/admin/v1/register"
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            nonce = json.load(answer)["nonce"]
+        words = (nonce, localpart, password, "admin" if admin else "notadmin")
+        mac = hmac.new(self._secret.encode(), "\x00".join(words).encode(), hashlib.sha1).hexdigest()
+        body = {"nonce": nonce, "username": localpart, "password": password, "admin": admin, "mac": mac}
+        request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return str(json.load(answer)["user_id"])
+        except urllib.error.HTTPError as error:
+            raise SynapseError(
+                f"registering {localpart}: {error.read().decode('utf-8', 'replace')}"
+            ) from error
+
+    def stop(self) -> None:
+        """End it gently, then by force; waits."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it as a crash would (SIGKILL); waits."""
+        self._end(signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Stop and start on the same port and data; returns when it answers."""
+        self.stop()
+        self.start()
+        self.wait_ready()
+
+    def _end(self, sig: signal.Signals) -> None:
+        if self._child is None:
+            return
+        if self._child.poll() is None:
+            self._child.send_signal(sig)
+            try:
+                self._child.wait(20)
+            except subprocess.TimeoutExpired:
+                self._child.kill()
+                self._child.wait()
+        self._child = None
+
+
+def free_port() -> int:
+    """A loopback port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _unpadded(raw: bytes) -> str:
+    import base64
+
+    return base64.b64encode(raw).decode("ascii").rstrip("=")
+
+
+def _log_config(folder: Path) -> dict[str, Any]:
+    return {
+        "version": 1,
+        "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+        "handlers": {
+            "file": {
+                "class": "logging.FileHandler",
+                "formatter": "plain",
+                "filename": str(folder / "homeserver.log"),
+            }
+        },
+        "root": {"level": "WARNING", "handlers": ["file"]},
+        "disable_existing_loggers": False,
+    }

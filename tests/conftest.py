@@ -1,0 +1,66 @@
+"""Fixtures that all suites share: a real Synapse, started once; fresh people; an own folder for Tandem."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tandem_demo.raw import RawClient
+from tandem_demo.synapse import SynapseServer
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def synapse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SynapseServer]:
+    """A real Synapse with our module; tests use people of their own on it."""
+    yield from _running(tmp_path_factory.mktemp("synapse"), with_module=True)
+
+
+@pytest.fixture(scope="session")
+def stock_synapse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SynapseServer]:
+    """A real Synapse without our module."""
+    yield from _running(tmp_path_factory.mktemp("stock"), with_module=False)
+
+
+def _running(folder: Path, *, with_module: bool) -> Iterator[SynapseServer]:
+    server = SynapseServer.create(folder, with_module=with_module)
+    server.start()
+    try:
+        server.wait_ready()
+        yield server
+    finally:
+        server.stop()
+
+
+def new_user(server: SynapseServer, name: str = "user") -> tuple[str, str]:
+    """A fresh account; returns (localpart, password)."""
+    localpart = f"{name}-{next(_numbers)}-{secrets.token_hex(3)}"
+    password = secrets.token_urlsafe(12)
+    server.register(localpart, password)
+    return localpart, password
+
+
+@pytest.fixture
+def make_user(synapse: SynapseServer) -> Callable[..., RawClient]:
+    """Make a fresh account on the shared Synapse and sign it in as a raw client."""
+
+    def make(name: str = "user", device_id: str | None = None) -> RawClient:
+        localpart, password = new_user(synapse, name)
+        return RawClient(synapse.base_url).login(localpart, password, device_id)
+
+    return make
+
+
+@pytest.fixture
+def tandem_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A TANDEM_HOME of the test's own; the pickle key in a file, never in somebody's keyring."""
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    monkeypatch.setenv("TANDEM_HOME", str(home))
+    monkeypatch.setenv("TANDEM_VAULT", "file")
+    return home
