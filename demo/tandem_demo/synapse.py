@@ -131,7 +131,7 @@ class SynapseServer:
             stdout=output,
             stderr=output,
             start_new_session=True,
-            preexec_fn=end_with_parent,
+            preexec_fn=end_with_parent,  # noqa: PLW1509  one prctl, before any thread can matter
         )
         output.close()
 
