@@ -1,0 +1,222 @@
+"""What each role of a timeline row says, from the row and the rows around it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtCore import Qt
+
+from tandem_app.models import words
+
+if TYPE_CHECKING:
+    from tandem_core.receipts.summary import Summary
+    from tandem_core.store.timeline import Row
+
+RUN_MS = 5 * 60 * 1000
+"""Messages of one person further apart than this show the name again."""
+_FIRST = int(Qt.ItemDataRole.UserRole) + 1
+
+
+class RowRole(IntEnum):
+    """What QML may ask of a row; the names below are those of its required properties."""
+
+    KEY = _FIRST
+    KIND = _FIRST + 1
+    SENDER = _FIRST + 2
+    HUE = _FIRST + 3
+    TEXT = _FIRST + 4
+    TIME = _FIRST + 5
+    OWN = _FIRST + 6
+    EDITED = _FIRST + 7
+    SEND_STATE = _FIRST + 8
+    ERROR = _FIRST + 9
+    RUN_START = _FIRST + 10
+    RUN_END = _FIRST + 11
+    DAY = _FIRST + 12
+    UNREAD_LINE = _FIRST + 13
+    MARK = _FIRST + 14
+    MARK_COUNT = _FIRST + 15
+    MARK_WORDS = _FIRST + 16
+    SPOKEN = _FIRST + 17
+
+
+NAMES = {
+    RowRole.KEY: b"key",
+    RowRole.KIND: b"kind",
+    RowRole.SENDER: b"sender",
+    RowRole.HUE: b"hue",
+    RowRole.TEXT: b"text",
+    RowRole.TIME: b"time",
+    RowRole.OWN: b"own",
+    RowRole.EDITED: b"edited",
+    RowRole.SEND_STATE: b"sendState",
+    RowRole.ERROR: b"error",
+    RowRole.RUN_START: b"runStart",
+    RowRole.RUN_END: b"runEnd",
+    RowRole.DAY: b"day",
+    RowRole.UNREAD_LINE: b"unreadLine",
+    RowRole.MARK: b"mark",
+    RowRole.MARK_COUNT: b"markCount",
+    RowRole.MARK_WORDS: b"markWords",
+    RowRole.SPOKEN: b"spoken",
+}
+MARK_ROLES = [int(role) for role in (RowRole.MARK, RowRole.MARK_COUNT, RowRole.MARK_WORDS, RowRole.SPOKEN)]
+
+# From the furthest behind to the furthest on: an earlier message that is behind shows its own mark.
+_PROGRESS = (
+    "failed", "queued", "sending", "untracked", "sent",
+    "delivered_some", "delivered_all", "read_some", "read_all",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """The rows next to a row, where there are any."""
+
+    older: Row | None
+    newer: Row | None
+
+
+def kind(row: Row) -> str:
+    """The shape a row takes."""
+    if row.redacted or row.kind == "redacted":
+        return "redacted"
+    return row.kind
+
+
+def text(row: Row) -> str:
+    """StyledText of a row."""
+    match kind(row):
+        case "redacted":
+            return "Message deleted"
+        case "sealed":
+            return words.sealed(row.seal_reason)
+        case "state":
+            return words.styled(row.body, None)
+    return words.styled(row.body, row.html)
+
+
+def same_run(row: Row, older: Row | None) -> bool:
+    """Whether a row goes on where the older one ended: the same person, soon after, on the same day."""
+    return (
+        older is not None
+        and older.sender == row.sender
+        and older.kind != "state"
+        and row.kind != "state"
+        and abs(row.sent_at - older.sent_at) <= RUN_MS
+        and words.day_number(row.sent_at) == words.day_number(older.sent_at)
+    )
+
+
+def mark_state(row: Row, summary: Summary | None) -> str:
+    """The delivery state of our own message; empty for all other rows."""
+    if not row.is_own or kind(row) in ("state", "redacted"):
+        return ""
+    if row.send_state in ("failed", "queued", "sending"):
+        return row.send_state
+    return str(summary.state) if summary is not None else "sent"
+
+
+def mark_count(summary: Summary | None) -> str:
+    """The small number beside the mark, where only some have it."""
+    if summary is None or summary.people_total < 2:
+        return ""
+    match str(summary.state):
+        case "delivered_some":
+            return f"{summary.people_delivered}/{summary.people_total}"
+        case "read_some":
+            return f"{summary.people_read}/{summary.people_total}"
+    return ""
+
+
+def edge(row: Row, around: Neighbours, role: int, now_ms: int, marks: dict[str, Summary]) -> Any:
+    """The roles that depend on the rows around."""
+    match role:
+        case RowRole.RUN_START:
+            return not same_run(row, around.older)
+        case RowRole.RUN_END:
+            return around.newer is None or not same_run(around.newer, row)
+        case RowRole.DAY:
+            older = around.older
+            if older is not None and words.day_number(older.sent_at) == words.day_number(row.sent_at):
+                return ""
+            return words.day_words(row.sent_at, now_ms)
+    return _shown_mark(row, around.newer, marks)
+
+
+def value(row: Row, role: int, summary: Summary | None) -> Any:
+    """The roles that depend on the row alone."""
+    match role:
+        case RowRole.KEY:
+            return row.key
+        case RowRole.KIND:
+            return kind(row)
+        case RowRole.SENDER:
+            return row.sender_name
+        case RowRole.HUE:
+            return words.hue(row.sender)
+        case RowRole.TEXT:
+            return text(row)
+        case RowRole.TIME:
+            return words.clock_time(row.sent_at)
+        case RowRole.OWN:
+            return row.is_own
+        case RowRole.EDITED:
+            return row.edited
+        case RowRole.SEND_STATE:
+            return row.send_state
+        case RowRole.ERROR:
+            return row.error or ""
+        case RowRole.MARK_COUNT:
+            return mark_count(summary)
+        case RowRole.MARK_WORDS:
+            return summary.text if summary is not None else ""
+        case RowRole.SPOKEN:
+            return spoken(row, summary)
+    return None
+
+
+def spoken(row: Row, summary: Summary | None) -> str:
+    """The whole row for a screen reader."""
+    match kind(row):
+        case "state":
+            return row.body
+        case "redacted":
+            said = "Message deleted"
+        case "sealed":
+            said = words.sealed(row.seal_reason)
+        case _:
+            said = row.body
+    who = "You" if row.is_own else row.sender_name
+    parts = [f"{who}: {said}", words.clock_time(row.sent_at)]
+    if row.edited:
+        parts.append("edited")
+    if row.is_own:
+        if row.send_state == "failed":
+            parts.append("Not sent")
+        elif summary is not None:
+            parts.append(summary.accessible)
+    return ", ".join(parts)
+
+
+def missing(role: int) -> Any:
+    """What a row says that the store no longer has, until the list follows."""
+    match role:
+        case RowRole.HUE:
+            return 0
+        case RowRole.OWN | RowRole.EDITED | RowRole.RUN_START | RowRole.RUN_END | RowRole.UNREAD_LINE:
+            return False
+    return "" if role in NAMES else None
+
+
+def _shown_mark(row: Row, newer: Row | None, marks: dict[str, Summary]) -> str:
+    """Only the last message of a run shows its mark, unless an earlier one is further behind."""
+    state = mark_state(row, marks.get(row.key))
+    if not state or newer is None or not same_run(newer, row):
+        return state
+    following = mark_state(newer, marks.get(newer.key))
+    if following and _PROGRESS.index(state) >= _PROGRESS.index(following):
+        return ""
+    return state

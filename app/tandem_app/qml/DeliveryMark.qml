@@ -1,0 +1,72 @@
+// How far our own message got. Each state has its own shape; colour only adds to it.
+import QtQuick
+import QtQuick.Shapes
+
+Item {
+    id: root
+
+    required property string state_
+    required property string count
+    required property string words
+
+    signal opened
+
+    readonly property var paths: ({
+        "queued": "M12 4a8 8 0 1 0 0 16a8 8 0 1 0 0 -16",
+        "sending": "M12 4a8 8 0 1 0 0 16a8 8 0 1 0 0 -16 M12 8L12 12L15 14",
+        "sent": "M4 12.5L9.5 18L20 6.5",
+        "untracked": "M4 9.5L9.5 15L20 3.5 M4 21L4.1 21 M9.3 21L9.4 21 M14.6 21L14.7 21 M19.9 21L20 21",
+        "delivered_some": "M1.5 12.5L6.5 18L16 6.5 M11.5 17L12.5 18L16 14",
+        "delivered_all": "M1.5 12.5L6.5 18L16 6.5 M11.5 17L12.5 18L22.5 6.5",
+        "read_some": "M2 12C6 5.5 18 5.5 22 12C18 18.5 6 18.5 2 12Z M12 9a3 3 0 1 0 0 6a3 3 0 1 0 0 -6",
+        "read_all": "M1 12C5.5 4.5 18.5 4.5 23 12C18.5 19.5 5.5 19.5 1 12Z M12 8.6a3.4 3.4 0 1 0 0 6.8a3.4 3.4 0 1 0 0 -6.8",
+        "failed": "M12 4L21.5 20L2.5 20Z M12 10L12 14 M12 17L12 17.2"
+    })
+    readonly property color ink: root.state_ === "failed" ? Theme.danger
+        : root.state_.startsWith("delivered") || root.state_.startsWith("read") ? Theme.accent : Theme.softText
+
+    objectName: "deliveryMark"
+    implicitWidth: 16 + (number.visible ? number.implicitWidth + 2 : 0)
+    implicitHeight: 16
+    Accessible.role: Accessible.Button
+    Accessible.name: root.words
+    Accessible.onPressAction: root.opened()
+
+    Text {
+        id: number
+        anchors.verticalCenter: parent.verticalCenter
+        visible: root.count !== ""
+        text: root.count
+        textFormat: Text.PlainText
+        color: root.ink
+        font.pixelSize: Theme.tinyFont
+        font.weight: Font.DemiBold
+        Accessible.ignored: true
+    }
+    Shape {
+        x: root.width - 16
+        width: 24
+        height: 24
+        scale: 16 / 24
+        transformOrigin: Item.TopLeft
+
+        ShapePath {
+            strokeColor: root.ink
+            strokeWidth: root.state_ === "read_all" ? 0.5 : 2.2
+            fillColor: root.state_ === "read_all" ? root.ink : "transparent"
+            fillRule: ShapePath.OddEvenFill
+            capStyle: ShapePath.RoundCap
+            joinStyle: ShapePath.RoundJoin
+            PathSvg { path: root.paths[root.state_] ?? "" }
+        }
+    }
+    Hint {
+        shown: hover.hovered
+        text: root.words
+    }
+    HoverHandler {
+        id: hover
+        cursorShape: Qt.PointingHandCursor
+    }
+    TapHandler { onTapped: root.opened() }
+}

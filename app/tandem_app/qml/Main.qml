@@ -1,0 +1,218 @@
+// The window: the rooms on the left, the open room or page on the right; one pane at a time when narrow.
+pragma ComponentBehavior: Bound
+
+import QtQuick
+
+Window {
+    id: root
+
+    required property var shell
+    required property var rooms
+    required property var timeline
+    // Made when first asked for: {login, settings, messageInfo, invite, banner}.
+    required property var panels
+
+    readonly property bool narrow: root.width < Theme.narrowWidth
+    readonly property bool signedIn: root.shell.session === "signed_in"
+    readonly property bool atRooms: root.shell.roomId === "" && root.shell.page === ""
+
+    width: 1120
+    height: 740
+    minimumWidth: 340
+    minimumHeight: 420
+    visible: true
+    color: Theme.surface
+    title: root.shell.roomName !== "" && root.signedIn ? qsTr("%1 – Tandem").arg(root.shell.roomName) : qsTr("Tandem")
+
+    onActiveChanged: root.shell.setActive(root.active)
+    onClosing: root.shell.windowClosed()
+
+    Binding {
+        target: Theme
+        property: "choice"
+        value: root.shell.theme
+    }
+
+    Shortcut {
+        sequence: "Ctrl+K"
+        enabled: root.signedIn
+        onActivated: {
+            if (root.narrow)
+                root.shell.closeAll();
+            roomList.focusSearch();
+        }
+    }
+    Shortcut {
+        sequence: "Alt+Down"
+        enabled: root.signedIn
+        onActivated: root.shell.openNeighbour(1)
+    }
+    Shortcut {
+        sequence: "Alt+Up"
+        enabled: root.signedIn
+        onActivated: root.shell.openNeighbour(-1)
+    }
+    Shortcut {
+        sequence: "Ctrl+,"
+        enabled: root.signedIn
+        onActivated: root.shell.openSettings("")
+    }
+    Shortcut {
+        sequence: "Escape"
+        onActivated: {
+            if (root.shell.infoKey !== "")
+                root.shell.showInfo("");
+            else if (root.shell.page !== "")
+                root.shell.openPage("");
+            else if (root.narrow)
+                root.shell.closeAll();
+            root.focusMain();
+        }
+    }
+
+    function focusMain(): void {
+        if (roomLoader.item !== null)
+            roomLoader.item.focusComposer();
+        else
+            roomList.focusList();
+    }
+
+    RoomList {
+        id: roomList
+        objectName: "roomList"
+        shell: root.shell
+        rooms: root.rooms
+        width: root.narrow ? root.width : Math.max(240, Math.min(root.width * 0.45, divider.wanted))
+        height: root.height
+        visible: root.signedIn && (!root.narrow || root.atRooms)
+        onLeft: root.focusMain()
+    }
+    Rectangle {
+        id: divider
+
+        property real wanted: 320
+
+        anchors.left: roomList.right
+        width: 1
+        height: root.height
+        visible: root.signedIn && !root.narrow
+        color: Theme.line
+
+        Item {
+            anchors.horizontalCenter: parent.horizontalCenter
+            width: 9
+            height: parent.height
+
+            HoverHandler { cursorShape: Qt.SplitHCursor }
+            DragHandler {
+                id: drag
+
+                property real start: 0
+
+                target: null
+                yAxis.enabled: false
+                onActiveChanged: if (active) start = roomList.width
+                onActiveTranslationChanged: if (active) divider.wanted = drag.start + activeTranslation.x
+            }
+        }
+    }
+    Item {
+        id: pane
+        anchors.left: root.narrow ? parent.left : divider.right
+        anchors.right: info.active && !info.over ? info.left : parent.right
+        anchors.top: parent.top
+        anchors.bottom: parent.bottom
+        visible: root.signedIn && (!root.narrow || !root.atRooms)
+
+        Loader {
+            id: banner
+            width: parent.width
+            active: root.shell.bannerShown
+            source: "ErrorBanner.qml"
+            visible: active
+            height: active && item ? (item as Item).implicitHeight : 0
+            onLoaded: item.model = root.panels.banner
+        }
+        Item {
+            anchors.top: banner.bottom
+            anchors.bottom: parent.bottom
+            width: parent.width
+
+            EmptyState {
+                anchors.fill: parent
+                visible: root.atRooms
+                icon: "chat"
+                title: qsTr("No room is open")
+                words: root.rooms.total > 0
+                    ? qsTr("Choose one from the list, or press Ctrl+K to search.")
+                    : qsTr("When somebody invites you, the invitation appears on the left.")
+            }
+            Loader {
+                id: roomLoader
+                anchors.fill: parent
+                active: root.shell.roomId !== "" && !root.shell.roomInvite
+                visible: root.shell.page === ""
+                sourceComponent: RoomPane {
+                    objectName: "roomPane"
+                    shell: root.shell
+                    timeline: root.timeline
+                    narrow: root.narrow
+                }
+            }
+            Panel {
+                id: inviteLoader
+                anchors.fill: parent
+                wanted: root.shell.roomId !== "" && root.shell.roomInvite
+                visible: wanted && root.shell.page === ""
+                file: "InviteView.qml"
+                panels: root.panels
+                what: "invite"
+            }
+            Panel {
+                anchors.fill: parent
+                wanted: root.shell.page === "settings"
+                visible: wanted
+                file: "SettingsPage.qml"
+                panels: root.panels
+                what: "settings"
+                onClosed: {
+                    root.shell.openPage("");
+                    root.focusMain();
+                }
+            }
+        }
+    }
+    Rectangle {
+        anchors.fill: parent
+        visible: info.active && info.over
+        color: Theme.scrim
+        TapHandler { onTapped: root.shell.showInfo("") }
+    }
+    Panel {
+        id: info
+
+        readonly property bool over: root.width < Theme.narrowWidth + 320
+
+        anchors.right: parent.right
+        anchors.top: parent.top
+        anchors.bottom: parent.bottom
+        width: Math.min(root.width, 340)
+        wanted: root.shell.infoKey !== "" && root.signedIn
+        visible: wanted
+        file: "MessageInfo.qml"
+        panels: root.panels
+        what: "messageInfo"
+        onClosed: {
+            root.shell.showInfo("");
+            root.focusMain();
+        }
+    }
+    Panel {
+        anchors.fill: parent
+        wanted: root.shell.session === "signed_out" || root.shell.session === "soft_logged_out"
+        visible: wanted
+        file: "Login.qml"
+        panels: root.panels
+        what: "login"
+    }
+}

@@ -1,0 +1,126 @@
+// An open room: who it is, what was said, and where to write.
+import QtQuick
+
+Item {
+    id: root
+
+    required property var shell
+    required property var timeline
+    required property bool narrow
+
+    function focusComposer(): void {
+        composer.take();
+    }
+
+    Item {
+        id: bar
+        width: parent.width
+        height: Theme.barHeight
+
+        IconButton {
+            id: back
+            objectName: "backButton"
+            x: Theme.tiny
+            anchors.verticalCenter: parent.verticalCenter
+            visible: root.narrow
+            width: root.narrow ? implicitWidth : 0
+            icon: "back"
+            label: qsTr("Back to the rooms")
+            onClicked: root.shell.closeAll()
+        }
+        Avatar {
+            id: avatar
+            anchors.left: back.right
+            anchors.leftMargin: root.narrow ? Theme.tiny : Theme.medium
+            anchors.verticalCenter: parent.verticalCenter
+            name: root.shell.roomName
+            hue: root.shell.roomHue
+            size: 36
+        }
+        Column {
+            anchors.left: avatar.right
+            anchors.right: more.left
+            anchors.leftMargin: Theme.medium
+            anchors.rightMargin: Theme.small
+            anchors.verticalCenter: parent.verticalCenter
+
+            Text {
+                objectName: "roomTitle"
+                width: parent.width
+                text: root.shell.roomName
+                textFormat: Text.PlainText
+                elide: Text.ElideRight
+                color: Theme.text
+                font.pixelSize: Theme.titleFont
+                font.weight: Font.DemiBold
+                Accessible.role: Accessible.Heading
+                Accessible.name: text
+            }
+            Text {
+                width: parent.width
+                visible: text !== ""
+                text: root.shell.roomDetail
+                textFormat: Text.PlainText
+                elide: Text.ElideRight
+                color: Theme.softText
+                font.pixelSize: Theme.smallFont
+                Accessible.role: Accessible.StaticText
+                Accessible.name: text
+            }
+        }
+        IconButton {
+            id: more
+            objectName: "roomSettingsButton"
+            anchors.right: parent.right
+            anchors.rightMargin: Theme.small
+            anchors.verticalCenter: parent.verticalCenter
+            icon: "settings"
+            label: qsTr("Settings of this room")
+            onClicked: root.shell.openSettings(root.shell.roomId)
+        }
+        Rectangle {
+            anchors.bottom: parent.bottom
+            width: parent.width
+            height: 1
+            color: Theme.line
+        }
+    }
+    Timeline {
+        id: list
+        anchors.top: bar.bottom
+        anchors.bottom: typing.top
+        width: parent.width
+        shell: root.shell
+        timeline: root.timeline
+        onLeft: composer.take()
+    }
+    Item {
+        id: typing
+        anchors.bottom: composer.top
+        width: parent.width
+        height: 20
+
+        Text {
+            objectName: "typingLine"
+            anchors.verticalCenter: parent.verticalCenter
+            x: composer.textX
+            width: parent.width - 2 * x
+            elide: Text.ElideRight
+            text: root.shell.typingWords
+            textFormat: Text.PlainText
+            color: Theme.softText
+            font.pixelSize: Theme.smallFont
+            font.italic: true
+            Accessible.role: Accessible.StaticText
+            Accessible.name: text
+        }
+    }
+    Composer {
+        id: composer
+        anchors.bottom: parent.bottom
+        width: parent.width
+        shell: root.shell
+        onLeftUp: list.take()
+        onPaged: direction => list.pageBy(direction)
+    }
+}
