@@ -49,6 +49,7 @@ CREATE TABLE room (
   bump_stamp INTEGER NOT NULL DEFAULT 0,
   join_rule TEXT, history_visibility TEXT, guest_access TEXT,
   encryption TEXT,                      -- content of m.room.encryption as this connection sees it
+  power_levels TEXT,                    -- content of m.room.power_levels
   inviter TEXT,
   members_complete INTEGER NOT NULL DEFAULT 0,  -- all members are known; cleared by every gap
   back_token TEXT,                      -- prev_batch below our oldest event; null at the room's start
@@ -128,6 +129,7 @@ CREATE TABLE send_queue (
   made_at INTEGER NOT NULL, sent_at INTEGER,
   attempts INTEGER NOT NULL DEFAULT 0, next_try_at INTEGER NOT NULL DEFAULT 0
 );
+CREATE INDEX send_queue_room ON send_queue(room_id, id);
 CREATE INDEX send_queue_waiting ON send_queue(id) WHERE state IN ('queued', 'sending');
 CREATE TABLE audience (                 -- whom a message was for: joined people, and the devices that got its key
   txn_id TEXT, user_id TEXT, device_id TEXT NOT NULL DEFAULT '',    -- '' is the person

@@ -1,0 +1,192 @@
+"""The one door to the wire (law 12): requests to the homeserver, and its errors in our words."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote as _percent
+
+from tandem_core.clock import Chance, Clock, SystemClock, jittered_backoff_s, system_chance
+from tandem_core.errors import Offline, RateLimited, ServerRefused, SignedOut
+from tandem_core.store.codec import canonical, parse
+from tandem_core.types import Json
+
+if TYPE_CHECKING:
+    import aiohttp
+
+log = logging.getLogger("tandem.http")
+
+CLIENT_PREFIX = "/_matrix/client/v3/"
+_MOST_RETRY_AFTER_S = 600.0
+_MOST_ANSWER = 64 * 1024 * 1024
+
+
+class NotJson(Offline):
+    """Something answered, but not a Matrix homeserver: a proxy's error page, a captive portal, a web server."""
+
+    title = "The answer did not come from your homeserver"
+    advice = "Tandem keeps trying; check the network if this lasts."
+
+
+def quote(part: str) -> str:
+    """One part of a path, safe whatever it holds."""
+    return _percent(part, safe="")
+
+
+def path(*parts: str) -> str:
+    """``path("rooms", room_id, "leave")`` -> ``/_matrix/client/v3/rooms/.../leave``, each part quoted."""
+    return CLIENT_PREFIX + "/".join(quote(part) for part in parts)
+
+
+class Http:
+    """Requests to one homeserver with one access token.
+
+    aiohttp is imported with the first request: it costs 0.3 s, which no start should wait for.
+    """
+
+    def __init__(
+        self, base_url: str, *, token: str | None = None, chance: Chance | None = None, clock: Clock | None = None
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self.token = token
+        self._chance = chance or system_chance()
+        self._clock = clock or SystemClock()
+        self._session: aiohttp.ClientSession | None = None
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: Json | None = None,
+        *,
+        query: dict[str, str] | None = None,
+        timeout_s: float = 30.0,
+        auth: bool = True,
+    ) -> Json:
+        """Ask once; returns the JSON object of a 200.
+
+        Raises Offline (no answer, 5xx, or no JSON: NotJson), RateLimited, SignedOut, ServerRefused.
+        """
+        status, data, retry_after = await self._exchange(method, path, body, query, timeout_s, auth)
+        try:
+            value: Any = parse(data)
+        except ValueError:
+            value = None
+        if status >= 500 or not isinstance(value, dict):
+            if status >= 500:
+                raise Offline(f"HTTP {status}")
+            raise NotJson(f"HTTP {status}")
+        if status < 300:
+            return value
+        if status == 429:
+            raise RateLimited(_retry_after_s(value, retry_after))
+        raise _refusal(status, value)
+
+    async def retry(
+        self,
+        method: str,
+        path: str,
+        body: Json | None = None,
+        *,
+        query: dict[str, str] | None = None,
+        timeout_s: float = 30.0,
+        auth: bool = True,
+        deadline_s: float = 60.0,
+    ) -> Json:
+        """Ask until there is a definite answer or ``deadline_s`` has passed; then raises the last error.
+
+        Waits as long as a 429 wishes, and with growing pauses after Offline.
+        """
+        end = self._clock.monotonic_s() + deadline_s
+        failures = 0
+        while True:
+            try:
+                return await self.request(method, path, body, query=query, timeout_s=timeout_s, auth=auth)
+            except RateLimited as limited:
+                pause: float = limited.retry_after_s
+                error: Offline | RateLimited = limited
+            except Offline as offline:
+                pause = jittered_backoff_s(failures, self._chance)
+                error = offline
+            failures += 1
+            if self._clock.monotonic_s() + pause > end:
+                raise error
+            await self._clock.sleep(pause)
+
+    async def close(self) -> None:
+        """Close the connections; the next request opens new ones."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def _exchange(
+        self,
+        method: str,
+        path: str,
+        body: Json | None,
+        query: dict[str, str] | None,
+        timeout_s: float,
+        auth: bool,
+    ) -> tuple[int, bytes, str | None]:
+        import aiohttp  # noqa: PLC0415  see the class's words
+
+        headers = {"Accept": "application/json"}
+        if auth and self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
+        data = None
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            data = canonical(body)
+        if self._session is None:
+            # The store keeps what matters; cookies of a homeserver do not.
+            self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+        from yarl import URL  # noqa: PLC0415  comes with aiohttp
+
+        url = URL(self.base_url + path, encoded=True)
+        if query:
+            url = url.update_query(query)
+        try:
+            async with self._session.request(
+                method,
+                url,
+                data=data,
+                headers=headers,
+                timeout=aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(timeout_s, 10.0)),
+                allow_redirects=method == "GET",
+            ) as answer:
+                if (answer.content_length or 0) > _MOST_ANSWER:
+                    raise Offline("the answer is too big")
+                return answer.status, await answer.read(), answer.headers.get("Retry-After")
+        except (aiohttp.ClientError, TimeoutError, asyncio.TimeoutError, OSError, ValueError) as error:
+            # Only the kind of error is told: its words may hold the address with its query.
+            raise Offline(_words_for(error)) from error
+
+
+def _refusal(status: int, answer: Json) -> ServerRefused | SignedOut:
+    errcode = answer.get("errcode")
+    message = answer.get("error")
+    code = errcode if isinstance(errcode, str) else "M_UNKNOWN"
+    if status == 401 and code in ("M_UNKNOWN_TOKEN", "M_MISSING_TOKEN"):
+        return SignedOut(soft=answer.get("soft_logout") is True)
+    return ServerRefused(status, code, message if isinstance(message, str) else "")
+
+
+def _retry_after_s(answer: Json, header: str | None) -> float:
+    wish = answer.get("retry_after_ms")
+    if isinstance(wish, (int, float)) and not isinstance(wish, bool):
+        seconds = wish / 1000
+    else:
+        seconds = float(header) if header and header.strip().isdigit() else 5.0
+    return max(0.1, min(seconds, _MOST_RETRY_AFTER_S))
+
+
+def _words_for(error: BaseException) -> str:
+    if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
+        return "no answer in time"
+    name = type(error).__name__
+    if "DNS" in name:
+        return "the name of the server is not known"
+    if "Certificate" in name or "SSL" in name:
+        return "the server's certificate is not trusted"
+    return "cannot connect" if "Connector" in name else "the connection broke"

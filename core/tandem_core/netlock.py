@@ -1,0 +1,49 @@
+"""One owner at a time for each kind of network work, across processes (law 14)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from tandem_core.paths import ProfilePaths
+
+_NAME = re.compile(r"[a-z_]{1,32}\Z")
+_FIRST_WAIT_S, _MOST_WAIT_S = 0.01, 0.2
+
+
+@contextlib.asynccontextmanager
+async def netlock(paths: ProfilePaths, name: str) -> AsyncIterator[None]:
+    """Hold the kernel lock for this kind of work; waits without blocking the event loop.
+
+    It dies with its process, so work that was cut off is taken up by whoever asks next.
+    """
+    if not _NAME.match(name):
+        raise ValueError(name)
+    lock = open_lock(paths.lock(f"net-{name}"))
+    try:
+        wait_s = _FIRST_WAIT_S
+        while not try_lock(lock):
+            await asyncio.sleep(wait_s)
+            wait_s = min(wait_s * 1.5, _MOST_WAIT_S)
+        yield
+    finally:
+        os.close(lock)
+
+
+def open_lock(file: Path) -> int:
+    """A descriptor for a lock file, which nobody inherits."""
+    return os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def try_lock(descriptor: int) -> bool:
+    """Take the lock if it is free."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
