@@ -1,0 +1,48 @@
+"""The module's settings, as they stand under ``modules:`` in homeserver.yaml."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from synapse.config import ConfigError
+
+STABLE_TYPE = "m.delivery"
+UNSTABLE_TYPE = "org.matrix.msc4089.delivery"
+
+_KNOWN = {"emit_type", "per_second", "burst_count", "keep_days"}
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleConfig:
+    """``emit_type``: the receipt type that authors see in sync (MSC4089, "Unstable prefix")."""
+
+    emit_type: str = UNSTABLE_TYPE
+    per_second: float = 20.0
+    burst_count: int = 200
+    keep_days: int = 30
+
+
+def parse(raw: dict[str, Any]) -> ModuleConfig:
+    """Check the administrator's words; raises ConfigError naming the wrong one."""
+    unknown = set(raw) - _KNOWN
+    if unknown:
+        raise ConfigError(
+            f"tandem_synapse: unknown setting {sorted(unknown)[0]!r}; known: {', '.join(sorted(_KNOWN))}"
+        )
+    emit_type = raw.get("emit_type", UNSTABLE_TYPE)
+    if emit_type not in (STABLE_TYPE, UNSTABLE_TYPE):
+        raise ConfigError(f"tandem_synapse: emit_type must be {STABLE_TYPE} or {UNSTABLE_TYPE}")
+    return ModuleConfig(
+        emit_type=emit_type,
+        per_second=float(_positive(raw, "per_second", 20.0)),
+        burst_count=int(_positive(raw, "burst_count", 200)),
+        keep_days=int(_positive(raw, "keep_days", 30)),
+    )
+
+
+def _positive(raw: dict[str, Any], key: str, default: float) -> float:
+    value = raw.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
+        raise ConfigError(f"tandem_synapse: {key} must be a number above zero")
+    return value
