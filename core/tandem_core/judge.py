@@ -14,7 +14,7 @@ from tandem_core import push, settings
 from tandem_core.clock import Chance
 from tandem_core.receipts import facts
 from tandem_core.receipts.gate import Facts, Owe, Refuse, decide
-from tandem_core.store import receipts, verdicts
+from tandem_core.store import receipts, rooms, verdicts
 from tandem_core.store.database import Transaction
 from tandem_core.types import Me, Origin, Role, Seal
 
@@ -75,11 +75,14 @@ def _facts(event: StoredEvent) -> Facts:
 def _notify(txn: Transaction, me: Me, event: StoredEvent, now_ms: int) -> None:
     verdict = push.evaluate(
         verdicts.push_rules(txn.conn),
-        push.Event(event.clear_type, event.clear_content, event.sender, event.room_id),
+        push.Event(
+            event.clear_type, event.clear_content, event.sender, event.room_id, state_key=event.state_key
+        ),
         push.Context(
             me.user_id,
             verdicts.own_name(txn.conn, event.room_id, me.user_id),
             verdicts.joined_count(txn.conn, event.room_id),
+            rooms.power_levels(txn.conn, event.room_id),
         ),
     )
     notify, highlight = verdict.notify, verdict.highlight

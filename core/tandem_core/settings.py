@@ -179,7 +179,11 @@ SETTINGS: dict[str, Setting] = {
             "It goes on receiving messages when the window is closed.",
         ),
         Setting(
-            "appearance.theme", "system", "Colours", "Follows your desktop, or not.", ("system", "light", "dark")
+            "appearance.theme",
+            "system",
+            "Colours",
+            "Follows your desktop, or not.",
+            ("system", "light", "dark"),
         ),
     )
 }

@@ -6,8 +6,8 @@ import sqlite3
 
 from tandem_core import settings
 from tandem_core.receipts.gate import ReceiptSettings, RoomFacts, SenderFacts
-from tandem_core.store import rooms
 from tandem_core.store import receipts as store
+from tandem_core.store import rooms
 from tandem_core.types import Me, RoomId, UserId
 
 

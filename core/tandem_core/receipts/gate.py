@@ -27,9 +27,7 @@ MOST_PEOPLE = 100
 HOLD_DIRECT_S = (2.0, 8.0)
 HOLD_GROUP_S = (2.0, 20.0)
 
-_MESSAGE_KINDS = frozenset(
-    {"m.text", "m.image", "m.file", "m.audio", "m.video", "m.location", "m.emote"}
-)
+_MESSAGE_KINDS = frozenset({"m.text", "m.image", "m.file", "m.audio", "m.video", "m.location", "m.emote"})
 _ROW_KINDS = frozenset({"text", "emote", "image", "file", "audio", "video", "location", "sticker", "poll"})
 _TYPES = frozenset({"m.room.message", "m.sticker", "m.poll.start"})
 # Letters by category that draw nothing (Hangul fillers, the blank Braille cell).
@@ -160,7 +158,7 @@ def decide(
             return Refuse(reason)
         hold = HOLD_DIRECT_S if room.kind is RoomKind.DIRECT else HOLD_GROUP_S
         due_at = now_ms + round(draw.uniform(*hold) * 1000)
-        return Owe(due_at, _share(room, sender, settings))
+        return Owe(due_at, share(room, sender, settings))
     except Exception:
         log.exception("the gate failed on an event of type %r: no receipt", event.type)
         return Refuse(Reason.DOUBT)
@@ -181,6 +179,18 @@ def still_owed(room: RoomFacts, sender: SenderFacts, settings: ReceiptSettings) 
     if not room.accepted:
         return Reason.NOT_ACCEPTED
     return _refused_room(room, settings)
+
+
+def share(room: RoomFacts, sender: SenderFacts, settings: ReceiptSettings) -> Share:
+    """What the author may learn: the device only in a direct chat, and only whom the setting names."""
+    if room.kind is not RoomKind.DIRECT:
+        return Share.USER
+    match settings.device_detail:
+        case "accepted":
+            return Share.DEVICE
+        case "verified" if sender.verified:
+            return Share.DEVICE
+    return Share.USER
 
 
 def _refused_room(room: RoomFacts, settings: ReceiptSettings) -> Reason | None:
@@ -260,17 +270,4 @@ def _has_ink(body: Any) -> bool:
     )
 
 
-def _share(room: RoomFacts, sender: SenderFacts, settings: ReceiptSettings) -> Share:
-    if room.kind is not RoomKind.DIRECT:
-        return Share.USER
-    match settings.device_detail:
-        case "accepted":
-            return Share.DEVICE
-        case "verified" if sender.verified:
-            return Share.DEVICE
-    return Share.USER
-
-
-_KNOWN_KINDS = frozenset(
-    {RoomKind.DIRECT, RoomKind.PRIVATE_GROUP, RoomKind.PRIVATE_PLAIN, RoomKind.PUBLIC}
-)
+_KNOWN_KINDS = frozenset({RoomKind.DIRECT, RoomKind.PRIVATE_GROUP, RoomKind.PRIVATE_PLAIN, RoomKind.PUBLIC})

@@ -52,7 +52,7 @@ def accept(txn: Transaction, me: Me, room_id: RoomId, content: Json, now_ms: int
         if own is None:
             if not store.is_known(txn.conn, receipt.event_id):
                 if not swept:
-                    store.forget_early(txn, now_ms - EARLY_MS)
+                    sweep(txn, now_ms)
                     swept = True
                 store.put_early(
                     txn,
@@ -88,6 +88,11 @@ def claim_early(txn: Transaction, event_id: EventId, now_ms: int | None = None) 
         if room_id == own.room_id and not overdue and _may_confirm(txn, own, row.user_id):
             fresh += _keep(txn, own, row.user_id, ((row.device_id, row.ts),), row.heard_at, row.via)
     return fresh
+
+
+def sweep(txn: Transaction, now_ms: int) -> None:
+    """Drop early receipts whose message did not come."""
+    store.forget_early(txn, now_ms - EARLY_MS)
 
 
 def _keep(

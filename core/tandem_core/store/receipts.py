@@ -8,15 +8,8 @@ from dataclasses import dataclass
 
 from tandem_core.store import codec
 from tandem_core.store.database import Transaction
+from tandem_core.store.room_facts import current_links
 from tandem_core.types import EventId, Role, RoomId, Topic, UserId
-
-
-ASLEEP_MS = 10 * 60 * 1000
-# A program that has not synced for so long while the other did says nothing about now. When its
-# late answer comes, it counts again, and a disagreement refuses (law 13).
-_AWAKE = f"""(conn IN (SELECT conn FROM connection
-    WHERE synced_at >= (SELECT max(synced_at) FROM connection) - {ASLEEP_MS})
-  OR NOT EXISTS (SELECT 1 FROM connection WHERE synced_at IS NOT NULL))"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +81,8 @@ def due(conn: sqlite3.Connection, now_ms: int) -> list[OwedRow]:
     """What is owed and due, oldest first."""
     return _owed_rows(
         conn.execute(
-            "SELECT * FROM receipt_owed WHERE state = 'owed' AND due_at <= ? ORDER BY due_at, event_id", (now_ms,)
+            "SELECT * FROM receipt_owed WHERE state = 'owed' AND due_at <= ? ORDER BY due_at, event_id",
+            (now_ms,),
         )
     )
 
@@ -258,9 +252,7 @@ def forget_early(txn: Transaction, before_ms: int) -> int:
 
 def take_early(txn: Transaction, event_id: EventId) -> list[tuple[RoomId, DeliveryRow]]:
     """Take out what was heard early of an event, person before device."""
-    rows = txn.all(
-        "SELECT * FROM delivery_early WHERE event_id = ? ORDER BY user_id, device_id", (event_id,)
-    )
+    rows = txn.all("SELECT * FROM delivery_early WHERE event_id = ? ORDER BY user_id, device_id", (event_id,))
     if rows:
         txn.execute("DELETE FROM delivery_early WHERE event_id = ?", (event_id,))
     return [
@@ -278,20 +270,27 @@ def take_early(txn: Transaction, event_id: EventId) -> list[tuple[RoomId, Delive
 
 
 def memberships(conn: sqlite3.Connection, room_id: RoomId, user_id: UserId) -> list[tuple[str, int]]:
-    """A person's membership and its time (0: not known) as each awake connection that knows it says."""
-    rows = conn.execute(
-        f"SELECT membership, changed_at FROM member WHERE room_id = ? AND user_id = ? AND {_AWAKE}",
-        (room_id, user_id),
-    )
-    return [(str(row[0]), int(row[1])) for row in rows]
+    """A person's membership and its time (0: not known) as each connection says that is up to date."""
+    return [
+        (str(row["membership"]), int(row["changed_at"]))
+        for link in current_links(conn, room_id)
+        for row in conn.execute(
+            "SELECT membership, changed_at FROM member WHERE conn = ? AND room_id = ? AND user_id = ?",
+            (link, room_id, user_id),
+        )
+    ]
 
 
 def room_standing(conn: sqlite3.Connection, room_id: RoomId) -> list[tuple[str, int | None, bool]]:
-    """Our membership, the joined count, and whether all members are known, as each awake connection says."""
-    rows = conn.execute(
-        f"SELECT membership, joined_count, members_complete FROM room WHERE room_id = ? AND {_AWAKE}", (room_id,)
-    )
-    return [(str(row[0]), None if row[1] is None else int(row[1]), bool(row[2])) for row in rows]
+    """Our membership, the joined count, and whether all members are known, as each such connection says."""
+    return [
+        (str(row["membership"]), row["joined_count"], bool(row["members_complete"]))
+        for link in current_links(conn, room_id)
+        for row in conn.execute(
+            "SELECT membership, joined_count, members_complete FROM room WHERE conn = ? AND room_id = ?",
+            (link, room_id),
+        )
+    ]
 
 
 def is_ignored(conn: sqlite3.Connection, user_id: UserId) -> bool:
@@ -305,6 +304,12 @@ def is_ignored(conn: sqlite3.Connection, user_id: UserId) -> bool:
         return True
     people = content.get("ignored_users", {}) if isinstance(content, dict) else None
     return not isinstance(people, dict) or user_id in people
+
+
+def is_redacted(conn: sqlite3.Connection, event_id: EventId) -> bool:
+    """Whether the event is gone or was redacted."""
+    row = conn.execute("SELECT redacted_by, kind FROM event WHERE event_id = ?", (event_id,)).fetchone()
+    return row is None or row["redacted_by"] is not None or row["kind"] == "redacted"
 
 
 def was_accepted(conn: sqlite3.Connection, room_id: RoomId) -> bool:

@@ -1,0 +1,181 @@
+"""``tandemctl doctor``: look at store, keys and server; say what is wrong and what to do."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tandem_core.clock import SystemClock
+from tandem_core.ctl.main import DONE, FAILED
+from tandem_core.ctl.output import note, show, show_json, table
+from tandem_core.errors import Expected
+from tandem_core.paths import ProfilePaths
+from tandem_core.store import inspect
+from tandem_core.store.database import Database
+from tandem_core.types import Role
+
+_SERVER_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. ``advice`` says what to do, where something is to be done."""
+
+    what: str
+    ok: bool
+    detail: str
+    advice: str = ""
+
+
+def run(paths: ProfilePaths, options: argparse.Namespace) -> int:
+    findings = list(_examine(paths))
+    if options.json:
+        show_json({"ok": all(f.ok for f in findings), "findings": [asdict(f) for f in findings]})
+    else:
+        show(
+            table(
+                [("ok" if f.ok else "!!", f.what, " ".join((f.detail, f.advice)).strip()) for f in findings]
+            )
+        )
+    bad = [f for f in findings if not f.ok]
+    if bad:
+        note(f"{len(bad)} of {len(findings)} are not as they should be: {', '.join(f.what for f in bad)}.")
+        return FAILED
+    return DONE
+
+
+def _examine(paths: ProfilePaths) -> Iterator[Finding]:
+    if not paths.database.exists():
+        yield Finding("account", False, "nobody is signed in", "Run tandemctl login.")
+        return
+    yield _permissions(paths)
+    yield from _programs(paths)
+    try:
+        db = Database.open(paths.database)
+    except Expected as trouble:
+        yield _finding("store", trouble)
+        return
+    with contextlib.closing(db):
+        yield _store(db)
+        yield from _account(paths, db)
+
+
+def _permissions(paths: ProfilePaths) -> Finding:
+    """Files for their owner only, and owned by who asks."""
+    files = [
+        paths.data,
+        paths.database,
+        paths.vault_file,
+        *paths.data.glob("*.db-*"),
+        *paths.data.glob("*.lock"),
+    ]
+    open_ones = [str(file) for file in files if file.exists() and not _is_private(file)]
+    if open_ones:
+        return Finding(
+            "permissions",
+            False,
+            f"others may read {', '.join(open_ones)}",
+            f"Run chmod -R go= {paths.data}, as the owner.",
+        )
+    return Finding("permissions", True, f"{paths.data} is private")
+
+
+def _is_private(file: Path) -> bool:
+    info = file.stat()
+    return info.st_uid == os.getuid() and not info.st_mode & 0o077
+
+
+def _programs(paths: ProfilePaths) -> Iterator[Finding]:
+    from tandem_core.engine import is_running
+
+    for role in Role:
+        yield Finding(str(role), True, "runs" if is_running(paths, role) else "does not run")
+
+
+def _store(db: Database) -> Finding:
+    try:
+        trouble = db.read_now(inspect.trouble)
+    except Expected as error:
+        return _finding("store", error)
+    if trouble is not None:
+        return Finding("store", False, trouble, "Restore a backup, or move it away and sign in again.")
+    size = db.path.stat().st_size / 1_048_576
+    return Finding("store", True, f"sound, {size:.1f} MiB")
+
+
+def _account(paths: ProfilePaths, db: Database) -> Iterator[Finding]:
+    from tandem_core import session, vault
+
+    try:
+        current = session.current(db)
+    except Expected as trouble:
+        yield _finding("account", trouble)
+        return
+    yield Finding("account", True, f"{current.me.user_id}, device {current.me.device_id}")
+    try:
+        _, kept_in = vault.pickle_key(paths)
+    except Expected as trouble:
+        yield _finding("pickle key", trouble)
+    else:
+        yield Finding("pickle key", True, f"in the {kept_in}")
+    yield _keys(db)
+    waits = db.read_now(inspect.waiting)
+    yield Finding(
+        "messages",
+        waits.failed_messages == 0,
+        f"{waits.messages} to be sent, {waits.failed_messages} not sent, {waits.sealed_messages} without a key",
+        "Open the window to send them again or delete them." if waits.failed_messages else "",
+    )
+    yield from asyncio.run(_server(db, current))
+
+
+def _keys(db: Database) -> Finding:
+    if db.read_now(inspect.keys_are_uploaded):
+        return Finding("device keys", True, "are on the server")
+    return Finding(
+        "device keys",
+        False,
+        "are not on the server yet",
+        "Start tandem or tandem-notifier while you are online.",
+    )
+
+
+async def _server(db: Database, current: object) -> list[Finding]:
+    from tandem_core import capabilities
+    from tandem_core.http import Http, path
+    from tandem_core.store.session import Session
+
+    assert isinstance(current, Session)
+    http = Http(current.homeserver, token=current.access_token)
+    try:
+        async with asyncio.timeout(_SERVER_S):
+            await http.request("GET", path("account", "whoami"))
+            can = await capabilities.refresh(db, http, now_ms=SystemClock().now_ms())
+    except TimeoutError:
+        return [Finding("server", False, "no answer in time", "Check the network.")]
+    except Expected as trouble:
+        return [_finding("server", trouble)]
+    finally:
+        await http.close()
+    found = [Finding("server", True, f"{current.homeserver} answers and knows this device")]
+    if not can.sliding_sync:
+        found.append(
+            Finding("sliding sync", False, "is not offered", "Ask the server's administrator to update.")
+        )
+    words = {
+        (False, False): "not offered here: others are not told, and marks stay at sent",
+        (True, False): "offered, per person",
+        (True, True): "offered, per person and device",
+    }[can.delivery, can.delivery_devices]
+    found.append(Finding("delivery receipts", True, words))
+    return found
+
+
+def _finding(what: str, trouble: Expected) -> Finding:
+    detail = f" ({trouble.detail})" if trouble.detail else ""
+    return Finding(what, False, f"{trouble.title}{detail}.", trouble.advice)

@@ -1,0 +1,213 @@
+"""``tandemctl``: everything Tandem does, for scripts and terminals (DESIGN section 6).
+
+Exit status: 0 done, 1 failed (the reason on stderr, in one line), 2 wrong usage. What a command needs is
+imported when it runs, so that ``tandemctl --help`` stays quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn, Protocol
+
+from tandem_core.errors import BadInput, Expected
+from tandem_core.paths import profile_paths
+
+DONE, FAILED, WRONG_USAGE = 0, 1, 2
+_INTERRUPTED = 130
+
+
+class _Command(Protocol):
+    """Adds a command: its name, the module and function that run it, and a line of help."""
+
+    def __call__(
+        self, name: str, module: str, help: str, function: str = "run"
+    ) -> argparse.ArgumentParser: ...
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(WRONG_USAGE, f"{self.prog}: {message}. See {self.prog} --help.\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    options = parser().parse_args(argv)
+    try:
+        command = importlib.import_module(f"tandem_core.ctl.{options.module}")
+        status: int = getattr(command, options.function)(profile_paths(options.profile), options)
+    except BadInput as wrong:
+        return _say(wrong.sentence, WRONG_USAGE)
+    except Expected as trouble:
+        return _say(trouble.sentence, FAILED)
+    except BrokenPipeError:
+        # The reader went away (``tandemctl listen | head``); say nothing, also not at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except Exception as bug:
+        if options.debug:
+            raise
+        return _say(f"Something unexpected happened: {type(bug).__name__}. Run again with --debug.", FAILED)
+    return status
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = _Parser(
+        prog="tandemctl", description="Tandem from the command line.", parents=[_common(first=True)]
+    )
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(name: str, module: str, help: str, function: str = "run") -> argparse.ArgumentParser:
+        made: argparse.ArgumentParser = commands.add_parser(
+            name, parents=[_common()], help=help, description=help[0].upper() + help[1:] + "."
+        )
+        made.set_defaults(module=module, function=function)
+        return made
+
+    _account_commands(command)
+    _room_commands(command)
+    _message_commands(command)
+    _other_commands(command)
+    return top
+
+
+def _account_commands(command: _Command) -> None:
+    login = command("login", "account", "sign in: one device for both programs", "login")
+    login.add_argument("--homeserver", metavar="URL", required=True)
+    login.add_argument("--user", metavar="USER", required=True)
+    login.add_argument(
+        "--password-file",
+        metavar="FILE",
+        required=True,
+        help="a file with the password, or - for standard input",
+    )
+    login.add_argument("--device-name", metavar="NAME", default="Tandem", help="how others see this device")
+    command("logout", "account", "sign out and remove messages and keys from this machine", "logout")
+    command("status", "status", "both programs: connection, to-device token, inbox, outbox")
+    command("doctor", "doctor", "check store, keys and server; say what is wrong and what to do")
+
+
+def _room_commands(command: _Command) -> None:
+    rooms = _waits(command("rooms", "rooms", "list rooms and invitations", "list_rooms"))
+    rooms.add_argument("--search", metavar="WORDS", default="", help="only rooms whose name has these words")
+    create = _waits(command("create", "rooms", "create a room, encrypted unless told otherwise", "create"))
+    create.add_argument("--invite", metavar="USER", action="append", default=[], help="may be repeated")
+    create.add_argument("--name", metavar="NAME", help="the room's name")
+    create.add_argument("--plain", action="store_true", help="without encryption")
+    create.add_argument("--public", action="store_true", help="anyone may join")
+    create.add_argument("--direct", action="store_true", help="a direct chat")
+    for name, help in (
+        ("join", "join a room by id, alias or address"),
+        ("accept", "accept an invitation"),
+        ("decline", "decline an invitation"),
+        ("leave", "leave a room"),
+    ):
+        _waits(command(name, "rooms", help, name)).add_argument("room", metavar="ROOM")
+    invite = command("invite", "rooms", "invite somebody", "invite")
+    invite.add_argument("room", metavar="ROOM")
+    invite.add_argument("user", metavar="USER")
+
+
+def _message_commands(command: _Command) -> None:
+    messages = _waits(command("messages", "messages", "show the newest messages of a room"))
+    messages.add_argument("room", metavar="ROOM")
+    messages.add_argument(
+        "-n", dest="count", metavar="N", type=_count, default=20, help="how many (default 20)"
+    )
+    messages.add_argument(
+        "--link",
+        choices=("app", "notifier"),
+        help="as this program has them (default: the one that synced last)",
+    )
+    send = _waits(command("send", "send", "send a message"))
+    send.add_argument("room", metavar="ROOM")
+    send.add_argument("text", metavar="TEXT", help="the text, or - for standard input")
+    send.add_argument("--no-wait", action="store_true", help="only put it into the queue")
+    listen = command("listen", "listen", "print new messages as they can be read, until interrupted")
+    listen.add_argument("--count", metavar="N", type=_count, help="end after so many messages")
+    listen.add_argument("--room", metavar="ROOM", help="only of this room")
+    receipts = _waits(command("receipts", "receipts", "who and which devices a message of yours reached"))
+    receipts.add_argument("event", metavar="EVENT")
+
+
+def _other_commands(command: _Command) -> None:
+    settings = command("settings", "settings", "show and change settings")
+    verbs = settings.add_subparsers(title="verbs", metavar="VERB", required=True, dest="verb")
+    verbs.add_parser("list", parents=[_common()], help="every setting, its value and where it comes from")
+    for verb, help in (("get", "one value"), ("set", "choose a value")):
+        made = verbs.add_parser(verb, parents=[_common()], help=help)
+        made.add_argument("key", metavar="KEY")
+        if verb == "set":
+            made.add_argument("value", metavar="VALUE")
+        made.add_argument("--room", metavar="ROOM", help="for this room only")
+        made.add_argument("--person", metavar="USER", help="for this person only")
+    keys = command("keys", "keys", "move the keys of messages between devices by a file")
+    keys.add_argument("verb", choices=("export", "import"))
+    keys.add_argument("file", metavar="FILE")
+    keys.add_argument(
+        "--passphrase-file",
+        metavar="FILE",
+        required=True,
+        help="a file with the passphrase, or - for standard input",
+    )
+
+
+def _common(*, first: bool = False) -> _Parser:
+    """Options that are understood before and after the command's name."""
+
+    def unless_said(default: object) -> object:
+        # A command must not reset what was said before its name.
+        return default if first else argparse.SUPPRESS
+
+    common = _Parser(add_help=False)
+    common.add_argument(
+        "--profile", metavar="NAME", default=unless_said("default"), help="the account to use"
+    )
+    common.add_argument("--json", action="store_true", default=unless_said(False), help="print JSON")
+    common.add_argument(
+        "--debug",
+        action="store_true",
+        default=unless_said(False),
+        help="show where an unexpected error came from",
+    )
+    return common
+
+
+def _waits(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    command.add_argument(
+        "--timeout", metavar="SECONDS", type=_seconds, default=30.0, help="how long to wait (default 30)"
+    )
+    return command
+
+
+def _count(text: str) -> int:
+    if text.isascii() and text.isdigit() and 0 < int(text[:10]) <= 100_000:
+        return int(text)
+    raise argparse.ArgumentTypeError("a number from 1 to 100000")
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if 0 < seconds <= 86_400:
+        return seconds
+    raise argparse.ArgumentTypeError("seconds, more than 0")
+
+
+def _say(sentence: str, status: int) -> int:
+    print(f"tandemctl: {' '.join(sentence.split())}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

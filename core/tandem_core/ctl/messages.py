@@ -1,0 +1,85 @@
+"""``tandemctl messages``: the newest messages of a room, oldest of them first."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+
+from tandem_core.clock import system_chance
+from tandem_core.ctl import world
+from tandem_core.ctl.main import DONE
+from tandem_core.ctl.output import clean, local_time, note, show, show_json
+from tandem_core.paths import ProfilePaths
+from tandem_core.store.inspect import links_of
+from tandem_core.store.view import Row, page
+from tandem_core.types import Json, Role, RoomId
+
+
+def run(paths: ProfilePaths, options: argparse.Namespace) -> int:
+    with world.opened(paths) as here:
+        if not asyncio.run(world.refresh(here, options.timeout)):
+            note("The server cannot be reached; this is what is stored.")
+        link = Role(options.link) if options.link else here.link
+        room_id = here.db.read_now(world.room_named, link, options.room)
+        if asyncio.run(_wants_more(here, link, room_id, options.count)):
+            note("Older messages could not be fetched.")
+        rows = here.db.read_now(page, link, room_id, limit=options.count)[::-1]
+        seen_by = here.db.read_now(links_of, [row.event_id for row in rows if row.event_id])
+    if options.json:
+        show_json([value(row, seen_by.get(row.event_id or "", [])) for row in rows])
+    else:
+        show(line(row) for row in rows)
+    return DONE
+
+
+def value(row: Row, links: list[str]) -> Json:
+    """One message for scripts; ``links`` are the programs that have it in their own timeline."""
+    return {
+        "event_id": row.event_id,
+        "txn_id": row.txn_id,
+        "sender": row.sender,
+        "sender_name": row.sender_name,
+        "ts": row.sent_at,
+        "kind": row.kind,
+        "body": row.body,
+        "encrypted": row.seal != "plain",
+        "seal": row.seal,
+        "seal_reason": row.seal_reason,
+        "own": row.is_own,
+        "send_state": row.send_state or None,
+        "edited": row.edited,
+        "redacted": row.redacted,
+        "links": links,
+    }
+
+
+def line(row: Row) -> str:
+    """One message for people; further lines are indented, so that no text looks like another message."""
+    if row.seal in ("sealed", "refused"):
+        body = f"[cannot be decrypted: {row.seal_reason or 'no key yet'}]"
+    elif row.redacted:
+        body = "[removed]"
+    else:
+        body = clean(row.body).replace("\n", "\n    ")
+    mark = f" [{row.send_state}]" if row.send_state not in ("", "sent") else ""
+    return f"{local_time(row.sent_at)}  {row.sender_name}: {body}{mark}"
+
+
+async def _wants_more(here: world.World, link: Role, room_id: RoomId, count: int) -> bool:
+    """Fetch older messages while there are fewer than asked for; True if that failed."""
+    from tandem_core.errors import Expected
+    from tandem_core.http import Http
+    from tandem_core.sync import history
+
+    if len(await here.db.read(page, link, room_id, limit=count)) >= count:
+        return False
+    http = Http(here.session.homeserver, token=here.session.access_token, chance=system_chance())
+    try:
+        while len(await here.db.read(page, link, room_id, limit=count)) < count:
+            if not await history.back(http, here.db, link, room_id, 50):
+                return False
+    except Expected:
+        return True
+    finally:
+        await http.close()
+    return False

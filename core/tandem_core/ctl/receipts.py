@@ -1,0 +1,89 @@
+"""``tandemctl receipts``: whom a message of ours reached, per person and device."""
+
+from __future__ import annotations
+
+import argparse
+
+from tandem_core.ctl import world
+from tandem_core.ctl.main import DONE
+from tandem_core.ctl.output import local_time, show, show_json, table
+from tandem_core.paths import ProfilePaths
+from tandem_core.receipts.summary import PersonDelivery, Summary, details, summary
+from tandem_core.store import receipts as store
+from tandem_core.types import Json, UserId
+
+
+def run(paths: ProfilePaths, options: argparse.Namespace) -> int:
+    import asyncio
+
+    with world.opened(paths) as here:
+        asyncio.run(world.refresh(here, options.timeout))
+        link = here.link
+        whole = here.db.read_now(summary, link, options.event)
+        people = here.db.read_now(details, link, options.event)
+        via = {
+            (row.user_id, row.device_id): row.via
+            for rows in here.db.read_now(store.deliveries, [options.event]).values()
+            for row in rows
+        }
+    if options.json:
+        show_json(_value(options.event, whole, people, via))
+    else:
+        show([whole.text, *table([line for person in people for line in _lines(person, via)])])
+    return DONE
+
+
+def _value(
+    event: str, whole: Summary, people: list[PersonDelivery], via: dict[tuple[UserId, str], str]
+) -> Json:
+    return {
+        "event_id": event,
+        "state": str(whole.state),
+        "text": whole.text,
+        "people_total": whole.people_total,
+        "people_delivered": whole.people_delivered,
+        "people_read": whole.people_read,
+        "devices_total": whole.devices_total,
+        "devices_delivered": whole.devices_delivered,
+        "people": [
+            {
+                "user_id": person.user_id,
+                "name": person.name,
+                "tracked": person.tracked,
+                "counted": person.counted,
+                "delivered_at": person.delivered_at,
+                "read_at": person.read_at,
+                "transport": via.get((person.user_id, "")),
+                "devices": [
+                    {
+                        "device_id": device.device_id,
+                        "name": device.name,
+                        "counted": device.counted,
+                        "delivered_at": device.delivered_at,
+                        "transport": via.get((person.user_id, device.device_id)),
+                    }
+                    for device in person.devices
+                ],
+            }
+            for person in people
+        ],
+    }
+
+
+def _lines(person: PersonDelivery, via: dict[tuple[UserId, str], str]) -> list[tuple[str, str, str, str]]:
+    if person.read_at is not None:
+        outcome, at = "read", person.read_at
+    elif person.delivered_at is not None:
+        outcome, at = "delivered", person.delivered_at
+    else:
+        outcome, at = "no confirmation" if person.tracked else "not tracked", None
+    lines = [
+        (f"{person.name} ({person.user_id})", outcome, local_time(at), via.get((person.user_id, ""), "-"))
+    ]
+    for device in person.devices:
+        heard = "no confirmation" if device.delivered_at is None else "delivered"
+        name = device.name if device.name == device.device_id else f"{device.name} ({device.device_id})"
+        note = "" if device.counted else ", not counted"
+        transport = via.get((person.user_id, device.device_id), "-")
+        lines.append((f"  {name}", heard + note, local_time(device.delivered_at), transport))
+    return lines

@@ -1,0 +1,76 @@
+"""``tandemctl send``: a row in the queue, and what becomes of it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sqlite3
+import sys
+
+from tandem_core.clock import SystemClock
+from tandem_core.ctl import world
+from tandem_core.ctl.main import DONE, FAILED
+from tandem_core.ctl.output import note, show, show_json
+from tandem_core.errors import BadInput, Expected, UnknownRoom
+from tandem_core.paths import ProfilePaths
+from tandem_core.store import inspect
+from tandem_core.types import Change, Json, Topic
+
+
+def run(paths: ProfilePaths, options: argparse.Namespace) -> int:
+    text = sys.stdin.read().rstrip("\n") if options.text == "-" else options.text
+    if not text.strip():
+        raise BadInput("the text is empty")
+    with world.opened(paths) as here:
+        return asyncio.run(_send(here, options, text))
+
+
+async def _send(here: world.World, options: argparse.Namespace, text: str) -> int:
+    from tandem_core import sending
+
+    try:
+        room_id = await here.db.read(world.room_named, here.link, options.room)
+    except UnknownRoom:
+        # It may be new: created or joined since the store was last brought up to date.
+        if not await world.refresh(here, options.timeout):
+            raise
+        room_id = await here.db.read(world.room_named, here.link, options.room)
+    txn_id = await here.db.write(
+        sending.enqueue,
+        room_id,
+        "m.room.message",
+        {"msgtype": "m.text", "body": text},
+        body=text,
+        html=None,
+        now_ms=SystemClock().now_ms(),
+    )
+    change = Change(Topic.OUTBOX, room_id)
+    if options.no_wait:
+        world.ring(here, change)
+        _show(options, {"event_id": None, "txn_id": txn_id, "room_id": room_id, "state": "queued"})
+        return DONE
+
+    def look(conn: sqlite3.Connection) -> inspect.Outcome | None:
+        now = inspect.outcome(conn, txn_id)
+        if now is None:
+            raise Expected("the message was discarded", title="Not sent", advice="Send it again.")
+        return now if now.state in ("sent", "failed") else None
+
+    done = await world.until(here, look, options.timeout, change)
+    if done is None:
+        note(
+            "Not sent yet. It waits in the queue and is sent when Tandem runs and the server can be reached."
+        )
+        return FAILED
+    if done.state == "failed":
+        note(f"Not sent: {done.error or 'refused'}. Try again, or see tandemctl doctor.")
+        return FAILED
+    _show(options, {"event_id": done.event_id, "txn_id": txn_id, "room_id": room_id, "state": "sent"})
+    return DONE
+
+
+def _show(options: argparse.Namespace, sent: Json) -> None:
+    if options.json:
+        show_json(sent)
+    else:
+        show([str(sent["event_id"] or sent["txn_id"])])

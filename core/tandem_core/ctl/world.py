@@ -1,0 +1,192 @@
+"""What a command stands on: the account's store, which programs run, and waiting until work is done.
+
+There is no third connection (law 14). Where a program runs, a command writes rows, rings and waits for what
+becomes of them; where none runs, it is the notifier for a moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from tandem_core.clock import SystemClock, system_chance
+from tandem_core.errors import AlreadyRuns, Expected, NotSignedIn, Offline, UnknownRoom
+from tandem_core.paths import ProfilePaths
+from tandem_core.store import inbox, inspect, rooms, session
+from tandem_core.store.database import Database
+from tandem_core.types import Change, Role, RoomId
+
+T = TypeVar("T")
+_LOOK_EVERY_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """An account that is signed in on this machine."""
+
+    paths: ProfilePaths
+    db: Database
+    session: session.Session
+
+    def running(self) -> list[Role]:
+        """The programs that run now."""
+        from tandem_core.engine import is_running
+
+        return [role for role in Role if is_running(self.paths, role)]
+
+    @property
+    def link(self) -> Role:
+        """The connection whose view is the freshest."""
+
+        def synced_at(conn: sqlite3.Connection, role: Role) -> int:
+            return session.connection(conn, role).synced_at or 0
+
+        return self.db.read_now(lambda conn: max(Role, key=lambda role: synced_at(conn, role)))
+
+
+@contextlib.contextmanager
+def opened(paths: ProfilePaths) -> Iterator[World]:
+    """The account of this profile; raises NotSignedIn, SignedOut or the store's errors."""
+    from tandem_core.session import current
+
+    with store_of(paths) as db:
+        yield World(paths, db, current(db))
+
+
+@contextlib.contextmanager
+def store_of(paths: ProfilePaths) -> Iterator[Database]:
+    """The store of this profile, if there is one; raises NotSignedIn otherwise and makes nothing."""
+    if not paths.database.exists():
+        raise NotSignedIn
+    paths.make()
+    db = Database.open(paths.database)
+    try:
+        yield db
+    finally:
+        db.close()
+
+
+def ring(world: World, *changes: Change) -> None:
+    """Tell the programs that run to look; a lost ring costs latency only."""
+    from tandem_core.doorbell import ring_once
+
+    for role in world.running():
+        ring_once(world.paths.socket(role), changes)
+
+
+async def until(
+    world: World, look: Callable[[sqlite3.Connection], T | None], timeout_s: float, *changes: Change
+) -> T | None:
+    """Have the work done and return what ``look`` finds, or None when the time is over.
+
+    ``changes`` is what the running programs are told to look at.
+    """
+    async with working(world) as work:
+        ring(world, *changes)
+        ends_at = time.monotonic() + timeout_s
+        conn = world.db.reader()
+        try:
+            while True:
+                found = look(conn)
+                if found is not None:
+                    return found
+                if time.monotonic() >= ends_at:
+                    return None
+                work.check()
+                await asyncio.sleep(_LOOK_EVERY_S)
+        finally:
+            conn.close()
+
+
+class Work:
+    """Somebody's work on the account: this process's (``is_ours``) or that of a program that runs."""
+
+    def __init__(self, engine: asyncio.Task[None] | None = None) -> None:
+        self._engine = engine
+        self.is_ours = engine is not None
+
+    def check(self) -> None:
+        """Raise what ended our work."""
+        if self._engine is not None and self._engine.done():
+            self._engine.result()
+
+
+@contextlib.asynccontextmanager
+async def working(world: World) -> AsyncIterator[Work]:
+    """Somebody works while the block runs: a program that runs, or else this process in the notifier's place."""
+    from tandem_core.engine import Engine, take_role
+
+    if world.running():
+        yield Work()
+        return
+    try:
+        role_lock = take_role(world.paths, Role.NOTIFIER)
+    except AlreadyRuns:
+        # It has just started.
+        yield Work()
+        return
+    try:
+        engine = Engine(
+            world.paths, world.db, world.session, Role.NOTIFIER, clock=SystemClock(), chance=system_chance()
+        )
+        task = asyncio.create_task(engine.run())
+        try:
+            yield Work(task)
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Expected):
+                await task
+    finally:
+        role_lock.close()
+
+
+def caught_up(world: World, since_ms: int) -> Callable[[sqlite3.Connection], bool | None]:
+    """A look that finds when what happened on the server before ``since_ms`` has arrived and is processed."""
+
+    def look(conn: sqlite3.Connection) -> bool | None:
+        fresh = any((session.connection(conn, role).synced_at or 0) >= since_ms for role in Role)
+        return True if fresh and inbox.depth(conn) == 0 else None
+
+    return look
+
+
+async def refresh(world: World, timeout_s: float) -> bool:
+    """Bring the store up to date where no program does; False when the server cannot be reached in time."""
+    if world.running():
+        return True
+    try:
+        now_ms = SystemClock().now_ms()
+        return await until(world, caught_up(world, now_ms), timeout_s) is not None
+    except Offline:
+        return False
+
+
+def room_named(conn: sqlite3.Connection, link: Role, text: str) -> RoomId:
+    """The room of this account that an id, alias, address or exact name means; raises UnknownRoom."""
+    wanted = _address_id(text)
+    known = rooms.room_list(conn, link)
+    for room in known:
+        if wanted == room.room_id:
+            return room.room_id
+    aliased = inspect.room_of_alias(conn, wanted)
+    if aliased is not None:
+        return aliased
+    named = [room.room_id for room in known if room.name == text]
+    if len(named) == 1:
+        return named[0]
+    if named:
+        raise UnknownRoom(f"{len(named)} rooms are called {text}", advice="Use the room's id.")
+    raise UnknownRoom(text)
+
+
+def _address_id(text: str) -> str:
+    from tandem_core import uri
+
+    if text[:1] in ("!", "#") or not text.lower().startswith(("matrix:", "http")):
+        return text
+    return uri.parse(text).id

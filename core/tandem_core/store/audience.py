@@ -1,0 +1,138 @@
+"""Read whom our own messages were for, and who has read them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from tandem_core.types import EventId, Role, RoomId, UserId
+
+_PORTION = 400
+
+
+@dataclass(frozen=True, slots=True)
+class SentMessage:
+    """A message of ours under the key it was asked by (event id or transaction id)."""
+
+    key: str
+    event_id: EventId | None
+    txn_id: str | None
+    room_id: RoomId
+    send_state: str
+    sent_at: int
+
+
+def sent_messages(conn: sqlite3.Connection, keys: Sequence[str]) -> dict[str, SentMessage]:
+    """Those of the keys that are messages of ours."""
+    found: dict[str, SentMessage] = {}
+    wanted = set(keys)
+    for portion in _portions(keys):
+        marks = ",".join("?" * len(portion))
+        for row in conn.execute(
+            "SELECT e.event_id, e.room_id, e.sent_at, q.txn_id FROM event e JOIN session s ON s.user_id = e.sender"
+            f" LEFT JOIN send_queue q ON q.event_id = e.event_id WHERE e.event_id IN ({marks})",
+            portion,
+        ):
+            found[row[0]] = SentMessage(row[0], row[0], row[3], row[1], "sent", row[2])
+        for row in conn.execute(
+            "SELECT q.txn_id, q.event_id, q.room_id, q.state, coalesce(e.sent_at, q.sent_at, q.made_at)"
+            " FROM send_queue q LEFT JOIN event e ON e.event_id = q.event_id"
+            f" WHERE q.txn_id IN ({marks}) OR q.event_id IN ({marks})",
+            (*portion, *portion),
+        ):
+            txn_id, event_id, room_id, state, sent_at = row
+            for key in (txn_id, event_id):
+                if key in wanted and key not in found:
+                    found[key] = SentMessage(key, event_id, txn_id, room_id, state, sent_at)
+    return found
+
+
+def audiences(
+    conn: sqlite3.Connection, link: Role, sent: Sequence[SentMessage]
+) -> dict[str, dict[UserId, dict[str, str | None]]]:
+    """By key: the people each message was for, and by device id the name of each device that got its key.
+
+    Where none was kept (sent from another device of ours), it is those who are joined now.
+    """
+    kept: dict[str, dict[UserId, dict[str, str | None]]] = {}
+    for portion in _portions([m.txn_id for m in sent if m.txn_id]):
+        for row in conn.execute(
+            "SELECT txn_id, user_id, device_id, device_name FROM audience"
+            f" WHERE txn_id IN ({','.join('?' * len(portion))})"
+            " AND user_id NOT IN (SELECT user_id FROM session)",
+            portion,
+        ):
+            devices = kept.setdefault(row[0], {}).setdefault(row[1], {})
+            if row[2]:
+                devices[row[2]] = row[3]
+    now: dict[RoomId, list[UserId]] = {}
+    found = {}
+    for message in sent:
+        if message.txn_id in kept:
+            found[message.key] = kept[message.txn_id]
+            continue
+        if message.room_id not in now:
+            now[message.room_id] = _joined_now(conn, link, message.room_id)
+        found[message.key] = {user: {} for user in now[message.room_id]}
+    return found
+
+
+def reads(conn: sqlite3.Connection, link: Role, sent: Sequence[SentMessage]) -> dict[str, dict[UserId, int]]:
+    """By key: who has read each message, and when their marker was set.
+
+    A marker counts by its place in the timeline, or by its time where a place is not known.
+    """
+    order = _places(conn, link, [m.event_id for m in sent if m.event_id])
+    markers: dict[RoomId, list[tuple[UserId, int, int | None]]] = {}
+    for room_id in {m.room_id for m in sent}:
+        rows = conn.execute(
+            "SELECT r.user_id, r.read_at, t.ord FROM read_marker r"
+            " LEFT JOIN timeline t ON t.conn = ? AND t.event_id = r.event_id"
+            " WHERE r.room_id = ? AND r.user_id NOT IN (SELECT user_id FROM session)",
+            (link, room_id),
+        )
+        markers[room_id] = [(row[0], row[1], row[2]) for row in rows]
+    found: dict[str, dict[UserId, int]] = {}
+    for message in sent:
+        if message.event_id is None:
+            continue
+        place = order.get(message.event_id)
+        for user, read_at, mark in markers[message.room_id]:
+            known = place is not None and mark is not None
+            if (mark or 0) >= (place or 0) if known else read_at >= message.sent_at:
+                found.setdefault(message.key, {})[user] = read_at
+    return found
+
+
+def device_name(conn: sqlite3.Connection, user_id: UserId, device_id: str) -> str | None:
+    """The public name of a device, if its owner gave it one."""
+    row = conn.execute(
+        "SELECT display_name FROM device WHERE user_id = ? AND device_id = ?", (user_id, device_id)
+    ).fetchone()
+    return None if row is None or not row[0] else str(row[0])
+
+
+def _joined_now(conn: sqlite3.Connection, link: Role, room_id: RoomId) -> list[UserId]:
+    rows = conn.execute(
+        "SELECT user_id FROM member WHERE conn = ? AND room_id = ? AND membership = 'join'"
+        " AND user_id NOT IN (SELECT user_id FROM session)",
+        (link, room_id),
+    )
+    return [row[0] for row in rows]
+
+
+def _places(conn: sqlite3.Connection, link: Role, event_ids: Sequence[str]) -> dict[str, int]:
+    found = {}
+    for portion in _portions(event_ids):
+        for row in conn.execute(
+            f"SELECT event_id, ord FROM timeline WHERE conn = ? AND event_id IN ({','.join('?' * len(portion))})",
+            (link, *portion),
+        ):
+            found[row[0]] = row[1]
+    return found
+
+
+def _portions(ids: Sequence[str]) -> Iterable[tuple[str, ...]]:
+    for start in range(0, len(ids), _PORTION):
+        yield tuple(ids[start : start + _PORTION])
