@@ -55,7 +55,6 @@ class TimelineModel(QAbstractListModel):
         self._now_ms = now_ms
         self._room = ""
         self._ords: array[int] = array("q")
-        self._rest: array[int] = array("q")
         self._rows: OrderedDict[int, Row] = OrderedDict()
         self._marks: dict[str, Summary] = {}
         self._read_up_to: int | None = None
@@ -68,7 +67,6 @@ class TimelineModel(QAbstractListModel):
         self._room = room_id
         self._rows.clear()
         self._marks.clear()
-        self._rest = array("q")
         self._read_up_to = read_up_to
         head = self._source.page(room_id, None, PAGE) if room_id else []
         self._ords = array("q", (row.ord for row in head))
@@ -86,7 +84,7 @@ class TimelineModel(QAbstractListModel):
         top = self._ords[0] if self._ords else None
         before = {row.ord: row for row in self._rows.values()}
         self._learn_marks(head)
-        self._arrange(head)
+        self._arrange(head, self._ords)
         for number in stale:
             self._rows.pop(number, None)
         self._tell_changed(head, before)
@@ -98,8 +96,7 @@ class TimelineModel(QAbstractListModel):
     def set_order(self, room_id: str, order: array[int]) -> None:
         """Take the numbers of all rows, as another thread read them a moment ago."""
         if room_id == self._room:
-            self._rest = order
-            self._arrange(self._source.page(room_id, None, PAGE))
+            self._arrange(self._source.page(room_id, None, PAGE), order)
 
     def refresh_marks(self) -> None:
         """Ask again how far our own messages got, as far as they are in memory."""
@@ -154,6 +151,10 @@ class TimelineModel(QAbstractListModel):
             if row is not None and row.event_id:
                 return row.event_id
         return None
+
+    def by_key(self, key: str) -> Row | None:
+        """A row in memory by its key."""
+        return next((row for row in self._rows.values() if row.key == key), None)
 
     @Slot(int, result=str)
     def keyAt(self, place: int) -> str:  # noqa: N802  a name for QML
@@ -225,12 +226,10 @@ class TimelineModel(QAbstractListModel):
         if own:
             self._marks.update(self._source.marks(self._room, own))
 
-    def _arrange(self, head: list[Row]) -> None:
-        """Bring the list to ``head`` followed by what of the rest is older, step by step."""
+    def _arrange(self, head: list[Row], rest: array[int]) -> None:
+        """Bring the list to ``head`` followed by what of ``rest`` is older, step by step."""
         new = array("q", (row.ord for row in head))
         if len(head) == PAGE:
-            rest = self._rest if len(self._rest) > len(self._ords) else self._ords
-            rest = self._rest or self._ords
             new.extend(_below(rest, head[-1].ord))
         old = self._ords
         start = _common(old, new)

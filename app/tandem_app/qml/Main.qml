@@ -85,7 +85,7 @@ Window {
         width: root.narrow ? root.width : Math.max(240, Math.min(root.width * 0.45, divider.wanted))
         height: root.height
         visible: root.signedIn && (!root.narrow || root.atRooms)
-        onLeft: root.focusMain()
+        onLeaving: root.focusMain()
     }
     Rectangle {
         id: divider

@@ -9,7 +9,7 @@ Rectangle {
     required property var shell
     required property var rooms
 
-    signal left
+    signal leaving
 
     color: Theme.sidebar
     Accessible.role: Accessible.Pane
@@ -28,7 +28,7 @@ Rectangle {
         if (room === "")
             return;
         root.shell.openRoom(room);
-        root.left();
+        root.leaving();
     }
 
     Item {
@@ -57,7 +57,7 @@ Rectangle {
             Keys.onEscapePressed: {
                 search.text = "";
                 root.shell.search("");
-                root.left();
+                root.leaving();
             }
         }
         IconButton {

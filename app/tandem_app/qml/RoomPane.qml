@@ -92,7 +92,7 @@ Item {
         width: parent.width
         shell: root.shell
         timeline: root.timeline
-        onLeft: composer.take()
+        onLeaving: composer.take()
     }
     Item {
         id: typing

@@ -12,7 +12,7 @@ FocusScope {
     readonly property bool atNewest: view.atYEnd || view.contentHeight <= view.height
     property int arrived: 0
 
-    signal left
+    signal leaving
 
     function take(): void {
         view.forceActiveFocus(Qt.OtherFocusReason);
@@ -137,11 +137,11 @@ FocusScope {
         Keys.onUpPressed: step(1)
         Keys.onDownPressed: {
             if (currentIndex <= 0)
-                root.left();
+                root.leaving();
             else
                 step(-1);
         }
-        Keys.onEscapePressed: root.left()
+        Keys.onEscapePressed: root.leaving()
         Keys.onReturnPressed: root.info()
         Keys.onPressed: event => {
             switch (event.key) {

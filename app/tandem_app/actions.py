@@ -1,0 +1,367 @@
+"""What QML may ask for and see of the window as a whole. Each request starts a task and returns."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtCore import Property, QObject, QTimer, Signal, Slot
+
+from tandem_app.models import words
+
+if TYPE_CHECKING:
+    from tandem_app.commands import Commands
+    from tandem_app.models.room_list import RoomListModel
+    from tandem_app.models.timeline import TimelineModel
+    from tandem_app.store_source import StoreSource
+    from tandem_app.watch import Watch
+
+DRAFT_MS = 1500
+TYPING_S = 20.0
+
+
+class Shell(QObject):
+    """The window's state and its actions."""
+
+    sessionChanged = Signal()
+    themeChanged = Signal()
+    statusChanged = Signal()
+    loadingChanged = Signal()
+    roomChanged = Signal()
+    pageChanged = Signal()
+    infoChanged = Signal()
+    typingChanged = Signal()
+    olderChanged = Signal()
+    bannerChanged = Signal()
+    draftRestored = Signal(str)
+    settingsWanted = Signal(str)
+    """The settings page is to show a room's settings, or the account's (empty)."""
+    infoWanted = Signal(str)
+    inviteWanted = Signal(str)
+    closed = Signal()
+    active = Signal(bool)
+
+    def __init__(
+        self,
+        source: StoreSource,
+        watch: Watch,
+        rooms: RoomListModel,
+        timeline: TimelineModel,
+        commands: Commands,
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._source = source
+        self._watch = watch
+        self._rooms = rooms
+        self._timeline = timeline
+        self._commands = commands
+        self._session = "starting"
+        self._theme = "system"
+        self._status = ""
+        self._loading = True
+        self._room_id = ""
+        self._room: Any = None
+        self._page = ""
+        self._info = ""
+        self._typing = ""
+        self._older_asked = False
+        self._older_done = False
+        self._banner = False
+        self._draft = ""
+        self._seen: tuple[str, str] = ("", "")
+        self._typing_told = 0.0
+        self._draft_timer = QTimer(self, singleShot=True, interval=DRAFT_MS)
+        self._draft_timer.timeout.connect(self.keepDraft)
+        watch.room_changed.connect(self._room_again)
+        watch.loaded.connect(self._loaded)
+
+    # What the window tells of itself.
+
+    def set_session(self, state: str) -> None:
+        if state == self._session:
+            return
+        self._session = state
+        if state != "signed_in":
+            self.closeAll()
+        self.sessionChanged.emit()
+
+    def set_theme(self, theme: str) -> None:
+        if theme != self._theme:
+            self._theme = theme
+            self.themeChanged.emit()
+
+    def set_status(self, sentence: str) -> None:
+        if sentence != self._status:
+            self._status = sentence
+            self.statusChanged.emit()
+
+    def set_banner(self, shown: bool) -> None:
+        if shown != self._banner:
+            self._banner = shown
+            self.bannerChanged.emit()
+
+    def set_loading(self, loading: bool) -> None:
+        if loading != self._loading:
+            self._loading = loading
+            self.loadingChanged.emit()
+
+    # Rooms.
+
+    @Slot(str)
+    def openRoom(self, room_id: str) -> None:
+        """Show a room (or the invitation to it)."""
+        if room_id != self._room_id:
+            self.keepDraft()
+            self._stop_typing()
+            self._room_id = room_id
+            self._room = (self._rooms.room(room_id) or self._source.room(room_id)) if room_id else None
+            self._older_asked = self._older_done = False
+            self._info = ""
+            invited = self._invited()
+            self._timeline.open("" if invited else room_id, self._source.read_up_to(room_id) if room_id else None)
+            self._watch.open_room("" if invited else room_id)
+            self._draft = self._source.draft(room_id) if room_id else ""
+            self._typing = words.typing(self._source.typing(room_id)) if room_id else ""
+            self._commands.watch_room("" if invited else room_id)
+            if invited:
+                self.inviteWanted.emit(room_id)
+            self.roomChanged.emit()
+            self.typingChanged.emit()
+            self.infoChanged.emit()
+            self.olderChanged.emit()
+            self.draftRestored.emit(self._draft)
+        if self._page:
+            self.openPage("")
+
+    @Slot()
+    def closeAll(self) -> None:
+        """Show no room and no page (in a narrow window: the room list)."""
+        self.openRoom("")
+        self.openPage("")
+
+    @Slot(int)
+    def openNeighbour(self, direction: int) -> None:
+        """Open the room below or above the open one, as the list stands."""
+        row = self._rooms.rowOf(self._room_id) if self._room_id else (-1 if direction > 0 else 1)
+        room_id = self._rooms.roomAt(max(0, row + direction))
+        if room_id:
+            self.openRoom(room_id)
+
+    @Slot(str)
+    def search(self, text: str) -> None:
+        """Show only rooms with these words in their names."""
+        self._rooms.set_search(text)
+
+    # Messages.
+
+    @Slot(str)
+    def send(self, text: str) -> None:
+        """Put a message of ours on its way."""
+        body = text.strip("\n").rstrip()
+        if not body or not self._room_id:
+            return
+        self._draft = ""
+        self._draft_timer.stop()
+        self._stop_typing()
+        self._commands.keep_draft(self._room_id, "")
+        self._commands.send(self._room_id, body)
+
+    @Slot(str)
+    def retry(self, key: str) -> None:
+        """Try a message again that could not be sent."""
+        if self._failed(key):
+            self._commands.retry(key)
+
+    @Slot(str)
+    def discard(self, key: str) -> None:
+        """Forget a message that could not be sent."""
+        if self._failed(key):
+            self._commands.discard(key)
+
+    @Slot(str)
+    def copy(self, key: str) -> None:
+        """Put a message's words on the clipboard."""
+        from PySide6.QtGui import QGuiApplication
+
+        row = self._timeline.by_key(key)
+        if row is not None:
+            QGuiApplication.clipboard().setText(row.body)
+
+    @Slot()
+    def newestSeen(self) -> None:
+        """The newest row is on the screen of an active window."""
+        event_id = self._timeline.newest_event()
+        if self._room_id and event_id and (self._room_id, event_id) != self._seen:
+            self._seen = (self._room_id, event_id)
+            self._commands.mark_read(self._room_id, event_id)
+
+    @Slot()
+    def loadOlder(self) -> None:
+        """Ask the server for what lies before the oldest row, if there is more and nobody has asked yet."""
+        if self._older_asked or self._older_done or not self._room_id or self._invited():
+            return
+        room_id = self._room_id
+        self._older_asked = self._commands.load_older(room_id, lambda more: self._older(room_id, more))
+        self.olderChanged.emit()
+
+    @Slot(str)
+    def drafted(self, text: str) -> None:
+        """The words in the composer changed."""
+        if text == self._draft:
+            return
+        self._draft = text
+        self._draft_timer.start()
+        if not text.strip():
+            self._stop_typing()
+        elif time.monotonic() - self._typing_told > TYPING_S:
+            self._typing_told = time.monotonic()
+            self._commands.typing(self._room_id, True)
+
+    @Slot()
+    def keepDraft(self) -> None:
+        """Write down what is in the composer."""
+        self._draft_timer.stop()
+        if self._room_id and self._draft != self._source.draft(self._room_id):
+            self._commands.keep_draft(self._room_id, self._draft)
+
+    @Slot(str)
+    def openLink(self, link: str) -> None:
+        """Open a link: a Matrix one here, any other with the desktop's program for it."""
+        from PySide6.QtCore import QUrl
+        from PySide6.QtGui import QDesktopServices
+
+        if link.startswith(("matrix:", "https://matrix.to/")):
+            self.openUri(link)
+        elif link.startswith(("https://", "http://", "mailto:")):
+            QDesktopServices.openUrl(QUrl(link))
+
+    @Slot(str)
+    def openUri(self, uri: str) -> None:
+        """Open what a Matrix link names, as far as this account knows it."""
+        from tandem_core.errors import Expected
+        from tandem_core.uri import parse
+
+        try:
+            address = parse(uri)
+        except Expected as error:
+            self.set_status(error.sentence)
+            return
+        room_id = self._source.find_room(address.id)
+        if room_id:
+            self.openRoom(room_id)
+        else:
+            self.set_status("This account is not in that room.")
+
+    # Pages.
+
+    @Slot(str)
+    def openPage(self, page: str) -> None:
+        """Show a page over the room, or (empty) the room again."""
+        if page != self._page:
+            self._page = page
+            self.pageChanged.emit()
+
+    @Slot(str)
+    def openSettings(self, room_id: str) -> None:
+        """Show the settings of a room, or (empty) of the account."""
+        self.settingsWanted.emit(room_id)
+        self.openPage("settings")
+
+    @Slot(str)
+    def showInfo(self, key: str) -> None:
+        """Show who got a message of ours, or (empty) close that panel."""
+        if key != self._info:
+            self._info = key
+            if key:
+                self.infoWanted.emit(key)
+            self.infoChanged.emit()
+
+    @Slot(bool)
+    def setActive(self, active: bool) -> None:
+        """The window has the keyboard, or has it no more."""
+        self.active.emit(active)
+
+    @Slot()
+    def windowClosed(self) -> None:
+        """The window is being closed."""
+        self.keepDraft()
+        self._stop_typing()
+        self.closed.emit()
+
+    # How it is done.
+
+    def _room_again(self) -> None:
+        if not self._room_id:
+            return
+        was_invited = self._invited()
+        self._room = self._source.room(self._room_id)
+        if self._room is None or self._room.membership not in ("join", "invite"):
+            self.openRoom("")
+            return
+        if was_invited and not self._invited():
+            room_id, self._room_id = self._room_id, ""
+            self.openRoom(room_id)
+            return
+        typing = words.typing(self._source.typing(self._room_id))
+        if typing != self._typing:
+            self._typing = typing
+            self.typingChanged.emit()
+        self.roomChanged.emit()
+
+    def _loaded(self) -> None:
+        if self._room_id and self._room is None:
+            self._room_again()
+
+    def _older(self, room_id: str, more: bool) -> None:
+        if room_id == self._room_id:
+            self._older_asked = False
+            self._older_done = not more
+            self.olderChanged.emit()
+
+    def _failed(self, key: str) -> bool:
+        row = self._timeline.by_key(key)
+        return row is not None and row.send_state == "failed"
+
+    def _stop_typing(self) -> None:
+        if self._typing_told and self._room_id:
+            self._typing_told = 0.0
+            self._commands.typing(self._room_id, False)
+
+    def _invited(self) -> bool:
+        return self._room is not None and self._room.membership == "invite"
+
+    def _detail(self) -> str:
+        if self._room is None:
+            return ""
+        topic: str = words.one_line(self._room.topic or "")
+        if topic:
+            return topic
+        if self._room.is_dm:
+            return "Encrypted direct chat" if self._room.encrypted else "Direct chat"
+        count = self._room.joined_count
+        people = f"{count} people" if count != 1 else "Only you"
+        return f"{people} · encrypted" if self._room.encrypted else people
+
+    # Names for QML (noqa: they follow Qt's habit).
+
+    session = Property(str, lambda self: self._session, notify=sessionChanged)
+    theme = Property(str, lambda self: self._theme, notify=themeChanged)
+    statusWords = Property(str, lambda self: self._status, notify=statusChanged)  # noqa: N815
+    loading = Property(bool, lambda self: self._loading, notify=loadingChanged)
+    roomId = Property(str, lambda self: self._room_id, notify=roomChanged)  # noqa: N815
+    roomName = Property(  # noqa: N815
+        str, lambda self: self._room.name if self._room is not None else "", notify=roomChanged
+    )
+    roomDetail = Property(str, _detail, notify=roomChanged)  # noqa: N815
+    roomHue = Property(int, lambda self: words.hue(self._room_id), notify=roomChanged)  # noqa: N815
+    roomInvite = Property(bool, _invited, notify=roomChanged)  # noqa: N815
+    roomEncrypted = Property(  # noqa: N815
+        bool, lambda self: bool(self._room is not None and self._room.encrypted), notify=roomChanged
+    )
+    page = Property(str, lambda self: self._page, notify=pageChanged)
+    infoKey = Property(str, lambda self: self._info, notify=infoChanged)  # noqa: N815
+    typingWords = Property(str, lambda self: self._typing, notify=typingChanged)  # noqa: N815
+    loadingOlder = Property(bool, lambda self: self._older_asked, notify=olderChanged)  # noqa: N815
+    bannerShown = Property(bool, lambda self: self._banner, notify=bannerChanged)  # noqa: N815
+    draft = Property(str, lambda self: self._draft, notify=roomChanged)

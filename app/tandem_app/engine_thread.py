@@ -1,0 +1,197 @@
+"""The engine in a thread and event loop of its own; what it says reaches the Qt thread once a frame.
+
+Everything that writes, or talks to a server, happens there. The Qt thread only hands in coroutines.
+The imports that cost time (asyncio, the engine, aiohttp) happen in that thread, after the first frame.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from PySide6.QtCore import QObject, QTimer, Signal, Slot
+
+if TYPE_CHECKING:
+    import asyncio
+    from concurrent.futures import Future
+
+    from tandem_app.engine_life import EngineLife
+    from tandem_core.engine import Engine
+    from tandem_core.paths import ProfilePaths
+    from tandem_core.store.database import Database
+    from tandem_core.types import Change, Json
+
+log = logging.getLogger("tandem.app.engine")
+T = TypeVar("T")
+
+FRAME_MS = 16
+_START_S = 20.0
+_STOP_S = 10.0
+
+
+class EngineThread(QObject):
+    """Starts, feeds and stops the engine; all signals arrive in the Qt thread."""
+
+    changed = Signal(object)
+    """``frozenset[Change]``: own commits and rings of the other program, at most once a frame."""
+    session = Signal(str)
+    """starting, signed_in, soft_logged_out or signed_out; also ``stopped`` when the thread has ended."""
+    status = Signal(str)
+    """A sentence about the connection; empty while all is well."""
+    knocked = Signal(object)
+    """What another process said at the doorbell: ``open {uri, token}``."""
+    _answered = Signal(object)
+    _rang = Signal()
+
+    def __init__(self, paths: ProfilePaths, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.paths = paths
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._life: EngineLife | None = None
+        self._ready = threading.Event()
+        self._lock = threading.Lock()
+        self._changes: set[Change] = set()
+        self._frame = QTimer(self, singleShot=True, interval=FRAME_MS)
+        self._frame.timeout.connect(self._flush)
+        self._rang.connect(self._soon)
+        self._answered.connect(_run)
+
+    # For the Qt thread.
+
+    def start(self) -> None:
+        """Begin; returns at once."""
+        self._thread = threading.Thread(target=self._run, name="tandem-engine", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End everything and wait for it."""
+        if self._thread is None:
+            return
+        self._ready.wait(_START_S)
+        if self._loop is not None and self._life is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._life.stop)
+        self._thread.join(_STOP_S)
+        if self._thread.is_alive():
+            log.error("the engine did not stop within %.0f s", _STOP_S)
+        self._thread = None
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run a coroutine in the engine's loop."""
+        import asyncio
+
+        if not self._ready.wait(_START_S) or self._loop is None:
+            work.close()
+            raise RuntimeError("the engine's thread does not run")
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def call(
+        self,
+        work: Coroutine[Any, Any, T],
+        done: Callable[[T], None] | None = None,
+        failed: Callable[[Exception], None] | None = None,
+    ) -> None:
+        """Run a coroutine in the engine's loop; the answer comes back in the Qt thread.
+
+        Without ``failed``, an error is logged.
+        """
+
+        def answer(future: Future[T]) -> None:
+            if future.cancelled():
+                return
+            error = future.exception()
+            if error is None:
+                if done is not None:
+                    result = future.result()
+                    self._tell(self._answered, lambda: done(result))
+            elif failed is not None and isinstance(error, Exception):
+                self._tell(self._answered, lambda: failed(error))
+            else:
+                log.error("a command failed: %s", type(error).__name__, exc_info=error)
+
+        self.submit(work).add_done_callback(answer)
+
+    def restart(self) -> None:
+        """Look at the session again: somebody signed in or out."""
+        if self._loop is not None and self._life is not None:
+            self._loop.call_soon_threadsafe(self._life.look_again)
+
+    @property
+    def db(self) -> Database | None:
+        """The store of this process, once the engine's thread has opened it."""
+        return self._life.db if self._life is not None else None
+
+    @property
+    def engine(self) -> Engine | None:
+        """The engine, while somebody is signed in."""
+        return self._life.engine if self._life is not None else None
+
+    # For the engine's thread.
+
+    def ring(self, changes: frozenset[Change]) -> None:
+        """Take word of changes, from any thread."""
+        with self._lock:
+            first = not self._changes
+            self._changes |= changes
+        if first and changes:
+            self._tell(self._rang)
+
+    def tell_session(self, state: str) -> None:
+        self._tell(self.session, state)
+
+    def tell_status(self, words: str) -> None:
+        self._tell(self.status, words)
+
+    def tell_knock(self, message: Json) -> None:
+        self._tell(self.knocked, message)
+
+    def _tell(self, signal: Any, *values: object) -> None:
+        try:
+            signal.emit(*values)
+        except RuntimeError:
+            # The window is gone and its Qt objects with it; nobody is left to be told.
+            log.debug("nobody hears the engine any more")
+
+    def _run(self) -> None:
+        import asyncio
+
+        from tandem_app.engine_life import EngineLife
+
+        async def main() -> None:
+            self._loop = asyncio.get_running_loop()
+            self._life = EngineLife(self)
+            self._ready.set()
+            await self._life.run()
+
+        try:
+            asyncio.run(main())
+        except Exception:
+            log.exception("the engine's thread ended with an error")
+            self.tell_status("Tandem's engine has stopped. Close the window and open it again.")
+        finally:
+            self._ready.set()
+            self.tell_session("stopped")
+
+    # Back in the Qt thread.
+
+    @Slot()
+    def _soon(self) -> None:
+        """Pass changes on at once, but not more than once a frame."""
+        if not self._frame.isActive():
+            self._flush()
+
+    @Slot()
+    def _flush(self) -> None:
+        with self._lock:
+            changes = frozenset(self._changes)
+            self._changes.clear()
+        if changes:
+            self._frame.start()
+            self.changed.emit(changes)
+
+
+@Slot(object)
+def _run(call: Callable[[], None]) -> None:
+    call()

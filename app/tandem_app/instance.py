@@ -1,0 +1,58 @@
+"""One window a profile: a kernel lock says who it is; who comes second hands over what it was asked to open."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tandem_core.paths import ProfilePaths
+
+_TRIES = 40
+_PAUSE_S = 0.1
+
+
+class Instance:
+    """The lock of the one window; it is given back by ``close`` or when the process ends, however it ends."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    @property
+    def descriptor(self) -> int:
+        """The open lock file, for the engine to recognise that the role is taken by this very process."""
+        return self._descriptor
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+def claim(paths: ProfilePaths) -> Instance | None:
+    """Become the window of this profile; None if another process is."""
+    paths.make()
+    descriptor = os.open(paths.lock("window"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return Instance(descriptor)
+
+
+def hand_over(paths: ProfilePaths, uri: str) -> bool:
+    """Ask the window that runs to come to the front and open ``uri`` (may be empty).
+
+    A window that is just starting does not listen yet, so this tries for some seconds. The token lets the
+    desktop move the focus (xdg-activation); it is only good for that.
+    """
+    from tandem_core.doorbell import ring_once
+
+    token = os.environ.get("XDG_ACTIVATION_TOKEN") or os.environ.get("DESKTOP_STARTUP_ID") or ""
+    message = {"kind": "open", "uri": uri, "token": token}
+    for _ in range(_TRIES):
+        if ring_once(paths.socket("app"), message):
+            return True
+        time.sleep(_PAUSE_S)
+    return False

@@ -1,0 +1,108 @@
+"""The window and all that belongs to it, put together: models, watch, engine, QML."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PySide6.QtCore import QCoreApplication, QEvent, QObject, QUrl, Slot
+from PySide6.QtGui import QGuiApplication, QWindow
+from PySide6.QtQml import QQmlApplicationEngine
+from PySide6.QtQuick import QQuickWindow
+
+from tandem_app.actions import Shell
+from tandem_app.models.room_list import RoomListModel
+from tandem_app.models.timeline import TimelineModel
+from tandem_app.panels import Panels
+from tandem_app.reader import Reader
+from tandem_app.store_source import StoreSource
+from tandem_app.watch import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tandem_app.engine_thread import EngineThread
+    from tandem_core.paths import ProfilePaths
+
+QML = Path(__file__).parent / "qml"
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class MainWindow(QObject):
+    """One window over one profile's store. ``show`` paints it from the store; ``start`` brings the engine."""
+
+    def __init__(
+        self,
+        paths: ProfilePaths,
+        thread: EngineThread,
+        commands: Any,
+        *,
+        clock_ms: Callable[[], int] = now_ms,
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self.paths = paths
+        self.thread = thread
+        self.reader = Reader(paths.database)
+        self.source = StoreSource(self.reader)
+        self.rooms = RoomListModel(clock_ms, self)
+        self.timeline = TimelineModel(self.source, clock_ms, self)
+        self.watch = Watch(self.reader, self.source, self.rooms, self.timeline, self)
+        self.commands = commands
+        self.shell = Shell(self.source, self.watch, self.rooms, self.timeline, commands, self)
+        self.panels = Panels(thread, self.reader, self.shell, self)
+        self.qml = QQmlApplicationEngine()
+        self.window: QQuickWindow | None = None
+
+    def show(self) -> None:
+        """Load the first screen and fill it from the store."""
+        state = self.source.session_state()
+        if state is not None:
+            self.shell.set_session(state)
+            self.watch.start()
+            self.shell.set_theme(self.source.theme())
+        self.qml.setInitialProperties(
+            {"shell": self.shell, "rooms": self.rooms, "timeline": self.timeline, "panels": self.panels}
+        )
+        self.qml.load(QUrl.fromLocalFile(str(QML / "Main.qml")))
+        roots = self.qml.rootObjects()
+        if not roots:
+            raise RuntimeError("the window's QML could not be loaded")
+        window = roots[0]
+        assert isinstance(window, QQuickWindow)
+        self.window = window
+
+    def close(self) -> None:
+        """Take the window down; the engine is the caller's to stop."""
+        self.watch.stop()
+        if self.window is not None:
+            self.window.close()
+        # QML goes first: its bindings must not see the models go.
+        self.qml.deleteLater()
+        QCoreApplication.sendPostedEvents(self.qml, QEvent.Type.DeferredDelete)
+        self.window = None
+        self.reader.close()
+
+    @Slot()
+    def raise_(self) -> None:
+        """Bring the window to the front."""
+        if self.window is not None:
+            if self.window.visibility() == QWindow.Visibility.Minimized:
+                self.window.showNormal()
+            self.window.show()
+            self.window.raise_()
+            self.window.requestActivate()
+
+
+def make_application(arguments: list[str]) -> QGuiApplication:
+    """The Qt application; without a GPU the software renderer is the fast one."""
+    application = QGuiApplication(arguments)
+    application.setApplicationName("tandem")
+    application.setApplicationDisplayName("Tandem")
+    application.setDesktopFileName("im.tandem.Tandem")
+    application.setQuitOnLastWindowClosed(False)
+    return application
