@@ -9,7 +9,7 @@ from urllib.parse import quote as _percent
 
 from tandem_core.clock import Chance, Clock, SystemClock, jittered_backoff_s, system_chance
 from tandem_core.errors import Offline, RateLimited, ServerRefused, SignedOut
-from tandem_core.store.codec import canonical, parse
+from tandem_core.codec import canonical, parse
 from tandem_core.types import Json
 
 if TYPE_CHECKING:
@@ -46,7 +46,12 @@ class Http:
     """
 
     def __init__(
-        self, base_url: str, *, token: str | None = None, chance: Chance | None = None, clock: Clock | None = None
+        self,
+        base_url: str,
+        *,
+        token: str | None = None,
+        chance: Chance | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.token = token
@@ -129,7 +134,7 @@ class Http:
         timeout_s: float,
         auth: bool,
     ) -> tuple[int, bytes, str | None]:
-        import aiohttp  # noqa: PLC0415  see the class's words
+        import aiohttp
 
         headers = {"Accept": "application/json"}
         if auth and self.token:
@@ -141,7 +146,7 @@ class Http:
         if self._session is None:
             # The store keeps what matters; cookies of a homeserver do not.
             self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
-        from yarl import URL  # noqa: PLC0415  comes with aiohttp
+        from yarl import URL
 
         url = URL(self.base_url + path, encoded=True)
         if query:
@@ -158,7 +163,7 @@ class Http:
                 if (answer.content_length or 0) > _MOST_ANSWER:
                     raise Offline("the answer is too big")
                 return answer.status, await answer.read(), answer.headers.get("Retry-After")
-        except (aiohttp.ClientError, TimeoutError, asyncio.TimeoutError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             # Only the kind of error is told: its words may hold the address with its query.
             raise Offline(_words_for(error)) from error
 

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from tandem_core.store.codec import mend
+from tandem_core.codec import mend
 from tandem_core.types import Json
 
 MESSAGE_KINDS = frozenset(
@@ -207,7 +207,9 @@ def _state_words(type: str, content: Json, state_key: str, sender: str, before: 
 def _membership_words(content: Json, target: str, sender: str, before: Json) -> str:
     was, now = before.get("membership"), content.get("membership")
     actor = local_name(sender)
-    name = _one_line(_text(content.get("displayname")) or _text(before.get("displayname")) or local_name(target))
+    name = _one_line(
+        _text(content.get("displayname")) or _text(before.get("displayname")) or local_name(target)
+    )
     if sender == target and now == "join":
         actor = name
     match now:

@@ -193,7 +193,7 @@ def _base_url(address: str) -> str:
         text = f"https://{text}"
     try:
         parts = urlsplit(text)
-        port_is_sound = parts.port is None or 0 < parts.port
+        port_is_sound = parts.port is None or parts.port > 0
     except ValueError as error:
         raise BadInput(f"{address!r} is no server address", advice="Write it like example.org.") from error
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_sound or " " in text:

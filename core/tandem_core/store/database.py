@@ -3,17 +3,18 @@
 Writers pass the turnstile, then ``BEGIN IMMEDIATE`` (a deferred transaction that reads before it writes
 fails at once when another program has committed in between). ``synchronous=FULL``: what is
 acknowledged to the server, or sent after a ratchet step, must survive power loss.
+
+asyncio is imported where it is used: the window reads rooms through modules that import this one, and its
+first frame need not wait for it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -64,6 +65,8 @@ class Database:
     """
 
     def __init__(self, path: Path, turnstile: Turnstile) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
         self.path = path
         self.turnstile = turnstile
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="tandem-writer")
@@ -92,6 +95,8 @@ class Database:
 
         Shielded: a cancelled caller does not tear a transaction apart.
         """
+        import asyncio
+
         loop = asyncio.get_running_loop()
         job = loop.run_in_executor(self._writer, lambda: self.write_now(work, *args, **kwargs))
         return await asyncio.shield(job)
@@ -136,6 +141,8 @@ class Database:
         self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Run ``work(connection, ...)`` in the reader thread, on one snapshot."""
+        import asyncio
+
         loop = asyncio.get_running_loop()
         job = loop.run_in_executor(self._readers, lambda: self.read_now(work, *args, **kwargs))
         return await asyncio.shield(job)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from importlib import resources
 from pathlib import Path
 
 from tandem_core.errors import StoreTooNew
@@ -45,7 +44,7 @@ def _version(path: Path) -> int:
 
 
 def _run(path: Path) -> None:
-    from sqlite_utils import Database  # noqa: PLC0415  see the module's words
+    from sqlite_utils import Database
 
     done = _version(path)
     conn = sqlite3.connect(path, timeout=30, isolation_level=None)

@@ -65,7 +65,9 @@ def marker(conn: sqlite3.Connection, room_id: RoomId, user_id: UserId) -> ReadMa
         "SELECT user_id, event_id, read_at, is_private FROM read_marker WHERE room_id = ? AND user_id = ?",
         (room_id, user_id),
     ).fetchone()
-    return ReadMarker(row["user_id"], row["event_id"], row["read_at"], bool(row["is_private"])) if row else None
+    return (
+        ReadMarker(row["user_id"], row["event_id"], row["read_at"], bool(row["is_private"])) if row else None
+    )
 
 
 def markers(conn: sqlite3.Connection, room_id: RoomId) -> list[ReadMarker]:

@@ -67,6 +67,11 @@ def set_room(txn: Transaction, link: Role, room_id: RoomId, fields: dict[str, An
 def set_encryption(txn: Transaction, link: Role, room_id: RoomId, content: Json) -> None:
     """Encryption is on: kept for this connection, and for the device for good. Never turns off."""
     set_room(txn, link, room_id, {"encryption": dumps(content)})
+    note_encryption(txn, room_id, content)
+
+
+def note_encryption(txn: Transaction, room_id: RoomId, content: Json) -> None:
+    """Encryption is on, for the device and for good, whoever says so."""
     txn.execute(
         "INSERT INTO room_fact (room_id, encryption) VALUES (?, ?) ON CONFLICT (room_id) DO UPDATE"
         " SET encryption = COALESCE(room_fact.encryption, excluded.encryption)",

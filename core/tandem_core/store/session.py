@@ -118,7 +118,9 @@ def become_new_device(txn: Transaction) -> None:
         txn.execute(f"DELETE FROM {table}")
     txn.execute("UPDATE inbox SET state = 2, content = NULL, error = 'for an older device' WHERE state = 0")
     txn.execute("UPDATE room SET members_complete = 0")
-    txn.execute("UPDATE send_queue SET state = 'failed', error = 'signed out' WHERE state IN ('queued', 'sending')")
+    txn.execute(
+        "UPDATE send_queue SET state = 'failed', error = 'signed out' WHERE state IN ('queued', 'sending')"
+    )
 
 
 def connection(conn: sqlite3.Connection, link: Role) -> Connection:

@@ -194,7 +194,8 @@ def back_token(conn: sqlite3.Connection, link: Role, room_id: RoomId) -> tuple[s
 def gaps(conn: sqlite3.Connection, link: Role) -> list[Gap]:
     """The holes of this connection, those tried least first."""
     rows = conn.execute(
-        "SELECT room_id, ord, prev_batch, attempts FROM gap WHERE conn = ? ORDER BY attempts, ord DESC", (link,)
+        "SELECT room_id, ord, prev_batch, attempts FROM gap WHERE conn = ? ORDER BY attempts, ord DESC",
+        (link,),
     ).fetchall()
     return [Gap(RoomId(row["room_id"]), row["ord"], row["prev_batch"], row["attempts"]) for row in rows]
 
@@ -213,7 +214,8 @@ def note_gap_attempt(txn: Transaction, link: Role, gap: Gap, give_up: bool) -> N
 def newest_event(conn: sqlite3.Connection, link: Role, room_id: RoomId) -> EventId | None:
     """The newest event of a room on this connection."""
     row = conn.execute(
-        "SELECT event_id FROM timeline WHERE conn = ? AND room_id = ? ORDER BY ord DESC LIMIT 1", (link, room_id)
+        "SELECT event_id FROM timeline WHERE conn = ? AND room_id = ? ORDER BY ord DESC LIMIT 1",
+        (link, room_id),
     ).fetchone()
     return EventId(row["event_id"]) if row else None
 
@@ -231,10 +233,7 @@ def _append(
 ) -> None:
     newest, _ = _ends(txn.conn, link, room_id)
     has_hole = run.is_first and newest is not None and holed_at is not None
-    if newest is None:
-        place = FIRST
-    else:
-        place = newest + (GAP_STEP if has_hole else STEP)
+    place = FIRST if newest is None else newest + (GAP_STEP if has_hole else STEP)
     if has_hole and holed_at is not None:
         _put_gap(txn, link, room_id, place, holed_at)
     if newest is None:

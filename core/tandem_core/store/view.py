@@ -78,9 +78,7 @@ def page(
     return rows_by_keys(conn, link, room_id, numbers)
 
 
-def rows_by_keys(
-    conn: sqlite3.Connection, link: Role, room_id: RoomId, numbers: Sequence[int]
-) -> list[Row]:
+def rows_by_keys(conn: sqlite3.Connection, link: Role, room_id: RoomId, numbers: Sequence[int]) -> list[Row]:
     """The rows with these numbers, in their order; a number that is gone meanwhile is left out."""
     found: dict[int, Row] = {}
     own = [number for number in numbers if number < BORROWED]
@@ -103,7 +101,8 @@ def tail_ords(conn: sqlite3.Connection, link: Role, room_id: RoomId) -> list[tup
     Where the two do not meet, nothing is.
     """
     newest = conn.execute(
-        "SELECT event_id FROM timeline WHERE conn = ? AND room_id = ? ORDER BY ord DESC LIMIT 1", (link, room_id)
+        "SELECT event_id FROM timeline WHERE conn = ? AND room_id = ? ORDER BY ord DESC LIMIT 1",
+        (link, room_id),
     ).fetchone()
     if newest is None:
         floor = -(1 << 62)
@@ -138,7 +137,9 @@ def _pending(
     ).fetchall()
     numbers = []
     for row in rows:
-        is_borrowed = lowest_borrowed is not None and row["there"] is not None and row["there"] >= lowest_borrowed
+        is_borrowed = (
+            lowest_borrowed is not None and row["there"] is not None and row["there"] >= lowest_borrowed
+        )
         if row["is_here"] or is_borrowed or not make_row(row["type"], loads(row["content"])).shown:
             continue
         numbers.append(PENDING + row["id"])

@@ -181,7 +181,10 @@ class _Apply:
         }
         if room.heroes is not None:
             fields["heroes"] = dumps(
-                [{"user_id": hero.user_id, "name": hero.name, "avatar": hero.avatar_url} for hero in room.heroes]
+                [
+                    {"user_id": hero.user_id, "name": hero.name, "avatar": hero.avatar_url}
+                    for hero in room.heroes
+                ]
             )
         said = {column: value for column, value in fields.items() if value is not None}
         if room.initial:
@@ -219,11 +222,10 @@ class _Apply:
         content, state_key = event["content"], event["state_key"]
         if event["type"] == "m.room.member":
             at = event.get("origin_server_ts")
-            if members.set_member(
-                self._txn, self._link, room_id, UserId(state_key), content, at if type(at) is int else 0
-            ):
-                if state_key == self._me.user_id:
-                    rooms.set_room(self._txn, self._link, room_id, {"membership": content["membership"]})
+            changed_at = at if type(at) is int else 0
+            sound = members.set_member(self._txn, self._link, room_id, UserId(state_key), content, changed_at)
+            if sound and state_key == self._me.user_id:
+                rooms.set_room(self._txn, self._link, room_id, {"membership": content["membership"]})
         elif state_key == "":
             if event["type"] == "m.room.encryption":
                 # An empty content (a redaction, an attack) does not turn encryption off.

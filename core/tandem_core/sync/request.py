@@ -28,7 +28,11 @@ _STATE_TYPES = (
     "m.room.guest_access",
     "m.room.power_levels",
 )
-_REQUIRED_STATE = [*([kind, ""] for kind in _STATE_TYPES), ["m.room.member", "$LAZY"], ["m.room.member", "$ME"]]
+_REQUIRED_STATE = [
+    *([kind, ""] for kind in _STATE_TYPES),
+    ["m.room.member", "$LAZY"],
+    ["m.room.member", "$ME"],
+]
 
 
 def body(role: Role, *, rooms: int, since: str | None, watched: Collection[RoomId] = ()) -> Json:

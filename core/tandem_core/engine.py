@@ -1,0 +1,302 @@
+"""Everything that runs for one program: the sync loop, the workers and the doorbell, as one task group."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+from tandem_core import capabilities
+from tandem_core.clock import Chance, Clock, SystemClock, system_chance
+from tandem_core.doorbell import Bell, DoorbellServer, changes_of
+from tandem_core.errors import AlreadyRuns, Expected, SignedOut, StoreError
+from tandem_core.http import Http
+from tandem_core.netlock import open_lock, try_lock
+from tandem_core.paths import ProfilePaths
+from tandem_core.store import session as sessions
+from tandem_core.store.database import Database, Transaction
+from tandem_core.store.session import ProgramState, Session, SessionState
+from tandem_core.sync.gaps import GapFiller
+from tandem_core.sync.history import History
+from tandem_core.sync.loop import SyncLoop
+from tandem_core.sync.reads import ReadSender
+from tandem_core.types import Change, Json, Role, RoomId, Topic
+from tandem_core.worker import Worker
+
+log = logging.getLogger("tandem.engine")
+
+Listener = Callable[[frozenset[Change]], None]
+
+_STUCK_S = 10.0
+_WATCH_S = 5.0
+_GOODBYE_S = 5.0
+STUCK = "waiting for the other half of Tandem, which holds the message store"
+
+
+class RoleLock:
+    """The kernel lock of one program, held for life; ``close`` or the end of the process gives it back."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor: int | None = descriptor
+
+    def close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def take_role(paths: ProfilePaths, role: Role) -> RoleLock:
+    """Be this program of the profile; raises AlreadyRuns if another process is."""
+    paths.make()
+    descriptor = open_lock(paths.lock(f"role-{role}"))
+    if not try_lock(descriptor):
+        os.close(descriptor)
+        raise AlreadyRuns(f"{role}")
+    return RoleLock(descriptor)
+
+
+def is_running(paths: ProfilePaths, role: Role) -> bool:
+    """Whether this program of the profile runs now, in whatever process."""
+    file = paths.lock(f"role-{role}")
+    if not file.exists():
+        return False
+    descriptor = open_lock(file)
+    try:
+        return not try_lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a person may be told of this program; ``detail`` is a sentence or empty."""
+
+    state: ProgramState
+    detail: str = ""
+
+
+class CapabilityCheck(Worker):
+    """Asks the server what it can do, at the start and every hour."""
+
+    name: ClassVar[str] = "capabilities"
+    wants: ClassVar[frozenset[Topic]] = frozenset({Topic.SESSION})
+
+    def __init__(self, db: Database, http: Http, *, clock: Clock, chance: Chance) -> None:
+        super().__init__(chance)
+        self._db = db
+        self._http = http
+        self._clock = clock
+
+    async def step(self) -> float | None:
+        await capabilities.refresh(self._db, self._http, now_ms=self._clock.now_ms())
+        return capabilities.RECHECK_S
+
+
+class Engine:
+    """One program's engine. The caller holds the role lock (``take_role``) and owns ``db``.
+
+    ``run`` lives until it is cancelled, or raises SignedOut. ``on_message`` is called on the engine's loop
+    with every doorbell message that is no ring (focus, open).
+    """
+
+    def __init__(
+        self,
+        paths: ProfilePaths,
+        db: Database,
+        session: Session,
+        role: Role,
+        *,
+        clock: Clock | None = None,
+        chance: Chance | None = None,
+        http: Http | None = None,
+        on_message: Callable[[Json], None] | None = None,
+    ) -> None:
+        self.paths = paths
+        self.db = db
+        self.session = session
+        self.me = session.me
+        self.role = role
+        self.clock = clock or SystemClock()
+        self.chance = chance or system_chance()
+        self.http = http or Http(
+            session.homeserver, token=session.access_token, chance=self.chance, clock=self.clock
+        )
+        self.on_message = on_message
+        self.status = Status(ProgramState.STARTING)
+        self.history = History(db, self.http, self.me, role, clock=self.clock, chance=self.chance)
+        self.doorbell = DoorbellServer(paths.socket(role), self._on_message)
+        self._bell = Bell(paths.socket(role.other))
+        self._listeners: list[Listener] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._session_changed = asyncio.Event()
+        self._status_changed = asyncio.Event()
+        self._sync = SyncLoop(
+            db,
+            self.http,
+            self.me,
+            role,
+            clock=self.clock,
+            chance=self.chance,
+            on_state=self._on_sync_state,
+        )
+        self._workers = self._make_workers()
+
+    def listen(self, listener: Listener) -> None:
+        """Call ``listener(changes)`` on the engine's loop for every change, ours or the other program's."""
+        self._listeners.append(listener)
+
+    def watch_room(self, room_id: RoomId | None) -> None:
+        """Follow this room closely (the open one), or none. Call it on the engine's loop."""
+        self._sync.watch_room(*([] if room_id is None else [room_id]))
+
+    def wake(self, changes: Iterable[Change]) -> None:
+        """Tell workers and listeners of changes made elsewhere. Call it on the engine's loop."""
+        self._tell(frozenset(changes))
+
+    async def run(self) -> None:
+        """Run until cancelled; raises SignedOut when the session ends."""
+        self._loop = asyncio.get_running_loop()
+        self.db.listen(self._on_commit)
+        final = Status(ProgramState.STOPPED)
+        try:
+            await self._say(self.status)
+            async with asyncio.TaskGroup() as group:
+                for worker in self._workers:
+                    group.create_task(worker.run(), name=worker.name)
+                group.create_task(self._sync.run(), name="sync")
+                group.create_task(self.doorbell.run(), name="doorbell")
+                group.create_task(self._keep_status(), name="status")
+                group.create_task(self._watch_session(), name="session")
+                group.create_task(self._watch_turnstile(), name="watchdog")
+        except* SignedOut as signed_out:
+            error = _first(signed_out)
+            final = Status(ProgramState.SIGNED_OUT, error.title)
+            await self._note_signed_out(error)
+            raise error from None
+        finally:
+            self.db.unlisten(self._on_commit)
+            await self._close(final)
+
+    async def _close(self, final: Status) -> None:
+        """Say goodbye; the store may be locked by somebody else, which must not keep us."""
+        self.status = final
+        with contextlib.suppress(StoreError, TimeoutError):
+            await asyncio.wait_for(self._say(final), _GOODBYE_S)
+        self._bell.ring([Change(Topic.STATUS)])
+        self._bell.close()
+        await self.http.close()
+
+    def _make_workers(self) -> list[Worker]:
+        from tandem_core.crypto.worker import CryptoWorker
+        from tandem_core.receipts.outbox import ReceiptOutbox
+        from tandem_core.sending import Sender
+
+        db, http, me, role = self.db, self.http, self.me, self.role
+        clock, chance = self.clock, self.chance
+        workers: list[Worker] = [
+            CapabilityCheck(db, http, clock=clock, chance=chance),
+            CryptoWorker(self.paths, db, http, me, role, clock=clock, chance=chance),
+            Sender(self.paths, db, http, me, role, clock=clock, chance=chance),
+            ReceiptOutbox(self.paths, db, http, me, role, clock=clock, chance=chance),
+            GapFiller(db, http, me, role, clock=clock, chance=chance),
+            ReadSender(self.paths, db, http, chance=chance),
+        ]
+        return workers
+
+    def _on_commit(self, changes: frozenset[Change]) -> None:
+        """After a commit of ours, in the writer's thread."""
+        self._bell.ring(changes)
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
+                self._loop.call_soon_threadsafe(self._tell, changes)
+
+    def _on_message(self, message: Json) -> None:
+        """The doorbell rang, on our loop."""
+        if message.get("kind") == "ring":
+            self._tell(changes_of(message))
+        elif self.on_message is not None:
+            self.on_message(message)
+
+    def _tell(self, changes: frozenset[Change]) -> None:
+        if any(change.topic is Topic.SESSION for change in changes):
+            self._session_changed.set()
+        for worker in self._workers:
+            worker.wake(changes)
+        for listener in self._listeners:
+            listener(changes)
+
+    def _on_sync_state(self, trouble: Expected | None) -> None:
+        if trouble is None:
+            self._set_status(Status(ProgramState.SYNCING))
+        else:
+            self._set_status(Status(ProgramState.OFFLINE, trouble.title))
+
+    def _set_status(self, status: Status) -> None:
+        if status != self.status:
+            self.status = status
+            self._status_changed.set()
+            self._tell(frozenset({Change(Topic.STATUS)}))
+
+    async def _keep_status(self) -> None:
+        """Write what we say of ourselves to our row, after the fact and never in anybody's way."""
+        while True:
+            await self._status_changed.wait()
+            self._status_changed.clear()
+            with contextlib.suppress(StoreError):
+                await self._say(self.status)
+
+    async def _watch_session(self) -> None:
+        """End when the other program or tandemctl has signed this device out."""
+        while True:
+            await self._session_changed.wait()
+            self._session_changed.clear()
+            session = await self.db.read(sessions.session)
+            if session is None or session.state is not SessionState.SIGNED_IN:
+                raise SignedOut(soft=session is not None and session.state is SessionState.SOFT_LOGGED_OUT)
+            self.http.token = session.access_token
+
+    async def _watch_turnstile(self) -> None:
+        """Say so when the other program holds the store for long; it cannot be written into the store then."""
+        while True:
+            await asyncio.sleep(_WATCH_S)
+            since = self.db.turnstile.waiting_since
+            is_stuck = since is not None and time.monotonic() - since > _STUCK_S
+            if is_stuck and self.status.detail != STUCK:
+                log.warning("%s", STUCK)
+                self._set_status(replace(self.status, detail=STUCK))
+            elif not is_stuck and self.status.detail == STUCK:
+                self._set_status(replace(self.status, detail=""))
+
+    async def _say(self, status: Status) -> None:
+        await self.db.write(
+            sessions.note_program, self.role, status.state, status.detail, self.clock.now_ms()
+        )
+
+    async def _note_signed_out(self, error: SignedOut) -> None:
+        """Keep it for both programs, unless the session was renewed meanwhile."""
+
+        def note(txn: Transaction) -> None:
+            sessions.mark_signed_out(txn, error.soft, self.http.token)
+
+        with contextlib.suppress(StoreError):
+            await self.db.write(note)
+
+
+def _first(group: BaseExceptionGroup[SignedOut]) -> SignedOut:
+    found: BaseException = group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    if not isinstance(found, SignedOut):
+        raise found
+    return found

@@ -1,0 +1,257 @@
+"""Rows of encryption: our account, sessions and who got them. What they hold is pickled and sealed already."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tandem_core.store.codec import dumps, loads
+from tandem_core.store.database import Transaction
+from tandem_core.types import DeviceId, EventId, Json, RoomId, Topic, UserId
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRow:
+    """Our Olm account; ``generation`` moves with every change by any program."""
+
+    pickle: str
+    generation: int
+    device_keys_uploaded: bool
+    fallback_made_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class InboundRow:
+    """A Megolm session that somebody's messages open with."""
+
+    pickle: str
+    sender: UserId
+    sender_key: str
+    claimed_ed25519: str | None
+    first_index: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundRow:
+    """The Megolm session that we write with in a room."""
+
+    session_id: str
+    pickle: str
+    made_at: int
+    messages: int
+    is_retired: bool
+
+
+def account(conn: sqlite3.Connection) -> AccountRow | None:
+    row = conn.execute(
+        "SELECT pickle, generation, device_keys_uploaded, fallback_made_at FROM crypto_account"
+    ).fetchone()
+    return None if row is None else AccountRow(row[0], row[1], bool(row[2]), row[3])
+
+
+def put_account(txn: Transaction, pickle: str, identity: Json) -> int:
+    """Keep the account; returns its new generation."""
+    txn.execute(
+        "INSERT INTO crypto_account (id, pickle, identity) VALUES (1, ?, ?)"
+        " ON CONFLICT (id) DO UPDATE SET pickle = excluded.pickle, generation = generation + 1",
+        (pickle, dumps(identity)),
+    )
+    row = txn.one("SELECT generation FROM crypto_account")
+    return int(row[0]) if row else 0
+
+
+def identity(conn: sqlite3.Connection) -> Json | None:
+    """Our public identity keys {curve25519, ed25519}."""
+    row = conn.execute("SELECT identity FROM crypto_account").fetchone()
+    return None if row is None else dict(loads(row[0]))
+
+
+def note_fallback(txn: Transaction, now_ms: int) -> None:
+    txn.execute("UPDATE crypto_account SET fallback_made_at = ?", (now_ms,))
+
+
+def note_device_keys_uploaded(txn: Transaction) -> None:
+    txn.execute("UPDATE crypto_account SET device_keys_uploaded = 1")
+
+
+def put_upload(txn: Transaction, body: Json, now_ms: int) -> None:
+    """A ``/keys/upload`` body that must reach the server byte for byte."""
+    txn.execute("INSERT INTO key_upload (body, made_at) VALUES (?, ?)", (dumps(body), now_ms))
+    txn.changed(Topic.DEVICES)
+
+
+def waiting_upload(conn: sqlite3.Connection) -> tuple[int, Json] | None:
+    row = conn.execute("SELECT id, body FROM key_upload WHERE done = 0 ORDER BY id LIMIT 1").fetchone()
+    return None if row is None else (row["id"], dict(loads(row["body"])))
+
+
+def upload_done(txn: Transaction, upload_id: int) -> None:
+    txn.execute("DELETE FROM key_upload WHERE id = ?", (upload_id,))
+
+
+def olm_sessions(conn: sqlite3.Connection, sender_key: str) -> list[tuple[str, str]]:
+    """(session id, pickle) with this peer, the one used last first."""
+    rows = conn.execute(
+        "SELECT session_id, pickle FROM olm_session WHERE sender_key = ? ORDER BY used_at DESC, made_at DESC LIMIT 8",
+        (sender_key,),
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
+def put_olm_session(txn: Transaction, session_id: str, sender_key: str, pickle: str, now_ms: int) -> None:
+    txn.execute(
+        "INSERT INTO olm_session (session_id, sender_key, pickle, made_at, used_at) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (session_id) DO UPDATE SET pickle = excluded.pickle, used_at = excluded.used_at",
+        (session_id, sender_key, pickle, now_ms, now_ms),
+    )
+
+
+def inbound(conn: sqlite3.Connection, room_id: RoomId, session_id: str) -> InboundRow | None:
+    row = conn.execute(
+        "SELECT pickle, sender, sender_key, claimed_ed25519, first_index, source FROM megolm_inbound"
+        " WHERE room_id = ? AND session_id = ?",
+        (room_id, session_id),
+    ).fetchone()
+    return None if row is None else InboundRow(*row)
+
+
+def all_inbound(conn: sqlite3.Connection) -> list[tuple[RoomId, str, InboundRow]]:
+    """Every inbound session (room, session id, row), for export."""
+    rows = conn.execute(
+        "SELECT room_id, session_id, pickle, sender, sender_key, claimed_ed25519, first_index, source"
+        " FROM megolm_inbound ORDER BY room_id, session_id"
+    )
+    return [(RoomId(row[0]), str(row[1]), InboundRow(*row[2:])) for row in rows]
+
+
+def put_inbound(txn: Transaction, room_id: RoomId, session_id: str, row: InboundRow, now_ms: int) -> None:
+    """Keep a session, or a better copy of it; what waited for it is tried again."""
+    txn.execute(
+        "INSERT OR REPLACE INTO megolm_inbound (room_id, session_id, sender, sender_key, claimed_ed25519, pickle,"
+        " first_index, source, received_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            room_id,
+            session_id,
+            row.sender,
+            row.sender_key,
+            row.claimed_ed25519,
+            row.pickle,
+            row.first_index,
+            row.source,
+            now_ms,
+        ),
+    )
+    txn.execute(
+        "UPDATE event SET seal_reason = NULL WHERE room_id = ? AND session_id = ? AND seal = 'sealed'",
+        (room_id, session_id),
+    )
+    txn.execute("DELETE FROM withheld WHERE room_id = ? AND session_id = ?", (room_id, session_id))
+    txn.changed(Topic.KEYS, room_id)
+
+
+def to_try(conn: sqlite3.Connection, limit: int) -> list[EventId]:
+    """Sealed events nobody has tried yet, or whose tried session got better, in the order they were sent."""
+    rows = conn.execute(
+        "SELECT event_id FROM event WHERE seal = 'sealed' AND seal_reason IS NULL ORDER BY sent_at, rowid LIMIT ?",
+        (limit,),
+    )
+    return [EventId(row["event_id"]) for row in rows]
+
+
+def is_replay(txn: Transaction, session_id: str, index: int, event_id: str, sent_at: int) -> bool:
+    """Whether this place of the ratchet already opened another event; if not, this event has it now."""
+    row = txn.one(
+        "SELECT event_id, sent_at FROM megolm_replay WHERE session_id = ? AND message_index = ?", (session_id, index)
+    )
+    if row is not None:
+        return bool(row["event_id"] != event_id or row["sent_at"] != sent_at)
+    txn.execute(
+        "INSERT INTO megolm_replay (session_id, message_index, event_id, sent_at) VALUES (?, ?, ?, ?)",
+        (session_id, index, event_id, sent_at),
+    )
+    return False
+
+
+def put_withheld(
+    txn: Transaction, room_id: RoomId, session_id: str, sender: UserId, code: str, reason: str | None
+) -> None:
+    """Somebody will not give us this session; events that wait for it say so."""
+    txn.execute(
+        "INSERT OR REPLACE INTO withheld (room_id, session_id, sender, code, reason) VALUES (?, ?, ?, ?, ?)",
+        (room_id, session_id, sender, code, reason),
+    )
+    txn.execute(
+        "UPDATE event SET seal_reason = NULL WHERE room_id = ? AND session_id = ? AND seal = 'sealed'",
+        (room_id, session_id),
+    )
+    txn.changed(Topic.KEYS, room_id)
+
+
+def withheld_code(conn: sqlite3.Connection, room_id: RoomId, session_id: str, sender: UserId) -> str | None:
+    row = conn.execute(
+        "SELECT code FROM withheld WHERE room_id = ? AND session_id = ? AND sender = ?", (room_id, session_id, sender)
+    ).fetchone()
+    return None if row is None else str(row["code"])
+
+
+def outbound(conn: sqlite3.Connection, room_id: RoomId) -> OutboundRow | None:
+    row = conn.execute(
+        "SELECT session_id, pickle, made_at, messages, retired FROM megolm_outbound WHERE room_id = ?", (room_id,)
+    ).fetchone()
+    return None if row is None else OutboundRow(row[0], row[1], row[2], row[3], bool(row[4]))
+
+
+def put_outbound(
+    txn: Transaction, room_id: RoomId, session_id: str, pickle: str, made_at: int, messages: int
+) -> None:
+    txn.execute(
+        "INSERT OR REPLACE INTO megolm_outbound (room_id, session_id, pickle, made_at, messages) VALUES (?, ?, ?, ?, ?)",
+        (room_id, session_id, pickle, made_at, messages),
+    )
+
+
+def shares(conn: sqlite3.Connection, session_id: str) -> dict[tuple[UserId, DeviceId], str]:
+    """Who was dealt with for this session: ``shared``, ``no_olm`` or ``withheld:CODE``."""
+    rows = conn.execute("SELECT user_id, device_id, outcome FROM key_share WHERE session_id = ?", (session_id,))
+    return {(UserId(row[0]), DeviceId(row[1])): str(row[2]) for row in rows}
+
+
+def put_share(
+    txn: Transaction,
+    session_id: str,
+    user_id: UserId,
+    device_id: DeviceId,
+    curve25519: str,
+    index: int,
+    outcome: str,
+) -> None:
+    txn.execute(
+        "INSERT OR REPLACE INTO key_share (session_id, user_id, device_id, curve25519, message_index, outcome)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (session_id, user_id, device_id, curve25519, index, outcome),
+    )
+
+
+def note_wedged(
+    txn: Transaction, curve25519: str, user_id: UserId, device_id: DeviceId, now_ms: int, at_most_every_ms: int
+) -> None:
+    """A session with this device is broken: a new one is due, unless we tried lately."""
+    row = txn.one("SELECT asked_at FROM unwedge WHERE curve25519 = ?", (curve25519,))
+    if row is not None and now_ms - row["asked_at"] < at_most_every_ms:
+        return
+    txn.execute(
+        "INSERT OR REPLACE INTO unwedge (curve25519, user_id, device_id, asked_at, due) VALUES (?, ?, ?, ?, 1)",
+        (curve25519, user_id, device_id, now_ms),
+    )
+    txn.changed(Topic.DEVICES)
+
+
+def wedged(conn: sqlite3.Connection) -> list[tuple[str, UserId, DeviceId]]:
+    rows = conn.execute("SELECT curve25519, user_id, device_id FROM unwedge WHERE due = 1 LIMIT 20")
+    return [(str(row[0]), UserId(row[1]), DeviceId(row[2])) for row in rows]
+
+
+def unwedged(txn: Transaction, curve25519s: Iterable[str]) -> None:
+    txn.executemany("UPDATE unwedge SET due = 0 WHERE curve25519 = ?", [(key,) for key in curve25519s])

@@ -1,0 +1,218 @@
+"""The long poll: ask with this connection's place and token, apply the answer, ask again.
+
+The window of rooms starts small, so that a first screenful comes at once, and grows while it is in use. A
+place (``pos``) that the server no longer knows is given up, the to-device token is not (law 1).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+
+from tandem_core.clock import Chance, Clock, jittered_backoff_s
+from tandem_core.errors import Expected, Offline, RateLimited, ServerRefused, SignedOut
+from tandem_core.http import Http
+from tandem_core.store import devices
+from tandem_core.store import session as sessions
+from tandem_core.store.database import Database, Transaction
+from tandem_core.store.session import Connection
+from tandem_core.sync import request
+from tandem_core.sync.apply import Applied, apply
+from tandem_core.sync.departures import settle_departures
+from tandem_core.sync.response import NotAResponse, Response, read
+from tandem_core.types import Json, Me, Role, RoomId
+
+log = logging.getLogger("tandem.sync.loop")
+
+LONG_POLL_MS = 30_000
+_SPARE_S = 20.0
+_PROBE_EVERY_S = 6 * 3600.0
+
+
+class SyncLoop:
+    """Keeps one connection in sync until cancelled or signed out.
+
+    ``on_state`` is told when the server stops or starts to answer: None, or what is wrong.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        http: Http,
+        me: Me,
+        role: Role,
+        *,
+        clock: Clock,
+        chance: Chance,
+        on_state: Callable[[Expected | None], None] = lambda trouble: None,
+        long_poll_ms: int = LONG_POLL_MS,
+    ) -> None:
+        self._db = db
+        self._http = http
+        self._me = me
+        self._role = role
+        self._clock = clock
+        self._chance = chance
+        self._on_state = on_state
+        self._long_poll_ms = long_poll_ms
+        self._watched: frozenset[RoomId] = frozenset()
+        self._rewatch = asyncio.Event()
+        self._rooms = request.FIRST_ROOMS
+        self._grown_before = False
+        self._probed_at: float | None = None
+        self._heard: set[RoomId] | None = None
+        """Rooms heard of since a start without a place; None when we kept one."""
+
+    def watch_room(self, *room_ids: RoomId) -> None:
+        """Follow these rooms closely (the open ones) instead of those before; asks again at once."""
+        watched = frozenset(room_ids)
+        if watched != self._watched:
+            self._watched = watched
+            self._rewatch.set()
+
+    async def run(self) -> None:
+        """Sync until cancelled; raises SignedOut."""
+        self._grown_before = bool(await self._db.read(sessions.fact, self._grown_key))
+        failures = 0
+        while True:
+            try:
+                await self.step()
+                failures = 0
+            except SignedOut:
+                raise
+            except RateLimited as limited:
+                await self._clock.sleep(limited.retry_after_s)
+            except Expected as trouble:
+                failures = await self._pause(failures, trouble)
+            except Exception:
+                log.exception("a sync step failed")
+                failures = await self._pause(failures, Offline("the answer could not be used"))
+
+    async def step(self) -> Applied | None:
+        """One request and what comes of it; None if it was given up for a new one."""
+        place = await self._db.read(sessions.connection, self._role)
+        if place.pos is None and self._heard is None:
+            await self._start_over()
+        since = None if self._is_probe_due() else place.since
+        try:
+            answer = await self._ask(place, since)
+        except ServerRefused as refused:
+            if not await self._recover(refused, place, since):
+                raise
+            return None
+        if answer is None:
+            return None
+        try:
+            response = read(answer)
+        except NotAResponse as error:
+            raise Offline("the answer is no sync response") from error
+        applied = await self._db.write(
+            apply, self._role, self._me, response, now_ms=self._clock.now_ms(), chance=self._chance
+        )
+        if applied.skipped:
+            log.warning("%s: %d pieces of a sync response were skipped", self._role, applied.skipped)
+        if since is None:
+            self._probed_at = self._clock.monotonic_s()
+        self._on_state(None)
+        await self._grow(response)
+        return applied
+
+    @property
+    def _grown_key(self) -> str:
+        return f"sync.grown.{self._role}"
+
+    @property
+    def _is_growing(self) -> bool:
+        return self._rooms < request.ALL_ROOMS
+
+    async def _ask(self, place: Connection, since: str | None) -> Json | None:
+        """Send the request; give it up if other rooms are to be watched meanwhile.
+
+        Giving up is safe: an unanswered request is repeated from the same place (MSC4186).
+        """
+        self._rewatch.clear()
+        body = request.body(self._role, rooms=self._rooms, since=since, watched=self._watched)
+        timeout_ms = 0 if self._is_growing else self._long_poll_ms
+        asked = asyncio.ensure_future(
+            self._http.request(
+                "POST",
+                request.SYNC_PATH,
+                body,
+                query=request.query(place.pos, timeout_ms),
+                timeout_s=timeout_ms / 1000 + _SPARE_S,
+            )
+        )
+        rewatch = asyncio.ensure_future(self._rewatch.wait())
+        try:
+            await asyncio.wait({asked, rewatch}, return_when=asyncio.FIRST_COMPLETED)
+            return await asked if asked.done() else None
+        finally:
+            for task in (asked, rewatch):
+                task.cancel()
+            await asyncio.gather(asked, rewatch, return_exceptions=True)
+
+    async def _recover(self, refused: ServerRefused, place: Connection, since: str | None) -> bool:
+        """Give up what the server cannot use; returns whether there is something new to try."""
+        if refused.status != 400:
+            return False
+        if refused.errcode == "M_INVALID_PARAM" and since is not None:
+            # Only ever a token that no server of ours made (a restored backup, a foreign store).
+            log.warning("%s: the server does not know our to-device token", self._role)
+            await self._db.write(sessions.forget_token, self._role)
+            return True
+        # M_UNKNOWN_POS: expired. M_UNKNOWN "Invalid stream token": malformed; to be treated the same way.
+        if place.pos is not None and refused.errcode in ("M_UNKNOWN_POS", "M_UNKNOWN", "M_INVALID_PARAM"):
+            log.info("%s: the server does not know our place any more; starting over", self._role)
+            await self._start_over()
+            return True
+        return False
+
+    async def _start_over(self) -> None:
+        await self._db.write(start_over, self._role, self._grown_key)
+        self._rooms = request.FIRST_ROOMS
+        self._grown_before = False
+        self._heard = set()
+
+    async def _grow(self, response: Response) -> None:
+        if self._heard is not None:
+            self._heard.update(room.room_id for room in response.rooms)
+        if not self._is_growing:
+            return
+        # With all rooms sent once, only changes come: no need for small steps.
+        count = 0 if self._grown_before else response.count or 0
+        self._rooms = request.next_window(self._rooms, count)
+        if self._is_growing:
+            return
+        await self._db.write(sessions.set_fact, self._grown_key, True)
+        if self._heard is not None:
+            heard, self._heard = self._heard, None
+            with contextlib.suppress(Offline, RateLimited, ServerRefused):
+                await settle_departures(self._http, self._db, self._role, heard)
+
+    def _is_probe_due(self) -> bool:
+        """Now and then the token is left out, which acknowledges nothing: a server restored from a backup
+        would answer a token from its future with silence for ever."""
+        if self._probed_at is None:
+            return True
+        return self._clock.monotonic_s() - self._probed_at >= _PROBE_EVERY_S
+
+    async def _pause(self, failures: int, trouble: Expected) -> int:
+        pause = jittered_backoff_s(failures, self._chance)
+        log.warning("%s: %s (%s); again in %.1f s", self._role, trouble.title, trouble.detail, pause)
+        self._on_state(trouble)
+        await self._clock.sleep(pause)
+        return failures + 1
+
+
+def start_over(txn: Transaction, link: Role, grown_key: str) -> None:
+    """Give up this connection's place, durably and before the next request.
+
+    A request without a place brings no word of changed devices or members for the time between, so all that
+    depends on it is outdated now. The to-device token stays.
+    """
+    devices.mark_all_outdated(txn)
+    txn.execute("UPDATE room SET members_complete = 0 WHERE conn = ?", (link,))
+    sessions.set_fact(txn, grown_key, False)
+    sessions.set_pos(txn, link, None, None)
