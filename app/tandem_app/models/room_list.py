@@ -223,7 +223,7 @@ class RoomListModel(QAbstractListModel):
 def preview(row: RoomRow) -> str:
     """The second line of a room: who said what last."""
     if row.membership == "invite":
-        return f"Invitation from {row.inviter}" if row.inviter else "Invitation"
+        return f"Invitation from {words.local_part(row.inviter)}" if row.inviter else "Invitation"
     text = words.one_line(row.last_text or "")
     if not text:
         return ""

@@ -125,6 +125,11 @@ def one_line(text: str) -> str:
     return " ".join(text[:300].split())
 
 
+def local_part(user_id: str) -> str:
+    """``bob`` of ``@bob:example.org``: for people whose name is not known."""
+    return user_id[1:].split(":", 1)[0] if user_id.startswith("@") else user_id
+
+
 def badge(count: int) -> str:
     """A count that fits its circle."""
     return "" if count <= 0 else str(count) if count < 100 else "99+"

@@ -29,11 +29,11 @@ Item {
         readonly property real pad: 12
         readonly property real widest: root.row.mostWidth - 2 * pad
         // The time stands beside the last line where it fits, else on a line of its own.
-        readonly property bool beside: words.lastLine + meta.width + 14 <= Math.max(words.width, bubble.widest)
+        readonly property bool beside: words.lastLine + meta.width + 14 <= bubble.widest
             && !words.rightToLeft
 
         x: root.own ? root.width - width - Theme.large : root.row.gutter + Theme.large - 4
-        width: Math.max(words.width, beside ? Math.min(widest, words.lastLine + meta.width + 14) : meta.width,
+        width: Math.max(words.width + words.shift, beside ? Math.min(widest, words.lastLine + meta.width + 14) : meta.width,
             who.visible ? Math.min(who.implicitWidth, widest) : 0, 24) + 2 * pad
         height: 7 + (who.visible ? who.height + 2 : 0) + words.height + (beside ? 0 : meta.height + 1) + 8
         radius: Theme.bubbleRadius

@@ -1,0 +1,113 @@
+"""``tandem [URI]``: the window, or word to the one that runs.
+
+The first frame needs only PySide6, sqlite3 and our own light modules; asyncio, aiohttp and the engine are
+imported by the engine's thread while the window is already there.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tandem_core.errors import Expected
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+USAGE = """usage: tandem [--profile NAME] [URI]
+       tandem demo [options]
+
+Opens Tandem's window, or brings the one that runs to the front.
+
+  URI             a matrix: or https://matrix.to address to open
+  demo            a whole world in one command; see tandem demo --help
+  --profile NAME  which account of this machine to use (default: default)
+  --version       print the version and end
+  --help          print this and end
+
+TANDEM_HOME moves all files under one folder.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line asks for."""
+
+    profile: str
+    uri: str
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the window. Exit status 0 done, 1 failed (reason on stderr in one line), 2 wrong usage."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["demo"]:
+        return _demo(words[1:])
+    if "--help" in words or "-h" in words:
+        sys.stdout.write(USAGE)
+        return 0
+    if "--version" in words:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"tandem {version('tandem-app')}\n")
+        return 0
+    options = _options(words)
+    if options is None:
+        sys.stderr.write(USAGE)
+        return 2
+    try:
+        return _run(options)
+    except Expected as error:
+        sys.stderr.write(f"tandem: {error.sentence}\n")
+        return 1
+
+
+def _options(words: list[str]) -> Options | None:
+    """Three things to read are not worth argparse's time at start."""
+    profile, uri, rest = os.environ.get("TANDEM_PROFILE") or "default", "", list(words)
+    while rest:
+        word = rest.pop(0)
+        if word == "--profile" and rest:
+            profile = rest.pop(0)
+        elif word.startswith("--profile="):
+            profile = word.partition("=")[2]
+        elif word.startswith("-") or uri:
+            return None
+        else:
+            uri = word
+    return Options(profile, uri)
+
+
+def _run(options: Options) -> int:
+    from tandem_app.instance import claim, hand_over
+    from tandem_app.run import run
+    from tandem_core.paths import profile_paths
+
+    paths = profile_paths(options.profile)
+    instance = claim(paths)
+    if instance is None:
+        if hand_over(paths, options.uri):
+            return 0
+        raise Expected(
+            title="Tandem already runs for this account, but does not answer",
+            advice="Close its window, or end the process, and try again.",
+        )
+    try:
+        return run(paths, options)
+    finally:
+        instance.close()
+
+
+def _demo(words: list[str]) -> int:
+    try:
+        from tandem_demo.main import main as demo
+    except ModuleNotFoundError:
+        sys.stderr.write("tandem: The demo is not installed here. Use make demo in a clone of Tandem's source.\n")
+        return 1
+    status: int = demo(words)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
