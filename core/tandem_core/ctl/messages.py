@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from tandem_core.clock import system_chance
 from tandem_core.ctl import world
 from tandem_core.ctl.main import DONE
 from tandem_core.ctl.output import clean, local_time, note, show, show_json
 from tandem_core.paths import ProfilePaths
-from tandem_core.store.inspect import links_of
+from tandem_core.store.inspect import is_quiet, links_of
 from tandem_core.store.view import Row, page
-from tandem_core.types import Json, Role, RoomId
+from tandem_core.types import Change, Json, Role, RoomId, Topic
 
 
 def run(paths: ProfilePaths, options: argparse.Namespace) -> int:
@@ -21,7 +20,7 @@ def run(paths: ProfilePaths, options: argparse.Namespace) -> int:
             note("The server cannot be reached; this is what is stored.")
         link = Role(options.link) if options.link else here.link
         room_id = here.db.read_now(world.room_named, link, options.room)
-        if asyncio.run(_wants_more(here, link, room_id, options.count)):
+        if not asyncio.run(_fetch_older(here, link, room_id, options)):
             note("Older messages could not be fetched.")
         rows = here.db.read_now(page, link, room_id, limit=options.count)[::-1]
         seen_by = here.db.read_now(links_of, [row.event_id for row in rows if row.event_id])
@@ -65,21 +64,30 @@ def line(row: Row) -> str:
     return f"{local_time(row.sent_at)}  {row.sender_name}: {body}{mark}"
 
 
-async def _wants_more(here: world.World, link: Role, room_id: RoomId, count: int) -> bool:
-    """Fetch older messages while there are fewer than asked for; True if that failed."""
+async def _fetch_older(here: world.World, link: Role, room_id: RoomId, options: argparse.Namespace) -> bool:
+    """Fetch older messages while there are fewer than asked for; False if that failed."""
+    from tandem_core.clock import SystemClock, system_chance
     from tandem_core.errors import Expected
     from tandem_core.http import Http
-    from tandem_core.sync import history
+    from tandem_core.sync.history import History
 
-    if len(await here.db.read(page, link, room_id, limit=count)) >= count:
-        return False
-    http = Http(here.session.homeserver, token=here.session.access_token, chance=system_chance())
-    try:
-        while len(await here.db.read(page, link, room_id, limit=count)) < count:
-            if not await history.back(http, here.db, link, room_id, 50):
-                return False
-    except Expected:
+    async def is_enough() -> bool:
+        count: int = options.count
+        return len(await here.db.read(page, link, room_id, limit=count)) >= count
+
+    if await is_enough():
         return True
+    http = Http(here.session.homeserver, token=here.session.access_token)
+    history = History(here.db, http, here.session.me, link, clock=SystemClock(), chance=system_chance())
+    try:
+        while not await is_enough() and await history.back(room_id, 50):
+            pass
+        # What has just come may be sealed with keys that are here.
+        await world.until(
+            here, lambda conn: is_quiet(conn) or None, options.timeout, Change(Topic.TIMELINE, room_id)
+        )
+    except Expected:
+        return False
     finally:
         await http.close()
-    return False
+    return True

@@ -7,17 +7,17 @@ import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable
 
-from tandem_core.clock import system_chance
 from tandem_core.ctl import world
 from tandem_core.ctl.main import DONE, FAILED
 from tandem_core.ctl.output import local_time, note, show, show_json, table
 from tandem_core.errors import BadInput, UnknownRoom
 from tandem_core.http import Http
 from tandem_core.paths import ProfilePaths
-from tandem_core.store import rooms
+from tandem_core.store import inspect, rooms
 from tandem_core.store.database import Database
 from tandem_core.types import Change, Json, RoomId, Topic, UserId
 
+# What a command does at the server; returns the room it was about.
 Act = Callable[[world.World, Http], Awaitable[RoomId]]
 
 
@@ -47,7 +47,7 @@ def create(paths: ProfilePaths, options: argparse.Namespace) -> int:
             name=options.name,
             encrypted=not options.plain,
             public=options.public,
-            direct=options.direct,
+            direct=options.direct or None,
         )
 
     return _run(paths, options, act, "join")
@@ -68,6 +68,9 @@ def join(paths: ProfilePaths, options: argparse.Namespace) -> int:
         )
 
     async def act(here: world.World, http: Http) -> RoomId:
+        if await here.db.read(_is_invited, RoomId(target)):
+            await rooms_api.accept(http, here.db, RoomId(target))
+            return RoomId(target)
         return await rooms_api.join(http, here.db, target, via=via)
 
     return _run(paths, options, act, "join")
@@ -126,7 +129,7 @@ def _run(paths: ProfilePaths, options: argparse.Namespace, act: Act, membership:
 
 
 async def _act(here: world.World, options: argparse.Namespace, act: Act, membership: str | None) -> int:
-    http = Http(here.session.homeserver, token=here.session.access_token, chance=system_chance())
+    http = Http(here.session.homeserver, token=here.session.access_token)
     try:
         room_id = await act(here, http)
     finally:
@@ -135,9 +138,7 @@ async def _act(here: world.World, options: argparse.Namespace, act: Act, members
     if membership is not None:
 
         def look(conn: sqlite3.Connection) -> bool | None:
-            said = [
-                row[0] for row in conn.execute("SELECT membership FROM room WHERE room_id = ?", (room_id,))
-            ]
+            said = inspect.memberships_of(conn, room_id)
             gone = membership == "leave" and "join" not in said and "invite" not in said
             return True if membership in said or gone else None
 
@@ -159,6 +160,11 @@ async def _known(here: world.World, options: argparse.Namespace) -> RoomId:
         if not await world.refresh(here, options.timeout):
             raise
         return await here.db.read(world.room_named, here.link, options.room)
+
+
+def _is_invited(conn: sqlite3.Connection, room_id: RoomId) -> bool:
+    said = inspect.memberships_of(conn, room_id)
+    return "invite" in said and "join" not in said
 
 
 def _user(text: str) -> UserId:

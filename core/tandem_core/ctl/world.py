@@ -17,7 +17,7 @@ from typing import TypeVar
 from tandem_core.clock import SystemClock, system_chance
 from tandem_core.errors import AlreadyRuns, Expected, NotSignedIn, Offline, UnknownRoom
 from tandem_core.paths import ProfilePaths
-from tandem_core.store import inbox, inspect, rooms, session
+from tandem_core.store import inspect, rooms, session, timeline
 from tandem_core.store.database import Database
 from tandem_core.types import Change, Role, RoomId
 
@@ -145,12 +145,15 @@ async def working(world: World) -> AsyncIterator[Work]:
         role_lock.close()
 
 
-def caught_up(world: World, since_ms: int) -> Callable[[sqlite3.Connection], bool | None]:
+def caught_up(since_ms: int) -> Callable[[sqlite3.Connection], bool | None]:
     """A look that finds when what happened on the server before ``since_ms`` has arrived and is processed."""
 
     def look(conn: sqlite3.Connection) -> bool | None:
-        fresh = any((session.connection(conn, role).synced_at or 0) >= since_ms for role in Role)
-        return True if fresh and inbox.depth(conn) == 0 else None
+        for role in Role:
+            is_fresh = (session.connection(conn, role).synced_at or 0) >= since_ms
+            if is_fresh and inspect.has_all_rooms(conn, role) and not timeline.gaps(conn, role):
+                return inspect.is_quiet(conn) or None
+        return None
 
     return look
 
@@ -161,7 +164,7 @@ async def refresh(world: World, timeout_s: float) -> bool:
         return True
     try:
         now_ms = SystemClock().now_ms()
-        return await until(world, caught_up(world, now_ms), timeout_s) is not None
+        return await until(world, caught_up(now_ms), timeout_s) is not None
     except Offline:
         return False
 

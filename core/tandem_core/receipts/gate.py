@@ -246,7 +246,7 @@ def _refused_event(event: Facts, sender: SenderFacts, room: RoomFacts, now_ms: i
 def _refused_content(event: Facts) -> Reason | None:
     """Only what makes a visible message row of its own: an allow-list."""
     content = event.content
-    if event.is_state or event.type not in _TYPES or not isinstance(content, dict) or not content:
+    if event.is_state or event.type not in _TYPES or not content:
         return Reason.NOT_A_MESSAGE
     if event.type == "m.room.message" and content.get("msgtype") not in _MESSAGE_KINDS:
         return Reason.NOT_A_MESSAGE

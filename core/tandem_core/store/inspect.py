@@ -6,7 +6,8 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tandem_core.types import EventId, RoomId
+from tandem_core.store import inbox, session
+from tandem_core.types import EventId, Role, RoomId
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,19 @@ def keys_are_uploaded(conn: sqlite3.Connection) -> bool:
     """Whether the server has this device's keys, so that others can encrypt for it."""
     row = conn.execute("SELECT device_keys_uploaded FROM crypto_account").fetchone()
     return row is not None and bool(row[0])
+
+
+def has_all_rooms(conn: sqlite3.Connection, link: Role) -> bool:
+    """Whether this connection has asked for every room since it last began."""
+    return session.fact(conn, f"sync.grown.{link}") is True
+
+
+def is_quiet(conn: sqlite3.Connection) -> bool:
+    """Whether every to-device event is processed and every sealed message was tried."""
+    untried = conn.execute(
+        "SELECT 1 FROM event WHERE seal = 'sealed' AND seal_reason IS NULL LIMIT 1"
+    ).fetchone()
+    return untried is None and inbox.depth(conn) == 0
 
 
 def newest_arrival(conn: sqlite3.Connection) -> int:

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tandem_core.store import codec
+from tandem_core.store.codec import loads
 from tandem_core.store.database import Transaction
 from tandem_core.store.room_facts import current_links
 from tandem_core.types import EventId, Role, RoomId, Topic, UserId
@@ -299,7 +299,7 @@ def is_ignored(conn: sqlite3.Connection, user_id: UserId) -> bool:
     if row is None:
         return False
     try:
-        content = codec.loads(row["content"])
+        content = loads(row["content"])
     except ValueError:
         return True
     people = content.get("ignored_users", {}) if isinstance(content, dict) else None

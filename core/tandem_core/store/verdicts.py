@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from tandem_core.store import codec
+from tandem_core.store.codec import loads
 from tandem_core.store.database import Transaction
 from tandem_core.types import EventId, Json, RoomId, Topic, UserId
 
@@ -12,7 +12,7 @@ from tandem_core.types import EventId, Json, RoomId, Topic, UserId
 def push_rules(conn: sqlite3.Connection) -> Json | None:
     """The account's push rule set, or None where the server has not told it (the spec's defaults hold then)."""
     row = conn.execute("SELECT content FROM account_data WHERE type = 'm.push_rules'").fetchone()
-    content = None if row is None else codec.loads(row["content"])
+    content = None if row is None else loads(row["content"])
     rules = content.get("global") if isinstance(content, dict) else None
     return rules if isinstance(rules, dict) else None
 
