@@ -1,0 +1,108 @@
+"""The running notifier: engine, popups and the worker between them, in one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from tandem_core.clock import SystemClock, system_chance
+from tandem_core.engine import Engine, take_role
+from tandem_core.errors import NotSignedIn, SignedOut
+from tandem_core.paths import ProfilePaths
+from tandem_core.session import current
+from tandem_core.store.database import Database
+from tandem_core.store.session import Session
+from tandem_core.types import Json, Role
+from tandem_notifier import systemd
+from tandem_notifier.focus import WindowFocus
+from tandem_notifier.open_room import RoomOpener
+from tandem_notifier.popup import Click, PopupsUnavailable
+from tandem_notifier.popups.choice import ChosenPopups
+from tandem_notifier.popups.freedesktop import FreedesktopPopups
+from tandem_notifier.popups.log import LogPopups
+from tandem_notifier.worker import NotificationWorker
+
+log = logging.getLogger("tandem.notifier")
+
+Tell = Callable[[str], None]
+
+
+def run(paths: ProfilePaths, tell: Tell) -> None:
+    """Run until SIGTERM or SIGINT. Raises AlreadyRuns, NotSignedIn, SignedOut and the errors of the store."""
+    with take_role(paths, Role.NOTIFIER):
+        if not paths.database.exists():
+            raise NotSignedIn()
+        db = Database.open(paths.database)
+        try:
+            asyncio.run(_serve(paths, db, current(db), tell))
+        finally:
+            db.close()
+
+
+async def _serve(paths: ProfilePaths, db: Database, session: Session, tell: Tell) -> None:
+    loop = asyncio.get_running_loop()
+    life = asyncio.create_task(_live(paths, db, session, tell))
+
+    def stop() -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # A second signal ends the process at once.
+            loop.remove_signal_handler(number)
+        systemd.notify("STOPPING=1")
+        life.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    with contextlib.suppress(asyncio.CancelledError):
+        await life
+
+
+async def _live(paths: ProfilePaths, db: Database, session: Session, tell: Tell) -> None:
+    popups, opener = _popups(tell), RoomOpener(paths)
+    engine = Engine(paths, db, session, Role.NOTIFIER, clock=SystemClock(), chance=system_chance())
+    focus = WindowFocus(lambda: engine.doorbell.focus)
+    worker = NotificationWorker(
+        db, session.me.user_id, popups, focus.shows, clock=engine.clock, chance=engine.chance
+    )
+
+    def hear(message: Json) -> None:
+        if message.get("kind") == "focus":
+            worker.look_again()
+
+    async with asyncio.TaskGroup() as group:
+
+        def clicked(click: Click) -> None:
+            worker.popup_gone(click.room_id)
+            group.create_task(opener.open(click), name="open room")
+
+        popups.on_click = clicked
+        popups.on_gone = worker.popup_gone
+        engine.on_message = hear
+        engine.listen(worker.wake)
+        helpers = [
+            group.create_task(popups.run(), name="popups"),
+            group.create_task(systemd.feed_watchdog(), name="systemd watchdog"),
+        ]
+        try:
+            await popups.ready()
+            helpers.append(group.create_task(worker.run(), name="notifications"))
+            systemd.notify("READY=1")
+            log.info("running for %s, device %s", session.me.user_id, session.me.device_id)
+            await engine.run()
+        except SignedOut as error:
+            with contextlib.suppress(PopupsUnavailable):
+                await popups.notice(error.title, error.advice)
+            raise
+        finally:
+            for helper in helpers:
+                helper.cancel()
+
+
+def _popups(tell: Tell) -> ChosenPopups:
+    wanted = os.environ.get("TANDEM_POPUP_LOG")
+    written = LogPopups(Path(wanted) if wanted else None)
+    return ChosenPopups(FreedesktopPopups(), written, tell, is_log_wanted=bool(wanted))
