@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote as _percent
 
 from tandem_core.clock import Chance, Clock, SystemClock, jittered_backoff_s, system_chance
-from tandem_core.errors import Offline, RateLimited, ServerRefused, SignedOut
 from tandem_core.codec import canonical, parse
+from tandem_core.errors import Offline, RateLimited, ServerRefused, SignedOut
 from tandem_core.types import Json
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from tandem_core import capabilities
 from tandem_core.clock import Clock, SystemClock, system_chance
+from tandem_core.doorbell import ring_once
 from tandem_core.errors import (
     BadInput,
     Expected,
@@ -24,7 +25,7 @@ from tandem_core.paths import ProfilePaths
 from tandem_core.store import session as store
 from tandem_core.store.database import Database, Transaction
 from tandem_core.store.session import Session, SessionState, mark_signed_out
-from tandem_core.types import DeviceId, Json, Me, UserId
+from tandem_core.types import Change, DeviceId, Json, Me, Role, Topic, UserId
 
 __all__ = ["Session", "SessionState", "current", "load", "login", "logout", "mark_signed_out"]
 
@@ -117,6 +118,8 @@ async def logout(paths: ProfilePaths, *, clock: Clock | None = None, force: bool
             finally:
                 await http.close()
         await db.write(mark_signed_out, False)
+        for role in Role:
+            await asyncio.to_thread(ring_once, paths.socket(role), [Change(Topic.SESSION)])
     finally:
         await asyncio.to_thread(db.close)
     wipe(paths)

@@ -44,6 +44,8 @@ def _version(path: Path) -> int:
 
 
 def _run(path: Path) -> None:
+    from importlib import resources
+
     from sqlite_utils import Database
 
     done = _version(path)
