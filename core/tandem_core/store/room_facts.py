@@ -79,6 +79,24 @@ def note_encryption(txn: Transaction, room_id: RoomId, content: Json) -> None:
     )
 
 
+def set_direct(txn: Transaction, direct: Json) -> None:
+    """Mark the rooms that ``m.direct`` lists as direct chats, and no others.
+
+    The server says so of a room only when it sends the room, which may be before this account data.
+    """
+    listed = {
+        room
+        for chats in direct.values()
+        if isinstance(chats, list)
+        for room in chats
+        if isinstance(room, str)
+    }
+    for row in txn.all("SELECT conn, room_id, is_dm FROM room WHERE membership = 'join'"):
+        is_dm = row["room_id"] in listed
+        if is_dm != bool(row["is_dm"]):
+            set_room(txn, Role(row["conn"]), row["room_id"], {"is_dm": int(is_dm)})
+
+
 def encryption(conn: sqlite3.Connection, room_id: RoomId) -> Json | None:
     """The content of ``m.room.encryption``, once anybody has seen it; None for a room in clear."""
     row = conn.execute(

@@ -18,6 +18,7 @@ from tandem_core.store.room_facts import (
     kind,
     note_encryption,
     power_levels,
+    set_direct,
     set_encryption,
     set_room,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "refresh_at_commit",
     "room",
     "room_list",
+    "set_direct",
     "set_encryption",
     "set_room",
 ]

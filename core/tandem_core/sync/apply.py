@@ -116,14 +116,17 @@ class _Apply:
     def account_data(self, event: Json) -> None:
         account_data.put(self._txn, event["type"], event["content"])
         settings.note_account_data(self._txn, event["type"], event["content"])
+        if event["type"] == "m.direct":
+            rooms.set_direct(self._txn, event["content"])
 
     def room(self, room: Room) -> None:
         if room.stripped_state is not None:
             self._invite(room)
             return
-        self._facts(room)
+        fields = self._facts(room)
         for event in room.required_state:
-            self._state(room.room_id, event)
+            fields |= self._state(room.room_id, event)
+        rooms.set_room(self._txn, self._link, room.room_id, fields)
         fresh = timeline.append_live(
             self._txn,
             self._link,
@@ -136,9 +139,12 @@ class _Apply:
             num_live=room.num_live,
             now_ms=self._now_ms,
         )
+        later: dict[str, Any] = {}
         for event in room.timeline:
             if isinstance(event.get("state_key"), str):
-                self._state(room.room_id, event)
+                later |= self._state(room.room_id, event)
+        if later:
+            rooms.set_room(self._txn, self._link, room.room_id, later)
         rooms.refresh_at_commit(self._txn, room.room_id)
         self.judge(fresh)
 
@@ -170,7 +176,7 @@ class _Apply:
         judge.judge(self._txn, self._me, self._link, event, now_ms=self._now_ms, chance=self._chance)
         self.judged += 1
 
-    def _facts(self, room: Room) -> None:
+    def _facts(self, room: Room) -> dict[str, Any]:
         fields: dict[str, Any] = {
             "name": room.name,
             "avatar_url": room.avatar_url,
@@ -192,7 +198,7 @@ class _Apply:
         if room.limited or room.initial:
             # What the hole hides may hold membership changes.
             said["members_complete"] = 0
-        rooms.set_room(self._txn, self._link, room.room_id, said)
+        return said
 
     def _invite(self, room: Room) -> None:
         state = room.stripped_state or ()
@@ -206,35 +212,33 @@ class _Apply:
         )
         membership = own["content"].get("membership") if own else "invite"
         membership = membership if membership in ("invite", "knock") else "invite"
-        self._facts(room)
-        fields: dict[str, Any] = {"membership": membership, "last_at": self._now_ms}
+        fields = self._facts(room) | {"membership": membership, "last_at": self._now_ms}
+        for event in state:
+            fields |= self._state(room.room_id, event)
         sender = own.get("sender") if own else None
         if isinstance(sender, str):
             fields["inviter"] = sender
         if own and own["content"].get("is_direct") is True:
             fields["is_dm"] = 1
-        rooms.set_room(self._txn, self._link, room.room_id, fields)
-        for event in state:
-            self._state(room.room_id, event)
-        rooms.set_room(self._txn, self._link, room.room_id, {"membership": membership})
+        rooms.set_room(self._txn, self._link, room.room_id, fields | {"membership": membership})
 
-    def _state(self, room_id: RoomId, event: Json) -> None:
+    def _state(self, room_id: RoomId, event: Json) -> dict[str, Any]:
+        """Keep a state event; returns what it says of the room's own row."""
         content, state_key = event["content"], event["state_key"]
         if event["type"] == "m.room.member":
             at = event.get("origin_server_ts")
             changed_at = at if type(at) is int else 0
             sound = members.set_member(self._txn, self._link, room_id, UserId(state_key), content, changed_at)
-            if sound and state_key == self._me.user_id:
-                rooms.set_room(self._txn, self._link, room_id, {"membership": content["membership"]})
-        elif state_key == "":
-            if event["type"] == "m.room.encryption":
-                # An empty content (a redaction, an attack) does not turn encryption off.
-                if content.get("algorithm"):
-                    rooms.set_encryption(self._txn, self._link, room_id, content)
-                return
-            fields = _state_fields(event["type"], content)
-            if fields:
-                rooms.set_room(self._txn, self._link, room_id, fields)
+            return {"membership": content["membership"]} if sound and state_key == self._me.user_id else {}
+        if state_key != "":
+            return {}
+        if event["type"] == "m.room.encryption":
+            # An empty content (a redaction, an attack) does not turn encryption off.
+            if not content.get("algorithm"):
+                return {}
+            rooms.note_encryption(self._txn, room_id, content)
+            return {"encryption": dumps(content)}
+        return _state_fields(event["type"], content)
 
     def _read(self, room_id: RoomId, event_id: EventId, user_id: UserId, said: Any, is_private: bool) -> None:
         if not isinstance(said, dict) or said.get("thread_id") not in (None, "main"):

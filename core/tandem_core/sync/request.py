@@ -14,7 +14,8 @@ FIRST_ROOMS = 20
 ALL_ROOMS = 100_000
 OPEN_ROOM_EVENTS = 50
 _LIST_EVENTS = {Role.APP: 1, Role.NOTIFIER: 5}
-_CHUNKS = (100, 300, 600, 1000, 1500)
+_CHUNKS = (100, 300)
+_CHUNK = 300
 
 _STATE_TYPES = (
     "m.room.create",
@@ -75,4 +76,4 @@ def next_window(rooms: int, count: int) -> int:
     chunks that stay cheap to apply, and once all are there a window that nothing outgrows."""
     if rooms >= count:
         return ALL_ROOMS
-    return next((step for step in _CHUNKS if step > rooms), rooms + 500)
+    return next((step for step in _CHUNKS if step > rooms), rooms + _CHUNK)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -73,7 +74,10 @@ async def create(
 
 
 async def join(http: Http, db: Database, target: str, *, via: Sequence[str] = ()) -> RoomId:
-    """Join a room by id or alias."""
+    """Join a room by id or alias; where we are invited, that accepts the invitation."""
+    if await db.read(_is_invited, target):
+        await accept(http, db, RoomId(target))
+        return RoomId(target)
     query = {"via": via[0], "server_name": via[0]} if via else None
     answer = await http.retry("POST", path("join", target), {}, query=query, deadline_s=_DEADLINE_S)
     return _room_id(answer)
@@ -187,7 +191,14 @@ def _note_left(txn: Transaction, room_id: RoomId) -> None:
     txn.changed(Topic.ROOMS, room_id)
 
 
-def _direct_inviter(conn: Any, room_id: RoomId) -> UserId | None:
+def _is_invited(conn: sqlite3.Connection, room_id: str) -> bool:
+    row = conn.execute(
+        "SELECT 1 FROM room WHERE room_id = ? AND membership = 'invite'", (room_id,)
+    ).fetchone()
+    return row is not None
+
+
+def _direct_inviter(conn: sqlite3.Connection, room_id: RoomId) -> UserId | None:
     row = conn.execute(
         "SELECT inviter FROM room WHERE room_id = ? AND membership = 'invite' AND is_dm = 1"
         " AND inviter IS NOT NULL LIMIT 1",
