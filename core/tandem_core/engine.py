@@ -198,16 +198,19 @@ class Engine:
         await self.http.close()
 
     def _make_workers(self) -> list[Worker]:
-        from tandem_core.crypto.worker import CryptoWorker
+        from tandem_core.crypto.worker import CryptoWorker, LocalOpener
         from tandem_core.receipts.outbox import ReceiptOutbox
         from tandem_core.sending import Sender
 
         db, http, me, role = self.db, self.http, self.me, self.role
         clock, chance = self.clock, self.chance
+        opener = LocalOpener(self.paths, db, me, role, clock=clock, chance=chance)
+        crypto = CryptoWorker(self.paths, db, http, opener, clock=clock, chance=chance)
         workers: list[Worker] = [
+            opener,
             CapabilityCheck(db, http, clock=clock, chance=chance),
-            CryptoWorker(self.paths, db, http, me, role, clock=clock, chance=chance),
-            Sender(self.paths, db, http, me, role, clock=clock, chance=chance),
+            crypto,
+            Sender(self.paths, db, http, me, role, opener, crypto, clock=clock, chance=chance),
             ReceiptOutbox(self.paths, db, http, me, role, clock=clock, chance=chance),
             GapFiller(db, http, me, role, clock=clock, chance=chance),
             ReadSender(self.paths, db, http, chance=chance),

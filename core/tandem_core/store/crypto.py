@@ -163,7 +163,8 @@ def to_try(conn: sqlite3.Connection, limit: int) -> list[EventId]:
 def is_replay(txn: Transaction, session_id: str, index: int, event_id: str, sent_at: int) -> bool:
     """Whether this place of the ratchet already opened another event; if not, this event has it now."""
     row = txn.one(
-        "SELECT event_id, sent_at FROM megolm_replay WHERE session_id = ? AND message_index = ?", (session_id, index)
+        "SELECT event_id, sent_at FROM megolm_replay WHERE session_id = ? AND message_index = ?",
+        (session_id, index),
     )
     if row is not None:
         return bool(row["event_id"] != event_id or row["sent_at"] != sent_at)
@@ -191,14 +192,16 @@ def put_withheld(
 
 def withheld_code(conn: sqlite3.Connection, room_id: RoomId, session_id: str, sender: UserId) -> str | None:
     row = conn.execute(
-        "SELECT code FROM withheld WHERE room_id = ? AND session_id = ? AND sender = ?", (room_id, session_id, sender)
+        "SELECT code FROM withheld WHERE room_id = ? AND session_id = ? AND sender = ?",
+        (room_id, session_id, sender),
     ).fetchone()
     return None if row is None else str(row["code"])
 
 
 def outbound(conn: sqlite3.Connection, room_id: RoomId) -> OutboundRow | None:
     row = conn.execute(
-        "SELECT session_id, pickle, made_at, messages, retired FROM megolm_outbound WHERE room_id = ?", (room_id,)
+        "SELECT session_id, pickle, made_at, messages, retired FROM megolm_outbound WHERE room_id = ?",
+        (room_id,),
     ).fetchone()
     return None if row is None else OutboundRow(row[0], row[1], row[2], row[3], bool(row[4]))
 
@@ -207,14 +210,17 @@ def put_outbound(
     txn: Transaction, room_id: RoomId, session_id: str, pickle: str, made_at: int, messages: int
 ) -> None:
     txn.execute(
-        "INSERT OR REPLACE INTO megolm_outbound (room_id, session_id, pickle, made_at, messages) VALUES (?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO megolm_outbound (room_id, session_id, pickle, made_at, messages)"
+        " VALUES (?, ?, ?, ?, ?)",
         (room_id, session_id, pickle, made_at, messages),
     )
 
 
 def shares(conn: sqlite3.Connection, session_id: str) -> dict[tuple[UserId, DeviceId], str]:
     """Who was dealt with for this session: ``shared``, ``no_olm`` or ``withheld:CODE``."""
-    rows = conn.execute("SELECT user_id, device_id, outcome FROM key_share WHERE session_id = ?", (session_id,))
+    rows = conn.execute(
+        "SELECT user_id, device_id, outcome FROM key_share WHERE session_id = ?", (session_id,)
+    )
     return {(UserId(row[0]), DeviceId(row[1])): str(row[2]) for row in rows}
 
 
@@ -235,7 +241,12 @@ def put_share(
 
 
 def note_wedged(
-    txn: Transaction, curve25519: str, user_id: UserId, device_id: DeviceId, now_ms: int, at_most_every_ms: int
+    txn: Transaction,
+    curve25519: str,
+    user_id: UserId,
+    device_id: DeviceId,
+    now_ms: int,
+    at_most_every_ms: int,
 ) -> None:
     """A session with this device is broken: a new one is due, unless we tried lately."""
     row = txn.one("SELECT asked_at FROM unwedge WHERE curve25519 = ?", (curve25519,))

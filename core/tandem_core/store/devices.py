@@ -43,7 +43,9 @@ def track(txn: Transaction, users: Iterable[UserId]) -> None:
 def mark_outdated(txn: Transaction, users: Iterable[UserId]) -> None:
     """The server says that these people's devices changed; only tracked ones matter."""
     before = txn.conn.total_changes
-    txn.executemany("UPDATE device_list SET wanted = wanted + 1 WHERE user_id = ?", [(user,) for user in users])
+    txn.executemany(
+        "UPDATE device_list SET wanted = wanted + 1 WHERE user_id = ?", [(user,) for user in users]
+    )
     if txn.conn.total_changes != before:
         txn.changed(Topic.DEVICES)
 
@@ -81,7 +83,9 @@ def key_count(conn: sqlite3.Connection) -> KeyCount | None:
     return None if row is None else KeyCount(row["one_time"] or 0, row["fallback_unused"] or 0)
 
 
-def outdated(conn: sqlite3.Connection, now_ms: int, only: Collection[UserId] | None = None) -> dict[UserId, int]:
+def outdated(
+    conn: sqlite3.Connection, now_ms: int, only: Collection[UserId] | None = None
+) -> dict[UserId, int]:
     """Whose lists are to be asked for, with the ``wanted`` that an answer would satisfy."""
     rows = conn.execute(
         "SELECT user_id, wanted FROM device_list WHERE wanted > fetched AND next_try_at <= ? ORDER BY user_id",
@@ -116,9 +120,13 @@ def put_list(
     for device, algorithms in devices:
         present.add(device.device_id)
         known = txn.one(
-            "SELECT curve25519, ed25519 FROM device WHERE user_id = ? AND device_id = ?", (user_id, device.device_id)
+            "SELECT curve25519, ed25519 FROM device WHERE user_id = ? AND device_id = ?",
+            (user_id, device.device_id),
         )
-        if known is not None and (known["curve25519"], known["ed25519"]) != (device.curve25519, device.ed25519):
+        if known is not None and (known["curve25519"], known["ed25519"]) != (
+            device.curve25519,
+            device.ed25519,
+        ):
             changed.append(device.device_id)
             continue
         txn.execute(
@@ -138,10 +146,12 @@ def put_list(
     for row in txn.all("SELECT device_id FROM device WHERE user_id = ? AND deleted = 0", (user_id,)):
         if row["device_id"] not in present:
             txn.execute(
-                "UPDATE device SET deleted = 1 WHERE user_id = ? AND device_id = ?", (user_id, row["device_id"])
+                "UPDATE device SET deleted = 1 WHERE user_id = ? AND device_id = ?",
+                (user_id, row["device_id"]),
             )
     txn.execute(
-        "UPDATE device_list SET fetched = max(fetched, ?), next_try_at = 0 WHERE user_id = ?", (wanted, user_id)
+        "UPDATE device_list SET fetched = max(fetched, ?), next_try_at = 0 WHERE user_id = ?",
+        (wanted, user_id),
     )
     txn.changed(Topic.DEVICES)
     return changed

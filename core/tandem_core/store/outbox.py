@@ -55,10 +55,21 @@ def next_messages(conn: sqlite3.Connection) -> list[Queued]:
     """The oldest waiting message of each room: order within a room is kept, rooms do not wait for each other."""
     rows = conn.execute(
         "SELECT txn_id, room_id, type, content, body, html, wire_type, wire_content, attempts FROM send_queue"
-        " WHERE id IN (SELECT min(id) FROM send_queue WHERE state IN ('queued', 'sending') GROUP BY room_id) ORDER BY id"
+        " WHERE id IN (SELECT min(id) FROM send_queue WHERE state IN ('queued', 'sending') GROUP BY room_id)"
+        " ORDER BY id"
     )
     return [
-        Queued(row[0], row[1], row[2], loads(row[3]), row[4], row[5], row[6], loads(row[7]) if row[7] else None, row[8])
+        Queued(
+            row[0],
+            row[1],
+            row[2],
+            loads(row[3]),
+            row[4],
+            row[5],
+            row[6],
+            loads(row[7]) if row[7] else None,
+            row[8],
+        )
         for row in rows
     ]
 
@@ -66,7 +77,8 @@ def next_messages(conn: sqlite3.Connection) -> list[Queued]:
 def put_wire(txn: Transaction, txn_id: str, room_id: RoomId, wire_type: str, wire_content: Json) -> None:
     """What will be sent for this message, this time and at every repetition."""
     txn.execute(
-        "UPDATE send_queue SET wire_type = ?, wire_content = ?, state = 'sending' WHERE txn_id = ? AND wire_type IS NULL",
+        "UPDATE send_queue SET wire_type = ?, wire_content = ?, state = 'sending'"
+        " WHERE txn_id = ? AND wire_type IS NULL",
         (wire_type, dumps(wire_content), txn_id),
     )
     _changed(txn, room_id)
@@ -89,7 +101,8 @@ def note_sent(txn: Transaction, txn_id: str, room_id: RoomId, event_id: str, now
 def note_failed(txn: Transaction, txn_id: str, room_id: RoomId, error: str) -> None:
     """It will not be sent unless its author says so."""
     txn.execute(
-        "UPDATE send_queue SET state = 'failed', error = ? WHERE txn_id = ? AND state != 'sent'", (error, txn_id)
+        "UPDATE send_queue SET state = 'failed', error = ? WHERE txn_id = ? AND state != 'sent'",
+        (error, txn_id),
     )
     _changed(txn, room_id)
 
@@ -113,7 +126,9 @@ def requeue(txn: Transaction, txn_id: str) -> bool:
 
 def drop(txn: Transaction, txn_id: str) -> bool:
     """Delete a message that was not sent; False if it was, or is on its way."""
-    row = txn.one("SELECT room_id FROM send_queue WHERE txn_id = ? AND state IN ('failed', 'queued')", (txn_id,))
+    row = txn.one(
+        "SELECT room_id FROM send_queue WHERE txn_id = ? AND state IN ('failed', 'queued')", (txn_id,)
+    )
     if row is None:
         return False
     txn.execute("DELETE FROM send_queue WHERE txn_id = ?", (txn_id,))
@@ -123,7 +138,10 @@ def drop(txn: Transaction, txn_id: str) -> bool:
 
 
 def put_audience(
-    txn: Transaction, txn_id: str, people: Iterable[UserId], devices: Iterable[tuple[UserId, DeviceId, str | None]]
+    txn: Transaction,
+    txn_id: str,
+    people: Iterable[UserId],
+    devices: Iterable[tuple[UserId, DeviceId, str | None]],
 ) -> None:
     """Whom a message is for: people, and those of their devices that have its key."""
     rows: list[tuple[str, str, str, str | None]] = [(txn_id, user, "", None) for user in people]

@@ -1,0 +1,89 @@
+"""Process the inbox in order, and open what it makes readable: each batch one transaction (laws 2 and 3)."""
+
+from __future__ import annotations
+
+import logging
+
+from tandem_core import judge
+from tandem_core.clock import Chance
+from tandem_core.crypto import megolm, olm
+from tandem_core.crypto.state import CryptoState
+from tandem_core.store import crypto as rows
+from tandem_core.store import devices, events, inbox
+from tandem_core.store.database import Transaction
+from tandem_core.types import Role, Topic
+
+log = logging.getLogger("tandem.crypto.drain")
+
+BATCH = 15
+UNWEDGE_EVERY_MS = 3_600_000
+
+
+def drain(txn: Transaction, state: CryptoState, now_ms: int) -> int:
+    """Process the next inbox events strictly by ``seq``; returns how many.
+
+    One that cannot be used is marked with its reason and never holds up the next.
+    """
+    batch = inbox.waiting(txn.conn, BATCH)
+    for row in batch:
+        error = _process(txn, state, row, now_ms)
+        if error is None:
+            inbox.mark_done(txn, row.seq)
+        else:
+            log.warning("to-device event %d of %s cannot be used: %s", row.seq, row.sender, error)
+            inbox.mark_unusable(txn, row.seq, error)
+    if batch:
+        txn.changed(Topic.STATUS)
+    return len(batch)
+
+
+def open_sealed(txn: Transaction, state: CryptoState, role: Role, now_ms: int, chance: Chance) -> int:
+    """Open sealed room events whose turn it is, oldest first, and judge them; returns how many were tried."""
+    due = rows.to_try(txn.conn, BATCH)
+    for event_id in due:
+        event = events.get(txn.conn, event_id)
+        if event is None:
+            continue
+        opened = megolm.open_room_event(txn, state, event)
+        if isinstance(opened, megolm.Clear):
+            clear = events.set_opened(txn, event_id, opened.type, opened.content, now_ms)
+            judge.judge(txn, state.me, role, clear, now_ms=now_ms, chance=chance)
+        else:
+            if opened.final:
+                log.warning("%s cannot be opened: %s", event_id, opened.word)
+            events.set_sealed_reason(txn, event_id, opened.word, opened.final)
+    return len(due)
+
+
+def _process(txn: Transaction, state: CryptoState, row: inbox.InboxRow, now_ms: int) -> str | None:
+    """The effect of one to-device event; returns why it has none, or None."""
+    if row.type == inbox.SEALED_TYPE:
+        try:
+            opened = olm.open_event(txn, state, row.sender, row.content, now_ms)
+        except olm.CannotOpen as error:
+            if error.is_wedged:
+                _note_wedged(txn, row, now_ms)
+            return str(error)
+        if devices.device_with_key(txn.conn, opened.sender, opened.sender_key) is None:
+            devices.track(txn, [opened.sender])
+            devices.mark_outdated(txn, [opened.sender])
+        match opened.type:
+            case "m.room_key":
+                return megolm.keep_room_key(txn, state, opened, now_ms)
+            case _:
+                return None  # m.dummy did its work by being opened; other kinds are not ours yet
+    if row.type == "m.room_key.withheld":
+        return megolm.keep_withheld(txn, row.sender, row.content)
+    return None
+
+
+def _note_wedged(txn: Transaction, row: inbox.InboxRow, now_ms: int) -> None:
+    sender_key = row.content.get("sender_key")
+    if not isinstance(sender_key, str):
+        return
+    device = devices.device_with_key(txn.conn, row.sender, sender_key)
+    if device is None:
+        # Nobody we know: no session is opened towards strangers, but their list is worth a look.
+        devices.track(txn, [row.sender])
+        return
+    rows.note_wedged(txn, sender_key, device.user_id, device.device_id, now_ms, UNWEDGE_EVERY_MS)

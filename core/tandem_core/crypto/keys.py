@@ -1,0 +1,212 @@
+"""The network half of keys: upload ours, ask for others', claim one-time keys. One owner at a time (law 14).
+
+Every function takes what it needs from the store, asks, and commits the answer; no crypto state is held
+while waiting.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from tandem_core.clock import Clock
+from tandem_core.crypto import account, signed
+from tandem_core.crypto.state import CryptoState
+from tandem_core.errors import Expected, ServerRefused
+from tandem_core.http import Http
+from tandem_core.netlock import netlock
+from tandem_core.paths import ProfilePaths
+from tandem_core.store import crypto as rows
+from tandem_core.store import devices
+from tandem_core.store import session as sessions
+from tandem_core.store.database import Database, Transaction
+from tandem_core.store.devices import Device
+from tandem_core.types import DeviceId, Json, UserId
+
+log = logging.getLogger("tandem.crypto.keys")
+
+_CLIENT = "/_matrix/client/v3"
+_USERS_PER_QUERY = 250
+_RETRY_MS = 60_000
+_KEYS_TIMEOUT_MS = 10_000
+
+
+class StoreForked(Expected):
+    """The server holds other keys under our ids."""
+
+    title = "This device's encryption store is an old copy"
+    advice = "Sign out and sign in again as a new device; your messages stay."
+
+
+class Keys:
+    """Uploads, queries and claims for one program."""
+
+    def __init__(
+        self, paths: ProfilePaths, db: Database, http: Http, state: CryptoState, *, clock: Clock
+    ) -> None:
+        self._paths = paths
+        self._db = db
+        self._http = http
+        self._state = state
+        self._clock = clock
+        self._unclaimed: dict[tuple[UserId, DeviceId], int] = {}
+
+    async def upload(self) -> None:
+        """Give the server the keys it lacks; raises StoreForked when it holds others under our ids."""
+        if await self._db.read(sessions.fact, account.FORKED_FACT):
+            return
+        if not await self._db.read(_needs_upload, self._clock.now_ms()):
+            return
+        async with netlock(self._paths, "keys"):
+            if not await self._db.write(account.prepare_upload, self._state, self._clock.now_ms()):
+                return
+            waiting = await self._db.read(rows.waiting_upload)
+            if waiting is None:
+                return
+            upload_id, body = waiting
+            try:
+                answer = await self._http.request("POST", f"{_CLIENT}/keys/upload", body)
+            except ServerRefused as refused:
+                if "already exists" not in refused.message:
+                    raise
+                log.error("the server has other keys under our ids: this store went its own way")
+                await self._db.write(sessions.set_fact, account.FORKED_FACT, True)
+                raise StoreForked from refused
+            counts = answer.get("one_time_key_counts")
+            await self._db.write(
+                account.note_uploaded,
+                upload_id,
+                body,
+                counts if isinstance(counts, dict) else {},
+                self._clock.now_ms(),
+            )
+
+    async def query(self, only: Collection[UserId] | None = None) -> None:
+        """Fetch the device lists that are out of date (of these people, or all).
+
+        People whose server does not answer stay out of date and are asked for again in a minute.
+        """
+        if not await self._db.read(devices.outdated, self._clock.now_ms(), only):
+            return
+        async with netlock(self._paths, "devices"):
+            wanted = await self._db.read(devices.outdated, self._clock.now_ms(), only)
+            people = list(wanted)
+            for start in range(0, len(people), _USERS_PER_QUERY):
+                portion = people[start : start + _USERS_PER_QUERY]
+                body = {"device_keys": {user: [] for user in portion}, "timeout": _KEYS_TIMEOUT_MS}
+                answer = await self._http.request("POST", f"{_CLIENT}/keys/query", body)
+                await self._db.write(
+                    _put_answer, {user: wanted[user] for user in portion}, answer, self._clock.now_ms()
+                )
+
+    async def claim(self, wanted: Iterable[Device]) -> None:
+        """Open Olm sessions with these devices where there is none; those that give no key are let be for a minute."""
+        now_ms = self._clock.now_ms()
+        missing = [
+            device
+            for device in wanted
+            if self._unclaimed.get((device.user_id, device.device_id), 0) <= now_ms
+        ]
+        missing = await self._db.read(_without_session, missing)
+        if missing:
+            async with netlock(self._paths, "claim"):
+                missing = await self._db.read(_without_session, missing)
+                await self._claim(missing, is_mending=False)
+
+    async def mend(self, wedged: list[Device]) -> None:
+        """Open new Olm sessions beside broken ones."""
+        async with netlock(self._paths, "claim"):
+            await self._claim(wedged, is_mending=True)
+
+    async def _claim(self, missing: list[Device], *, is_mending: bool) -> None:
+        if not missing:
+            return
+        request: dict[str, dict[str, str]] = {}
+        for device in missing:
+            request.setdefault(device.user_id, {})[device.device_id] = "signed_curve25519"
+        body: Json = {"one_time_keys": request, "timeout": _KEYS_TIMEOUT_MS}
+        answer = await self._http.request("POST", f"{_CLIENT}/keys/claim", body)
+        now_ms = self._clock.now_ms()
+        got = await self._db.write(_make_sessions, self._state, missing, answer, is_mending, now_ms)
+        for device in missing:
+            who = (device.user_id, device.device_id)
+            if who in got:
+                self._unclaimed.pop(who, None)
+            else:
+                self._unclaimed[who] = now_ms + _RETRY_MS
+
+
+def _needs_upload(conn: Any, now_ms: int) -> bool:
+    """Whether ``prepare_upload`` would have anything to do: a look that costs no write."""
+    row = rows.account(conn)
+    if row is None or not row.device_keys_uploaded or rows.waiting_upload(conn) is not None:
+        return True
+    if row.fallback_made_at is None or now_ms - row.fallback_made_at > account.FALLBACK_AGE_MS:
+        return True
+    count = devices.key_count(conn)
+    return count is not None and (count.one_time < 25 or not count.fallback_unused)
+
+
+def _put_answer(txn: Transaction, wanted: dict[UserId, int], answer: Json, now_ms: int) -> None:
+    by_user = answer.get("device_keys")
+    by_user = by_user if isinstance(by_user, dict) else {}
+    failures = answer.get("failures")
+    failed = set(failures) if isinstance(failures, dict) else set()
+    for user, generation in wanted.items():
+        listed = by_user.get(user)
+        if user.partition(":")[2] in failed or not isinstance(listed, dict):
+            devices.note_failed(txn, [user], now_ms + _RETRY_MS)
+            continue
+        checked = []
+        for device_id, keys in listed.items():
+            device = signed.device_from_keys(user, device_id, keys)
+            if device is None:
+                log.warning("%s: the keys of device %s are not properly signed", user, device_id)
+            else:
+                checked.append(device)
+        for device_id in devices.put_list(txn, user, checked, generation, now_ms):
+            log.warning("%s: device %s shows other keys than before; refused", user, device_id)
+
+
+def _without_session(conn: Any, wanted: list[Device]) -> list[Device]:
+    return [device for device in wanted if not rows.olm_sessions(conn, device.curve25519)]
+
+
+def _make_sessions(
+    txn: Transaction, state: CryptoState, wanted: list[Device], answer: Json, is_mending: bool, now_ms: int
+) -> set[tuple[UserId, DeviceId]]:
+    """Make sessions from claimed keys, unless one appeared meanwhile. Returns with whom there is one now."""
+    by_user = answer.get("one_time_keys")
+    got: set[tuple[UserId, DeviceId]] = set()
+    for device in wanted:
+        who = (device.user_id, device.device_id)
+        if not is_mending and rows.olm_sessions(txn.conn, device.curve25519):
+            got.add(who)
+            continue
+        key = _claimed_key(by_user, device)
+        if key is None:
+            log.info("%s: device %s has no one-time key to give", device.user_id, device.device_id)
+            continue
+        try:
+            state.new_session(txn, device.curve25519, key, now_ms)
+        except ValueError:
+            log.warning("%s: device %s gave a bad one-time key", device.user_id, device.device_id)
+            continue
+        got.add(who)
+    return got
+
+
+def _claimed_key(by_user: Any, device: Device) -> str | None:
+    """The device's one-time key from a ``/keys/claim`` answer, if the device signed it."""
+    try:
+        keys = by_user[device.user_id][device.device_id]
+        key_id, value = next(iter(keys.items()))
+    except (KeyError, TypeError, AttributeError, StopIteration):
+        return None
+    if not str(key_id).startswith("signed_curve25519:"):
+        return None
+    if not signed.is_signed_by(value, device.user_id, device.device_id, device.ed25519):
+        return None
+    key = value.get("key")
+    return key if isinstance(key, str) else None

@@ -1,0 +1,151 @@
+"""Megolm, incoming: keep room keys, open room events, and refuse forgeries and replays."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from vodozemac import InboundGroupSession, MegolmMessage, SessionKey
+
+from tandem_core.crypto.olm import Opened
+from tandem_core.crypto.state import MEGOLM, CryptoState
+from tandem_core.store import crypto as rows
+from tandem_core.store.database import Transaction
+from tandem_core.store.events import StoredEvent
+from tandem_core.types import Json, RoomId
+
+
+class Reason(Enum):
+    """Why an event stays sealed; ``final`` ones never open."""
+
+    NO_KEY = ("no_key", False)
+    TOO_EARLY = ("too_early", False)
+    UNKNOWN_ALGORITHM = ("unknown_algorithm", True)
+    MALFORMED = ("malformed", True)
+    FORGED = ("forged", True)
+    REPLAY = ("replay", True)
+
+    @property
+    def word(self) -> str:
+        return self.value[0]
+
+    @property
+    def final(self) -> bool:
+        return self.value[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """It could not be opened."""
+
+    word: str
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """What the event says."""
+
+    type: str
+    content: Json
+
+
+def keep_room_key(txn: Transaction, state: CryptoState, opened: Opened, now_ms: int) -> str | None:
+    """Keep an ``m.room_key``; returns why not, or None.
+
+    Of two copies of a session the one that reaches further back is kept. A session id is a signing key,
+    so nobody else can make a session of that id; but only who brought it first is its sender.
+    """
+    content = opened.content
+    room_id, session_id, key = content.get("room_id"), content.get("session_id"), content.get("session_key")
+    if content.get("algorithm") != MEGOLM or not (isinstance(room_id, str) and isinstance(session_id, str)):
+        return "malformed room key"
+    try:
+        session = InboundGroupSession(SessionKey(key))  # type: ignore[arg-type]  # a wrong type raises TypeError
+    except (ValueError, TypeError):
+        return "malformed room key"
+    if session.session_id != session_id:
+        return "a room key under a wrong id"
+    known = rows.inbound(txn.conn, RoomId(room_id), session_id)
+    if known is not None and known.sender_key != opened.sender_key and known.source != "import":
+        return "a room key of another device"
+    if known is not None and known.source == "olm" and known.first_index <= session.first_known_index:
+        return None
+    row = rows.InboundRow(
+        session.pickle(state.pickle_key),
+        opened.sender,
+        opened.sender_key,
+        opened.sender_ed25519,
+        session.first_known_index,
+        "olm",
+    )
+    rows.put_inbound(txn, RoomId(room_id), session_id, row, now_ms)
+    return None
+
+
+def keep_withheld(txn: Transaction, sender: Any, content: Json) -> str | None:
+    """Keep an ``m.room_key.withheld``; returns why not, or None. Idempotent."""
+    room_id, session_id, code = content.get("room_id"), content.get("session_id"), content.get("code")
+    if not isinstance(code, str) or content.get("algorithm") != MEGOLM:
+        return "malformed withheld notice"
+    if not (isinstance(room_id, str) and isinstance(session_id, str)):
+        return None  # m.no_olm concerns no session
+    if rows.inbound(txn.conn, RoomId(room_id), session_id) is None:
+        reason = content.get("reason")
+        rows.put_withheld(
+            txn,
+            RoomId(room_id),
+            session_id,
+            sender,
+            code[:64],
+            reason[:200] if isinstance(reason, str) else None,
+        )
+    return None
+
+
+def open_room_event(txn: Transaction, state: CryptoState, event: StoredEvent) -> Clear | Sealed:
+    """Open a sealed event of a room's timeline, if its key is here and all of it fits together."""
+    content = event.content
+    ciphertext = content.get("ciphertext")
+    if content.get("algorithm") != MEGOLM:
+        return _sealed(Reason.UNKNOWN_ALGORITHM)
+    if not isinstance(ciphertext, str) or event.session_id is None:
+        return _sealed(Reason.MALFORMED)
+    row = rows.inbound(txn.conn, event.room_id, event.session_id)
+    if row is None:
+        code = rows.withheld_code(txn.conn, event.room_id, event.session_id, event.sender)
+        return Sealed(f"withheld:{code}", False) if code else _sealed(Reason.NO_KEY)
+    if row.sender and row.sender != event.sender:
+        return _sealed(Reason.FORGED)
+    try:
+        message = MegolmMessage.from_base64(ciphertext)
+    except ValueError:
+        return _sealed(Reason.MALFORMED)
+    if message.message_index() < row.first_index:
+        return _sealed(Reason.TOO_EARLY)
+    try:
+        decrypted = InboundGroupSession.from_pickle(row.pickle, state.pickle_key).decrypt(message)
+    except ValueError:
+        return _sealed(Reason.MALFORMED)
+    if rows.is_replay(txn, event.session_id, decrypted.message_index, event.event_id, event.sent_at):
+        return _sealed(Reason.REPLAY)
+    return _clear(decrypted.plaintext, event.room_id)
+
+
+def _clear(plaintext: bytes, room_id: RoomId) -> Clear | Sealed:
+    try:
+        payload: Any = json.loads(plaintext)
+        kind, content, said_room = payload["type"], payload["content"], payload["room_id"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return _sealed(Reason.MALFORMED)
+    if said_room != room_id:
+        return _sealed(Reason.FORGED)
+    if not isinstance(kind, str) or not isinstance(content, dict):
+        return _sealed(Reason.MALFORMED)
+    return Clear(kind, content)
+
+
+def _sealed(reason: Reason) -> Sealed:
+    return Sealed(reason.word, reason.final)

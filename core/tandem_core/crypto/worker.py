@@ -1,0 +1,124 @@
+"""The encryption of one program at work: first what needs no network, then keys, lists and sessions."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import ClassVar
+
+from tandem_core.clock import Chance, Clock
+from tandem_core.crypto import drain, olm, outbox
+from tandem_core.crypto.keys import Keys
+from tandem_core.crypto.state import CryptoState
+from tandem_core.http import Http
+from tandem_core.paths import ProfilePaths
+from tandem_core.store import crypto as rows
+from tandem_core.store import devices
+from tandem_core.store.database import Database, Transaction
+from tandem_core.store.devices import Device
+from tandem_core.store.outbox import put_to_device
+from tandem_core.types import Me, Role, Topic
+from tandem_core.vault import pickle_key
+from tandem_core.worker import Worker
+
+_LOOK_AGAIN_S = 60.0
+
+
+class LocalOpener(Worker):
+    """Drains the inbox and opens what can be opened; never waits for the network."""
+
+    name: ClassVar[str] = "opener"
+    wants: ClassVar[frozenset[Topic]] = frozenset({Topic.INBOX, Topic.KEYS, Topic.TIMELINE})
+
+    def __init__(
+        self, paths: ProfilePaths, db: Database, me: Me, role: Role, *, clock: Clock, chance: Chance
+    ) -> None:
+        super().__init__(chance)
+        self._paths = paths
+        self._db = db
+        self._me = me
+        self._role = role
+        self._clock = clock
+        self._state: CryptoState | None = None
+
+    async def step(self) -> float | None:
+        state = await self.state()
+        while await self._db.read(_has_inbox):
+            await self._db.write(drain.drain, state, self._clock.now_ms())
+        while await self._db.read(rows.to_try, 1):
+            await self._db.write(drain.open_sealed, state, self._role, self._clock.now_ms(), self._chance)
+        return _LOOK_AGAIN_S
+
+    async def state(self) -> CryptoState:
+        """The crypto state, once its key is out of the vault."""
+        if self._state is None:
+            key, _ = await asyncio.to_thread(pickle_key, self._paths)
+            self._state = CryptoState(self._db, self._me, key)
+        return self._state
+
+
+class CryptoWorker(Worker):
+    """Keeps our keys on the server, others' device lists, and broken sessions mended."""
+
+    name: ClassVar[str] = "crypto"
+    wants: ClassVar[frozenset[Topic]] = frozenset({Topic.DEVICES, Topic.OUTBOX, Topic.SESSION})
+
+    def __init__(
+        self,
+        paths: ProfilePaths,
+        db: Database,
+        http: Http,
+        opener: LocalOpener,
+        *,
+        clock: Clock,
+        chance: Chance,
+    ) -> None:
+        super().__init__(chance)
+        self._paths = paths
+        self._db = db
+        self._http = http
+        self._opener = opener
+        self._clock = clock
+        self._keys: Keys | None = None
+
+    async def keys(self) -> Keys:
+        """The network half, shared with the sender."""
+        if self._keys is None:
+            state = await self._opener.state()
+            self._keys = Keys(self._paths, self._db, self._http, state, clock=self._clock)
+        return self._keys
+
+    async def step(self) -> float | None:
+        keys = await self.keys()
+        await keys.upload()
+        await keys.query()
+        await self._mend(keys)
+        await outbox.flush(self._paths, self._db, self._http)
+        return _LOOK_AGAIN_S
+
+    async def _mend(self, keys: Keys) -> None:
+        """Open a new session with each device whose old one is broken, and say ``m.dummy`` over it."""
+        wedged = await self._db.read(rows.wedged)
+        if not wedged:
+            return
+        known = await self._db.read(devices.devices_of, {user for _, user, _ in wedged})
+        due = {key for key, _, _ in wedged}
+        broken = [device for device in known if device.curve25519 in due]
+        await keys.mend(broken)
+        state = await self._opener.state()
+        await self._db.write(_say_dummy, state, broken, due, self._clock.now_ms())
+
+
+def _has_inbox(conn: object) -> bool:
+    from tandem_core.store.inbox import waiting
+
+    return bool(waiting(conn, 1))  # type: ignore[arg-type]
+
+
+def _say_dummy(
+    txn: Transaction, state: CryptoState, broken: list[Device], due: set[str], now_ms: int
+) -> None:
+    for device in broken:
+        content = olm.encrypt(txn, state, device, "m.dummy", {}, now_ms)
+        if content is not None:
+            put_to_device(txn, "m.room.encrypted", {device.user_id: {device.device_id: content}}, now_ms)
+    rows.unwedged(txn, due)

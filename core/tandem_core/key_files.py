@@ -1,0 +1,142 @@
+"""Message keys to and from the file format of the specification ("Key exports"), by matrix-nio's code for it.
+
+nio is imported on first use only: its import takes most of a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from vodozemac import ExportedSessionKey, InboundGroupSession
+
+from tandem_core.crypto.state import MEGOLM
+from tandem_core.errors import BadInput
+from tandem_core.paths import ProfilePaths
+from tandem_core.store import crypto as rows
+from tandem_core.store.database import Database, Transaction
+from tandem_core.types import Json, RoomId, UserId
+from tandem_core.vault import pickle_key
+
+log = logging.getLogger("tandem.key_files")
+
+_MOST_BYTES = 200_000_000
+
+
+async def export_keys(paths: ProfilePaths, db: Database, file: Path, passphrase: str) -> int:
+    """Write all message keys, encrypted with ``passphrase``, to a new 0600 file; returns how many.
+
+    Raises BadInput when the file exists already.
+    """
+    key, _ = await asyncio.to_thread(pickle_key, paths)
+    sessions = [
+        exported
+        for room_id, session_id, row in await db.read(rows.all_inbound)
+        if (exported := _exported(room_id, session_id, row, key)) is not None
+    ]
+    await asyncio.to_thread(_write, file, sessions, passphrase)
+    return len(sessions)
+
+
+async def import_keys(paths: ProfilePaths, db: Database, file: Path, passphrase: str) -> int:
+    """Read message keys from a file; returns how many were new or reached further back.
+
+    Raises BadInput for a wrong passphrase and for a file that is none.
+    """
+    key, _ = await asyncio.to_thread(pickle_key, paths)
+    sessions = await asyncio.to_thread(_read, file, passphrase)
+    new = 0
+    for start in range(0, len(sessions), 100):
+        new += await db.write(_import, sessions[start : start + 100], key, _now_ms())
+    return new
+
+
+def _exported(room_id: RoomId, session_id: str, row: rows.InboundRow, key: bytes) -> Json | None:
+    session = InboundGroupSession.from_pickle(row.pickle, key)
+    exported = session.export_at(session.first_known_index)
+    if exported is None:
+        return None
+    return {
+        "algorithm": MEGOLM,
+        "forwarding_curve25519_key_chain": [],
+        "room_id": room_id,
+        "sender_key": row.sender_key,
+        "sender_claimed_keys": {"ed25519": row.claimed_ed25519} if row.claimed_ed25519 else {},
+        "session_id": session_id,
+        "session_key": exported.to_base64(),
+    }
+
+
+def _import(txn: Transaction, sessions: list[Any], key: bytes, now_ms: int) -> int:
+    new = 0
+    for entry in sessions:
+        try:
+            room_id, session_id = RoomId(entry["room_id"]), entry["session_id"]
+            session = InboundGroupSession.import_session(ExportedSessionKey(entry["session_key"]))
+            claimed = entry.get("sender_claimed_keys", {}).get("ed25519")
+            sender_key = entry["sender_key"]
+        except (KeyError, TypeError, ValueError, AttributeError):
+            log.warning("a key in the file is malformed and was left out")
+            continue
+        if (
+            not isinstance(room_id, str)
+            or session.session_id != session_id
+            or entry.get("algorithm") != MEGOLM
+        ):
+            continue
+        known = rows.inbound(txn.conn, room_id, session_id)
+        if known is not None and known.first_index <= session.first_known_index:
+            continue
+        # The file does not say who the sender is, so an imported key opens messages of any sender.
+        sender = known.sender if known is not None else UserId("")
+        row = rows.InboundRow(
+            session.pickle(key), sender, str(sender_key), claimed, session.first_known_index, "import"
+        )
+        rows.put_inbound(txn, room_id, session_id, row, now_ms)
+        new += 1
+    return new
+
+
+def _write(file: Path, sessions: list[Json], passphrase: str) -> None:
+    from nio.crypto import key_export
+
+    if file.exists():
+        raise BadInput(f"{file} exists already")
+    temporary = file.with_name(f".{file.name}.new")
+    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    try:
+        key_export.encrypt_and_save(json.dumps(sessions).encode(), str(temporary), passphrase)
+        temporary.chmod(0o600)
+        temporary.rename(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _read(file: Path, passphrase: str) -> list[Any]:
+    from nio.crypto import key_export
+
+    try:
+        if file.stat().st_size > _MOST_BYTES:
+            raise BadInput(f"{file} is too large to be a key file")
+        text = key_export.decrypt_and_read(str(file), passphrase)
+    except OSError as error:
+        raise BadInput(f"{file}: {error.strerror}") from error
+    except ValueError as error:
+        raise BadInput(f"{file} is no key file, or the passphrase is wrong") from error
+    try:
+        sessions = json.loads(text)
+    except ValueError as error:
+        raise BadInput(f"{file} is no key file") from error
+    if not isinstance(sessions, list):
+        raise BadInput(f"{file} is no key file")
+    return sessions
+
+
+def _now_ms() -> int:
+    from tandem_core.clock import SystemClock
+
+    return SystemClock().now_ms()

@@ -1,0 +1,239 @@
+"""Send what the user wrote: encrypt, share keys, send, over crashes and restarts, each message once.
+
+A message goes to the server with a transaction id that it got when it was written, and with bytes that were
+stored before they were sent. Whatever dies, the same request is repeated.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from typing import ClassVar
+
+from tandem_core.clock import Chance, Clock, jittered_backoff_s
+from tandem_core.crypto import group
+from tandem_core.crypto import outbox as to_device
+from tandem_core.crypto.state import CryptoState
+from tandem_core.crypto.worker import CryptoWorker, LocalOpener
+from tandem_core.errors import Offline, ServerRefused
+from tandem_core.http import Http, path
+from tandem_core.netlock import netlock
+from tandem_core.paths import ProfilePaths
+from tandem_core.receipts import inbound
+from tandem_core.store import devices, events, members, outbox, room_facts
+from tandem_core.store.database import Database, Transaction
+from tandem_core.store.devices import Device
+from tandem_core.store.outbox import Queued
+from tandem_core.sync.members import ensure_members
+from tandem_core.types import EventId, Json, Me, Role, RoomId, Topic, UserId
+from tandem_core.worker import Worker
+
+log = logging.getLogger("tandem.sending")
+
+
+def enqueue(
+    txn: Transaction,
+    room_id: RoomId,
+    kind: str,
+    content: Json,
+    *,
+    body: str,
+    html: str | None = None,
+    now_ms: int,
+) -> str:
+    """Queue a message; returns its transaction id. Writing in a room is accepting the conversation there."""
+    room_facts.accept(txn, room_id, "sent")
+    return outbox.put_message(txn, room_id, kind, content, body, html, now_ms)
+
+
+def retry(txn: Transaction, txn_id: str) -> bool:
+    """Try a message that was not sent again; False if it is not such a one."""
+    return outbox.requeue(txn, txn_id)
+
+
+def discard(txn: Transaction, txn_id: str) -> bool:
+    """Delete a message that was not sent; False if it was."""
+    return outbox.drop(txn, txn_id)
+
+
+class Sender(Worker):
+    """Sends the queue, in both programs, one of them at a time; each room in its own order."""
+
+    name: ClassVar[str] = "sender"
+    wants: ClassVar[frozenset[Topic]] = frozenset({Topic.OUTBOX, Topic.SESSION})
+
+    def __init__(
+        self,
+        paths: ProfilePaths,
+        db: Database,
+        http: Http,
+        me: Me,
+        role: Role,
+        opener: LocalOpener,
+        crypto: CryptoWorker,
+        *,
+        clock: Clock,
+        chance: Chance,
+    ) -> None:
+        super().__init__(chance)
+        self._paths = paths
+        self._db = db
+        self._http = http
+        self._me = me
+        self._role = role
+        self._opener = opener
+        self._crypto = crypto
+        self._clock = clock
+
+    async def step(self) -> float | None:
+        if not await self._db.read(outbox.next_messages):
+            return None
+        offline: Offline | None = None
+        async with netlock(self._paths, "outbox"):
+            stuck: set[RoomId] = set()
+            while queue := [m for m in await self._db.read(outbox.next_messages) if m.room_id not in stuck]:
+                for message in queue:
+                    try:
+                        await self._send(message)
+                    except Offline as error:
+                        # This room waits, to keep its order; the others may have better luck.
+                        stuck.add(message.room_id)
+                        offline = error
+        if offline is not None:
+            raise offline
+        return None
+
+    async def _send(self, message: Queued) -> None:
+        """Bring one message to the server, or to a definite refusal."""
+        try:
+            if message.wire_type is None:
+                if not await self._make_wire(message):
+                    return
+                message = await self._reload(message)
+            if message.wire_type == "m.room.encrypted":
+                await to_device.flush(self._paths, self._db, self._http)  # keys first
+            await self._db.write(outbox.note_attempt, message.txn_id)
+            answer = await self._http.request(
+                "PUT",
+                path("rooms", message.room_id, "send", message.wire_type or message.type, message.txn_id),
+                message.wire_content,
+            )
+        except ServerRefused as refused:
+            log.warning("%s: a message was refused: %s", message.room_id, refused.errcode)
+            await self._db.write(outbox.note_failed, message.txn_id, message.room_id, _words(refused))
+            return
+        event_id = answer.get("event_id")
+        if not isinstance(event_id, str):
+            raise Offline("the answer to a message has no event id")
+        await self._db.write(_keep_sent, message, EventId(event_id), self._me, self._clock.now_ms())
+
+    async def _make_wire(self, message: Queued) -> bool:
+        """Decide on the bytes that go out and store them; never in clear where encryption was ever on."""
+        encryption = await self._db.read(room_facts.encryption, message.room_id)
+        if encryption is None and await self._is_unsure(message.room_id):
+            await ensure_members(self._http, self._db, self._role, message.room_id)
+            encryption = await self._ask_encryption(message.room_id)
+        if encryption is None:
+            return await self._db.write(_plain_wire, message, self._me)
+        users = await self._readers(message.room_id)
+        await self._db.write(devices.track, users | {self._me.user_id})
+        keys = await self._crypto.keys()
+        await keys.query(users | {self._me.user_id})
+        state = await self._opener.state()
+        await keys.claim(await self._db.read(_readers_devices, users, self._me))
+        return await self._db.write(_encrypted_wire, state, message, users, encryption, self._clock.now_ms())
+
+    async def _readers(self, room_id: RoomId) -> set[UserId]:
+        """Everybody who may read: joined, and invited where history is theirs to read. All of them are known first."""
+        if await self._db.read(members.agreed_members, room_id) is None:
+            await ensure_members(self._http, self._db, self._role, room_id, force=True)
+        elif not await self._db.read(members.is_complete, self._role, room_id):
+            await ensure_members(self._http, self._db, self._role, room_id)
+        return await self._db.read(_may_read, self._role, room_id)
+
+    async def _is_unsure(self, room_id: RoomId) -> bool:
+        return not await self._db.read(members.is_complete, self._role, room_id)
+
+    async def _ask_encryption(self, room_id: RoomId) -> Json | None:
+        """What the server itself says, before a word goes out in clear."""
+        try:
+            content = await self._http.request(
+                "GET", path("rooms", room_id, "state", "m.room.encryption", "")
+            )
+        except ServerRefused as refused:
+            if refused.status == 404:
+                return None
+            raise
+        await self._db.write(room_facts.set_encryption, self._role, room_id, content)
+        return content
+
+    async def _reload(self, message: Queued) -> Queued:
+        waiting = await self._db.read(outbox.next_messages)
+        return next((row for row in waiting if row.txn_id == message.txn_id), message)
+
+
+def backoff_s(attempts: int, chance: Chance) -> float:
+    """Seconds until a message is tried again."""
+    return jittered_backoff_s(attempts, chance)
+
+
+def _may_read(conn: sqlite3.Connection, role: Role, room_id: RoomId) -> set[UserId]:
+    row = conn.execute(
+        "SELECT history_visibility FROM room WHERE conn = ? AND room_id = ?", (role, room_id)
+    ).fetchone()
+    also = () if row is None or row["history_visibility"] == "joined" else ("invite",)
+    return members.joined(conn, role, room_id, also)
+
+
+def _readers_devices(conn: sqlite3.Connection, users: set[UserId], me: Me) -> list[Device]:
+    found = devices.devices_of(conn, users | {me.user_id})
+    return [device for device in found if (device.user_id, device.device_id) != (me.user_id, me.device_id)]
+
+
+def _plain_wire(txn: Transaction, message: Queued, me: Me) -> bool:
+    if room_facts.encryption(txn.conn, message.room_id) is not None:
+        return False  # it was turned on a moment ago; the next look encrypts
+    outbox.put_wire(txn, message.txn_id, message.room_id, message.type, message.content)
+    outbox.put_audience(
+        txn, message.txn_id, room_facts.joined_people(txn.conn, message.room_id, me.user_id), []
+    )
+    return True
+
+
+def _encrypted_wire(
+    txn: Transaction, state: CryptoState, message: Queued, users: set[UserId], encryption: Json, now_ms: int
+) -> bool:
+    known = txn.one(
+        "SELECT 1 FROM send_queue WHERE txn_id = ? AND wire_type IS NULL AND state IN ('queued', 'sending')",
+        (message.txn_id,),
+    )
+    if known is None:
+        return False  # deleted, or encrypted by the other program
+    group.encrypt(txn, state, message, users, encryption, now_ms)
+    return True
+
+
+def _keep_sent(txn: Transaction, message: Queued, event_id: EventId, me: Me, now_ms: int) -> None:
+    """The server took it: keep its event at once, so that it shows as sent before sync brings it."""
+    outbox.note_sent(txn, message.txn_id, message.room_id, event_id, now_ms)
+    raw: Json = {
+        "event_id": event_id,
+        "sender": me.user_id,
+        "type": message.wire_type or message.type,
+        "origin_server_ts": now_ms,
+        "content": message.wire_content or message.content,
+        "unsigned": {"transaction_id": message.txn_id},
+    }
+    events.put_event(txn, raw, message.room_id, now_ms=now_ms)
+    if message.wire_type == "m.room.encrypted":
+        events.set_opened(txn, event_id, message.type, message.content, now_ms)
+    inbound.claim_early(txn, event_id, now_ms)
+
+
+def _words(refused: ServerRefused) -> str:
+    match refused.errcode:
+        case "M_FORBIDDEN":
+            return "You may not write in this room"
+        case "M_TOO_LARGE":
+            return "The message is too long"
+    return refused.message or refused.title
