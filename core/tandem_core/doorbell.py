@@ -177,7 +177,7 @@ class DoorbellServer:
             if message.get("v") != VERSION:
                 return f"this program speaks version {VERSION}"
             kind = message.get("kind")
-            if kind not in KINDS:
+            if not isinstance(kind, str) or kind not in KINDS:
                 continue
             if kind == "bye":
                 return ""

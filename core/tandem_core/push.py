@@ -67,7 +67,7 @@ def evaluate(ruleset: Json | None, event: Event, context: Context) -> Verdict:
     root = _root(event)
     for kind in ("override", "content", "room", "sender", "underride"):
         for rule in _enabled(ruleset.get(kind)):
-            if rule.get("rule_id") in _LEGACY_MENTIONS and "m.mentions" in event.content:
+            if "m.mentions" in event.content and str(rule.get("rule_id")) in _LEGACY_MENTIONS:
                 # MSC3952: who says whom they mention means nobody else.
                 continue
             if _matches(kind, rule, event, root, context):

@@ -87,7 +87,6 @@ def unit_text(program: str, profile: str = DEFAULT, *, wanted_by: str = "graphic
     lines = [
         "[Unit]",
         "Description=Tandem notifier: receives Matrix messages while the window is closed",
-        "Documentation=man:tandem-notifier(1)",
         "After=graphical-session.target",
         "PartOf=graphical-session.target" if wanted_by == "graphical-session.target" else "",
         "# A failure that needs a person (status 1, 2) is not tried again; a crash is, but not for ever.",
