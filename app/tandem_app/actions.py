@@ -39,7 +39,6 @@ class Shell(QObject):
     infoWanted = Signal(str)
     inviteWanted = Signal(str)
     closed = Signal()
-    active = Signal(bool)
 
     def __init__(
         self,
@@ -68,6 +67,7 @@ class Shell(QObject):
         self._older_asked = False
         self._older_done = False
         self._banner = False
+        self._active = False
         self._draft = ""
         self._seen: tuple[str, str] = ("", "")
         self._typing_told = 0.0
@@ -77,6 +77,15 @@ class Shell(QObject):
         watch.loaded.connect(self._loaded)
 
     # What the window tells of itself.
+
+    @property
+    def session_state(self) -> str:
+        return self._session
+
+    @property
+    def room_id(self) -> str:
+        """The open room, or an empty string."""
+        return self._room_id
 
     def set_session(self, state: str) -> None:
         if state == self._session:
@@ -119,11 +128,13 @@ class Shell(QObject):
             self._older_asked = self._older_done = False
             self._info = ""
             invited = self._invited()
-            self._timeline.open("" if invited else room_id, self._source.read_up_to(room_id) if room_id else None)
+            self._timeline.open(
+                "" if invited else room_id, self._source.read_up_to(room_id) if room_id else None
+            )
             self._watch.open_room("" if invited else room_id)
             self._draft = self._source.draft(room_id) if room_id else ""
             self._typing = words.typing(self._source.typing(room_id)) if room_id else ""
-            self._commands.watch_room("" if invited else room_id)
+            self._show()
             if invited:
                 self.inviteWanted.emit(room_id)
             self.roomChanged.emit()
@@ -280,7 +291,8 @@ class Shell(QObject):
     @Slot(bool)
     def setActive(self, active: bool) -> None:
         """The window has the keyboard, or has it no more."""
-        self.active.emit(active)
+        self._active = active
+        self._show()
 
     @Slot()
     def windowClosed(self) -> None:
@@ -290,6 +302,9 @@ class Shell(QObject):
         self.closed.emit()
 
     # How it is done.
+
+    def _show(self) -> None:
+        self._commands.show("" if self._invited() else self._room_id, self._active)
 
     def _room_again(self) -> None:
         if not self._room_id:
@@ -310,6 +325,7 @@ class Shell(QObject):
         self.roomChanged.emit()
 
     def _loaded(self) -> None:
+        self.set_loading(self._rooms.is_empty and not self._source.has_synced())
         if self._room_id and self._room is None:
             self._room_again()
 
@@ -347,21 +363,21 @@ class Shell(QObject):
 
     session = Property(str, lambda self: self._session, notify=sessionChanged)
     theme = Property(str, lambda self: self._theme, notify=themeChanged)
-    statusWords = Property(str, lambda self: self._status, notify=statusChanged)  # noqa: N815
+    statusWords = Property(str, lambda self: self._status, notify=statusChanged)
     loading = Property(bool, lambda self: self._loading, notify=loadingChanged)
-    roomId = Property(str, lambda self: self._room_id, notify=roomChanged)  # noqa: N815
-    roomName = Property(  # noqa: N815
+    roomId = Property(str, lambda self: self._room_id, notify=roomChanged)
+    roomName = Property(
         str, lambda self: self._room.name if self._room is not None else "", notify=roomChanged
     )
-    roomDetail = Property(str, _detail, notify=roomChanged)  # noqa: N815
-    roomHue = Property(int, lambda self: words.hue(self._room_id), notify=roomChanged)  # noqa: N815
-    roomInvite = Property(bool, _invited, notify=roomChanged)  # noqa: N815
-    roomEncrypted = Property(  # noqa: N815
+    roomDetail = Property(str, _detail, notify=roomChanged)
+    roomHue = Property(int, lambda self: words.hue(self._room_id), notify=roomChanged)
+    roomInvite = Property(bool, _invited, notify=roomChanged)
+    roomEncrypted = Property(
         bool, lambda self: bool(self._room is not None and self._room.encrypted), notify=roomChanged
     )
     page = Property(str, lambda self: self._page, notify=pageChanged)
-    infoKey = Property(str, lambda self: self._info, notify=infoChanged)  # noqa: N815
-    typingWords = Property(str, lambda self: self._typing, notify=typingChanged)  # noqa: N815
-    loadingOlder = Property(bool, lambda self: self._older_asked, notify=olderChanged)  # noqa: N815
-    bannerShown = Property(bool, lambda self: self._banner, notify=bannerChanged)  # noqa: N815
+    infoKey = Property(str, lambda self: self._info, notify=infoChanged)
+    typingWords = Property(str, lambda self: self._typing, notify=typingChanged)
+    loadingOlder = Property(bool, lambda self: self._older_asked, notify=olderChanged)
+    bannerShown = Property(bool, lambda self: self._banner, notify=bannerChanged)
     draft = Property(str, lambda self: self._draft, notify=roomChanged)

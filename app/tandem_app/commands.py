@@ -2,48 +2,150 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QObject, Signal
 
+from tandem_core.errors import Expected, NotSignedIn, Offline, RateLimited, StoreBusy
+from tandem_core.types import EventId, Role, RoomId
+
 if TYPE_CHECKING:
     from tandem_app.engine_thread import EngineThread
     from tandem_core.engine import Engine
+    from tandem_core.store.database import Database
 
-log = logging.getLogger("tandem.app.commands")
+_BACK_LIMIT = 60
 
 
 class Commands(QObject):
-    """Hands work to the engine. What fails is told in words, once, by ``failed``."""
+    """Hands work to the engine. What a person should know of a failure is told by ``failed``."""
 
     failed = Signal(str)
 
     def __init__(self, thread: EngineThread, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._thread = thread
+        self._shown: tuple[str, bool] = ("", False)
 
     def send(self, room_id: str, body: str) -> None:
         """Put a text message into the queue; it appears at once and is sent when it can be."""
-        self._write("sending", "enqueue", room_id, "m.room.message", *_text(body), now_ms=_now_ms())
+
+        async def work() -> None:
+            from tandem_core import sending
+
+            content = {"msgtype": "m.text", "body": body}
+            await self._db().write(
+                sending.enqueue,
+                RoomId(room_id),
+                "m.room.message",
+                content,
+                body=body,
+                html=None,
+                now_ms=_now(),
+            )
+
+        self._do(work())
 
     def retry(self, key: str) -> None:
-        self._write("sending", "retry", key)
+        """Try a message again that could not be sent."""
+
+        async def work() -> None:
+            from tandem_core import sending
+
+            await self._db().write(sending.retry, key)
+
+        self._do(work())
 
     def discard(self, key: str) -> None:
-        self._write("sending", "discard", key)
+        """Forget a message that could not be sent."""
+
+        async def work() -> None:
+            from tandem_core import sending
+
+            await self._db().write(sending.discard, key)
+
+        self._do(work())
 
     def keep_draft(self, room_id: str, text: str) -> None:
-        self._write("store.window", "keep_draft", room_id, text, _now_ms())
+        """Write down what is in a room's composer."""
+
+        async def work() -> None:
+            from tandem_core.store import window
+
+            await self._db().write(window.keep_draft, RoomId(room_id), text, _now())
+
+        self._do(work())
 
     def mark_read(self, room_id: str, event_id: str) -> None:
-        self._ask(lambda engine: engine.actions.mark_read(room_id, event_id))
+        """We have read up to this event: here at once, at the server when it can be reached."""
+
+        async def work() -> None:
+            from tandem_core.sync import rooms_api
+
+            await rooms_api.mark_room_read(self._db(), Role.APP, RoomId(room_id), EventId(event_id))
+
+        self._do(work())
 
     def typing(self, room_id: str, typing: bool) -> None:
-        self._ask(lambda engine: engine.actions.typing(room_id, typing), quiet=True)
+        """Say that we are writing, or no longer; it matters only now, so a failure is nobody's business."""
 
-    def watch_room(self, room_id: str) -> None:
-        """The server is to send more of this room than of the others; empty for none."""
-        self._ask(lambda engine: engine.watch_room(room_id), quiet=True)
+        async def work() -> None:
+            from tandem_core.sync import rooms_api
+
+            engine = self._engine()
+            await rooms_api.typing(engine.http, engine.db, RoomId(room_id), typing)
+
+        self._do(work(), quiet=True)
+
+    def load_older(self, room_id: str, done: Callable[[bool], None]) -> bool:
+        """Fetch what lies before the oldest row, then call ``done`` with whether there may be more.
+
+        Returns whether it was started. While offline ``done`` says so too, so that it may be asked again.
+        """
+        if self._thread.engine is None:
+            return False
+        self._thread.call(
+            self._engine().history.back(RoomId(room_id), _BACK_LIMIT),
+            done,
+            lambda error: done(isinstance(error, Offline | RateLimited)),
+        )
+        return True
+
+    def show(self, room_id: str, active: bool) -> None:
+        """Tell the notifier what is on the screen, and the server whose messages matter most."""
+        if room_id != self._shown[0]:
+            self._thread.watch_room(room_id)
+        self._shown = (room_id, active)
+        self._thread.show(room_id, active)
+
+    def show_again(self) -> None:
+        """The engine has just come up and knows nothing of the window yet."""
+        self._thread.watch_room(self._shown[0])
+        self._thread.show(*self._shown)
+
+    def _db(self) -> Database:
+        if self._thread.db is None:
+            raise StoreBusy
+        return self._thread.db
+
+    def _engine(self) -> Engine:
+        if self._thread.engine is None:
+            raise NotSignedIn
+        return self._thread.engine
+
+    def _do(self, work: Coroutine[Any, Any, None], *, quiet: bool = False) -> None:
+        if not self._thread.is_running:
+            work.close()
+            return
+        self._thread.call(work, None, (lambda error: None) if quiet else self._tell)
+
+    def _tell(self, error: Exception) -> None:
+        if not isinstance(error, Expected):
+            raise error
+        self.failed.emit(error.sentence)
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

@@ -6,6 +6,7 @@ The imports that cost time (asyncio, the engine, aiohttp) happen in that thread,
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Coroutine
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from tandem_app.engine_life import EngineLife
     from tandem_core.engine import Engine
+    from tandem_core.errors import Expected
     from tandem_core.paths import ProfilePaths
     from tandem_core.store.database import Database
     from tandem_core.types import Change, Json
@@ -40,6 +42,8 @@ class EngineThread(QObject):
     """starting, signed_in, soft_logged_out or signed_out; also ``stopped`` when the thread has ended."""
     status = Signal(str)
     """A sentence about the connection; empty while all is well."""
+    trouble = Signal(object)
+    """An ``Expected`` that keeps the engine from working: the store, the session."""
     knocked = Signal(object)
     """What another process said at the doorbell: ``open {uri, token}``."""
     _answered = Signal(object)
@@ -71,8 +75,7 @@ class EngineThread(QObject):
         if self._thread is None:
             return
         self._ready.wait(_START_S)
-        if self._loop is not None and self._life is not None and self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._life.stop)
+        self._post("stop")
         self._thread.join(_STOP_S)
         if self._thread.is_alive():
             log.error("the engine did not stop within %.0f s", _STOP_S)
@@ -115,8 +118,20 @@ class EngineThread(QObject):
 
     def restart(self) -> None:
         """Look at the session again: somebody signed in or out."""
-        if self._loop is not None and self._life is not None:
-            self._loop.call_soon_threadsafe(self._life.look_again)
+        self._post("look_again")
+
+    def show(self, room_id: str, active: bool) -> None:
+        """Say which room the window shows, and whether it has the keyboard."""
+        self._post("show", room_id or None, active)
+
+    def watch_room(self, room_id: str) -> None:
+        """Follow the open room closely; empty for none."""
+        self._post("watch_room", room_id or None)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether there is a thread to hand work to."""
+        return self._thread is not None and self._thread.is_alive()
 
     @property
     def db(self) -> Database | None:
@@ -144,6 +159,9 @@ class EngineThread(QObject):
     def tell_status(self, words: str) -> None:
         self._tell(self.status, words)
 
+    def tell_trouble(self, error: Expected) -> None:
+        self._tell(self.trouble, error)
+
     def tell_knock(self, message: Json) -> None:
         self._tell(self.knocked, message)
 
@@ -153,6 +171,13 @@ class EngineThread(QObject):
         except RuntimeError:
             # The window is gone and its Qt objects with it; nobody is left to be told.
             log.debug("nobody hears the engine any more")
+
+    def _post(self, what: str, *values: object) -> None:
+        """Have the life do something in its loop; nothing while there is none."""
+        loop, life = self._loop, self._life
+        if loop is not None and life is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has just ended
+                loop.call_soon_threadsafe(getattr(life, what), *values)
 
     def _run(self) -> None:
         import asyncio
@@ -171,6 +196,7 @@ class EngineThread(QObject):
             log.exception("the engine's thread ended with an error")
             self.tell_status("Tandem's engine has stopped. Close the window and open it again.")
         finally:
+            self._loop = None
             self._ready.set()
             self.tell_session("stopped")
 

@@ -20,19 +20,17 @@ class Instance:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
-    @property
-    def descriptor(self) -> int:
-        """The open lock file, for the engine to recognise that the role is taken by this very process."""
-        return self._descriptor
-
     def close(self) -> None:
         os.close(self._descriptor)
 
 
 def claim(paths: ProfilePaths) -> Instance | None:
-    """Become the window of this profile; None if another process is."""
+    """Become the window of this profile; None if another process is.
+
+    This is the role lock of ``engine.take_role``, taken without that module's imports.
+    """
     paths.make()
-    descriptor = os.open(paths.lock("window"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(paths.lock("role-app"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

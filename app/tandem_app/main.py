@@ -103,7 +103,9 @@ def _demo(words: list[str]) -> int:
     try:
         from tandem_demo.main import main as demo
     except ModuleNotFoundError:
-        sys.stderr.write("tandem: The demo is not installed here. Use make demo in a clone of Tandem's source.\n")
+        sys.stderr.write(
+            "tandem: The demo is not installed here. Use make demo in a clone of Tandem's source.\n"
+        )
         return 1
     status: int = demo(words)
     return status

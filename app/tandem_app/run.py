@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QObject, QSocketNotifier, Qt, QTimer, Slot
 
+from tandem_app.commands import Commands
 from tandem_app.engine_thread import EngineThread
 from tandem_app.window import MainWindow, make_application
 
@@ -26,13 +27,10 @@ def run(paths: ProfilePaths, options: Options) -> int:
     """Show the window of this profile until it is closed."""
     application = make_application(sys.argv[:1])
     thread = EngineThread(paths)
-    from tandem_app.commands import Commands
-
     commands = Commands(thread)
     window = MainWindow(paths, thread, commands)
     signals = Signals(application)
     window.shell.closed.connect(application.quit)
-    thread.knocked.connect(window.knock)
     window.show()
     assert window.window is not None
     start = Once(thread.start)

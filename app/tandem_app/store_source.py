@@ -28,6 +28,11 @@ class StoreSource:
         conn = self._reader()
         return window.session_state(conn) if conn else None
 
+    def has_synced(self) -> bool:
+        """Whether the server has ever told us of our rooms."""
+        conn = self._reader()
+        return conn is not None and window.has_synced(conn, LINK)
+
     def theme(self) -> str:
         """system, light or dark."""
         conn = self._reader()

@@ -108,7 +108,9 @@ class Watch(QObject):
             self._order_timer.start()
         if here and topics_here & _MARK_TOPICS:
             self._timeline.refresh_marks()
-        touched = {change.room_id for change in changes if str(change.topic) in ("rooms", "reads", "timeline")}
+        touched = {
+            change.room_id for change in changes if str(change.topic) in ("rooms", "reads", "timeline")
+        }
         if touched:
             self._touch({room for room in touched if room is not None}, None in touched)
         if here and topics_here & {"typing", "rooms"}:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QCoreApplication, QEvent, QObject, QUrl, Slot
 from PySide6.QtGui import QGuiApplication, QWindow
@@ -22,8 +23,10 @@ from tandem_app.watch import Watch
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tandem_app.commands import Commands
     from tandem_app.engine_thread import EngineThread
     from tandem_core.paths import ProfilePaths
+    from tandem_core.types import Json
 
 QML = Path(__file__).parent / "qml"
 
@@ -39,14 +42,14 @@ class MainWindow(QObject):
         self,
         paths: ProfilePaths,
         thread: EngineThread,
-        commands: Any,
+        commands: Commands,
         *,
         clock_ms: Callable[[], int] = now_ms,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
         self.paths = paths
-        self.thread = thread
+        self.engine_thread = thread
         self.reader = Reader(paths.database)
         self.source = StoreSource(self.reader)
         self.rooms = RoomListModel(clock_ms, self)
@@ -57,14 +60,18 @@ class MainWindow(QObject):
         self.panels = Panels(thread, self.reader, self.shell, self)
         self.qml = QQmlApplicationEngine()
         self.window: QQuickWindow | None = None
+        thread.session.connect(self._follow_session)
+        thread.status.connect(self.shell.set_status)
+        thread.changed.connect(self.watch.take)
+        thread.knocked.connect(self.knock)
+        commands.failed.connect(self.shell.set_status)
+        self.watch.settings_changed.connect(self._follow_settings)
 
     def show(self) -> None:
         """Load the first screen and fill it from the store."""
         state = self.source.session_state()
         if state is not None:
-            self.shell.set_session(state)
-            self.watch.start()
-            self.shell.set_theme(self.source.theme())
+            self._begin(state)
         self.qml.setInitialProperties(
             {"shell": self.shell, "rooms": self.rooms, "timeline": self.timeline, "panels": self.panels}
         )
@@ -86,6 +93,42 @@ class MainWindow(QObject):
         QCoreApplication.sendPostedEvents(self.qml, QEvent.Type.DeferredDelete)
         self.window = None
         self.reader.close()
+
+    def _begin(self, state: str) -> None:
+        """Somebody is signed in, or was: show what the store has."""
+        self.shell.set_theme(self.source.theme())
+        self.shell.set_session(state)
+        self.watch.start()
+
+    @Slot(str)
+    def _follow_session(self, state: str) -> None:
+        """The engine says who is signed in; the store may be another file now."""
+        if state == "stopped":
+            return
+        if state == "signed_in":
+            if self.shell.session_state != "signed_in":
+                self.reader.close()
+                self._begin(state)
+            self.commands.show_again()
+            self.watch.read_rooms()
+            return
+        self.reader.close()
+        self.shell.set_session(state)
+
+    @Slot()
+    def _follow_settings(self) -> None:
+        self.shell.set_theme(self.source.theme())
+
+    @Slot(object)
+    def knock(self, message: Json) -> None:
+        """Another process asked the window to come forward, and perhaps to open something."""
+        uri, token = message.get("uri"), message.get("token")
+        if isinstance(token, str) and token:
+            # Qt hands this to the compositor with the next request to be activated.
+            os.environ["XDG_ACTIVATION_TOKEN"] = token
+        self.raise_()
+        if isinstance(uri, str) and uri:
+            self.shell.openUri(uri)
 
     @Slot()
     def raise_(self) -> None:

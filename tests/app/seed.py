@@ -71,7 +71,7 @@ class Seed:
                 }
                 rooms.set_room(txn, link, room_id, fields)
                 if encrypted:
-                    rooms.set_encryption(txn, link, room_id, _ENCRYPTION)
+                    rooms.note_encryption(txn, room_id, _ENCRYPTION)
                 for user, shown in everybody.items():
                     content = {"membership": "join", "displayname": shown}
                     members.set_member(txn, link, room_id, UserId(user), content, self.now_ms)
@@ -121,7 +121,9 @@ class Seed:
             event["unsigned"] = {"transaction_id": txn_id}
         return event
 
-    def sealed(self, sender: str = "@bob:example.org", *, at: int | None = None, session_id: str = "s1") -> Json:
+    def sealed(
+        self, sender: str = "@bob:example.org", *, at: int | None = None, session_id: str = "s1"
+    ) -> Json:
         """An encrypted event whose key is not there."""
         content = {"algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "abc", "session_id": session_id}
         return self.message("", sender, at=at, type="m.room.encrypted", content=content)
@@ -155,7 +157,15 @@ class Seed:
             txn.execute(
                 "INSERT INTO send_queue (txn_id, room_id, type, content, body, state, error, made_at)"
                 " VALUES (?, ?, 'm.room.message', ?, ?, ?, ?, ?)",
-                (txn_id, room_id, dumps({"msgtype": "m.text", "body": text}), text, state, error, self.now_ms),
+                (
+                    txn_id,
+                    room_id,
+                    dumps({"msgtype": "m.text", "body": text}),
+                    text,
+                    state,
+                    error,
+                    self.now_ms,
+                ),
             )
             txn.changed(Topic.OUTBOX, room_id)
             txn.changed(Topic.TIMELINE, room_id)
@@ -213,7 +223,8 @@ class Seed:
                 name = people[number % 3]
                 user = f"@{name.lower()}:example.org"
                 conn.execute(
-                    "INSERT INTO event (event_id, room_id, sender, type, sent_at, received_at, content, seal, kind, body)"
+                    "INSERT INTO event (event_id, room_id, sender, type, sent_at, received_at, content, seal,"
+                    " kind, body)"
                     " VALUES (?, ?, ?, 'm.room.message', ?, ?, '{}', 'plain', 'text', ?)",
                     (event_id, room_id, user, at, at, words[number % 4]),
                 )
@@ -242,7 +253,8 @@ class Seed:
         people = ("@bob:example.org", "@carol:example.org", ME)
         with conn:
             conn.executemany(
-                "INSERT INTO event (event_id, room_id, sender, type, sent_at, received_at, content, seal, kind, body)"
+                "INSERT INTO event (event_id, room_id, sender, type, sent_at, received_at, content, seal,"
+                " kind, body)"
                 " VALUES (?, ?, ?, 'm.room.message', ?, ?, '{}', 'plain', 'text', ?)",
                 (
                     (

@@ -100,8 +100,9 @@ class RoomListModel(QAbstractListModel):
             self.dataChanged.emit(self.index(0), self.index(len(self._shown) - 1), roles)
 
     @property
-    def search(self) -> str:
-        return self._search
+    def is_empty(self) -> bool:
+        """Whether there are no rooms at all, searched for or not."""
+        return not self._all
 
     def set_search(self, text: str) -> None:
         """Show only rooms whose name has all of these words."""
@@ -109,7 +110,7 @@ class RoomListModel(QAbstractListModel):
         self._arrange()
 
     @Slot(str, result=int)
-    def rowOf(self, room_id: str) -> int:  # noqa: N802  a name for QML
+    def rowOf(self, room_id: str) -> int:
         """Where a room stands now, or -1."""
         for number, row in enumerate(self._shown):
             if row.room_id == room_id:
@@ -117,7 +118,7 @@ class RoomListModel(QAbstractListModel):
         return -1
 
     @Slot(int, result=str)
-    def roomAt(self, row: int) -> str:  # noqa: N802  a name for QML
+    def roomAt(self, row: int) -> str:
         """The room in a row, or an empty string."""
         return self._shown[row].room_id if 0 <= row < len(self._shown) else ""
 
@@ -132,14 +133,14 @@ class RoomListModel(QAbstractListModel):
 
     count = Property(int, _count, notify=counted)
     total = Property(int, _total, notify=counted)
-    unreadRooms = Property(int, _unread, notify=counted)  # noqa: N815  a name for QML
+    unreadRooms = Property(int, _unread, notify=counted)
 
     # What Qt asks.
 
-    def rowCount(self, parent: Index = QModelIndex()) -> int:  # noqa: B008, N802  Qt's names and defaults
+    def rowCount(self, parent: Index = QModelIndex()) -> int:  # noqa: B008  Qt's names and defaults
         return 0 if parent.isValid() else len(self._shown)
 
-    def roleNames(self) -> dict[int, QByteArray]:  # noqa: N802
+    def roleNames(self) -> dict[int, QByteArray]:
         return {int(role): QByteArray(name) for role, name in _NAMES.items()}
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:

@@ -16,8 +16,8 @@ from PySide6.QtCore import Property, QAbstractListModel, QByteArray, QModelIndex
 
 from tandem_app.models import row_words
 from tandem_app.models.listdiff import Insert, Move, Remove, steps
-from tandem_app.models.row_words import MARK_ROLES, NAMES, Neighbours, RowRole
 from tandem_app.models.room_list import Index
+from tandem_app.models.row_words import MARK_ROLES, NAMES, Neighbours, RowRole
 
 if TYPE_CHECKING:
     from tandem_core.receipts.summary import Summary
@@ -157,13 +157,13 @@ class TimelineModel(QAbstractListModel):
         return next((row for row in self._rows.values() if row.key == key), None)
 
     @Slot(int, result=str)
-    def keyAt(self, place: int) -> str:  # noqa: N802  a name for QML
+    def keyAt(self, place: int) -> str:
         """The key of a row, or an empty string."""
         row = self.row(place)
         return row.key if row else ""
 
     @Slot(int, result=bool)
-    def ownAt(self, place: int) -> bool:  # noqa: N802  a name for QML
+    def ownAt(self, place: int) -> bool:
         """Whether the row is a message of ours, of which delivery is known."""
         row = self.row(place)
         return bool(row and row.is_own and row.kind != "state")
@@ -179,18 +179,20 @@ class TimelineModel(QAbstractListModel):
     def _unread_at(self) -> int:
         if self._read_up_to is None or not self._ords or self._ords[0] <= self._read_up_to:
             return -1
-        newer = [place for place in range(min(len(self._ords), MOST_ROWS)) if self._ords[place] > self._read_up_to]
+        newer = [
+            place for place in range(min(len(self._ords), MOST_ROWS)) if self._ords[place] > self._read_up_to
+        ]
         return newer[-1] if newer else -1
 
     count = Property(int, _count, notify=counted)
-    unreadPlace = Property(int, _unread_at, notify=counted)  # noqa: N815  a name for QML
+    unreadPlace = Property(int, _unread_at, notify=counted)
 
     # What Qt asks.
 
-    def rowCount(self, parent: Index = QModelIndex()) -> int:  # noqa: B008, N802  Qt's names and defaults
+    def rowCount(self, parent: Index = QModelIndex()) -> int:  # noqa: B008  Qt's names and defaults
         return 0 if parent.isValid() else len(self._ords)
 
-    def roleNames(self) -> dict[int, QByteArray]:  # noqa: N802
+    def roleNames(self) -> dict[int, QByteArray]:
         return {int(role): QByteArray(name) for role, name in NAMES.items()}
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
@@ -218,7 +220,7 @@ class TimelineModel(QAbstractListModel):
             self._rows[row.ord] = row
             self._rows.move_to_end(row.ord)
         while len(self._rows) > MOST_ROWS:
-            number, gone = self._rows.popitem(last=False)
+            _, gone = self._rows.popitem(last=False)
             self._marks.pop(gone.key, None)
 
     def _learn_marks(self, rows: list[Row]) -> None:
@@ -288,8 +290,11 @@ class TimelineModel(QAbstractListModel):
         by_key = {row.key: row for row in before.values()}
         changed = [place for place, row in enumerate(head) if by_key.get(row.key, row) != row]
         if changed:
-            self.dataChanged.emit(self.index(max(0, changed[0] - 1)),
-                                  self.index(min(changed[-1] + 1, len(self._ords) - 1)), _ALL_ROLES)
+            self.dataChanged.emit(
+                self.index(max(0, changed[0] - 1)),
+                self.index(min(changed[-1] + 1, len(self._ords) - 1)),
+                _ALL_ROLES,
+            )
 
 
 def _common(one: array[int], other: array[int]) -> int:

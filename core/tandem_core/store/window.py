@@ -19,6 +19,12 @@ def session_state(conn: sqlite3.Connection) -> str | None:
     return row["state"] if row else None
 
 
+def has_synced(conn: sqlite3.Connection, link: Role) -> bool:
+    """Whether this connection has ever had an answer of the server."""
+    row = conn.execute("SELECT 1 FROM connection WHERE conn = ? AND synced_at IS NOT NULL", (link,)).fetchone()
+    return row is not None
+
+
 def theme(conn: sqlite3.Connection) -> str:
     """The setting appearance.theme, for the first frame."""
     row = conn.execute(
