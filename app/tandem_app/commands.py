@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QObject, Signal
 
-from tandem_core.errors import Expected, NotSignedIn, Offline, RateLimited, StoreBusy
+from tandem_core.errors import Expected, NotSignedIn, Offline, RateLimited
 from tandem_core.types import EventId, Role, RoomId
 
 if TYPE_CHECKING:
     from tandem_app.engine_thread import EngineThread
     from tandem_core.engine import Engine
-    from tandem_core.store.database import Database
 
 _BACK_LIMIT = 60
 
@@ -36,7 +35,7 @@ class Commands(QObject):
             from tandem_core import sending
 
             content = {"msgtype": "m.text", "body": body}
-            await self._db().write(
+            await (await self._thread.opened()).write(
                 sending.enqueue,
                 RoomId(room_id),
                 "m.room.message",
@@ -54,7 +53,7 @@ class Commands(QObject):
         async def work() -> None:
             from tandem_core import sending
 
-            await self._db().write(sending.retry, key)
+            await (await self._thread.opened()).write(sending.retry, key)
 
         self._do(work())
 
@@ -64,7 +63,7 @@ class Commands(QObject):
         async def work() -> None:
             from tandem_core import sending
 
-            await self._db().write(sending.discard, key)
+            await (await self._thread.opened()).write(sending.discard, key)
 
         self._do(work())
 
@@ -74,7 +73,7 @@ class Commands(QObject):
         async def work() -> None:
             from tandem_core.store import window
 
-            await self._db().write(window.keep_draft, RoomId(room_id), text, _now())
+            await (await self._thread.opened()).write(window.keep_draft, RoomId(room_id), text, _now())
 
         self._do(work())
 
@@ -84,7 +83,8 @@ class Commands(QObject):
         async def work() -> None:
             from tandem_core.sync import rooms_api
 
-            await rooms_api.mark_room_read(self._db(), Role.APP, RoomId(room_id), EventId(event_id))
+            db = await self._thread.opened()
+            await rooms_api.mark_room_read(db, Role.APP, RoomId(room_id), EventId(event_id))
 
         self._do(work())
 
@@ -125,20 +125,12 @@ class Commands(QObject):
         self._thread.watch_room(self._shown[0])
         self._thread.show(*self._shown)
 
-    def _db(self) -> Database:
-        if self._thread.db is None:
-            raise StoreBusy
-        return self._thread.db
-
     def _engine(self) -> Engine:
         if self._thread.engine is None:
             raise NotSignedIn
         return self._thread.engine
 
     def _do(self, work: Coroutine[Any, Any, None], *, quiet: bool = False) -> None:
-        if not self._thread.is_running:
-            work.close()
-            return
         self._thread.call(work, None, (lambda error: None) if quiet else self._tell)
 
     def _tell(self, error: Exception) -> None:

@@ -34,6 +34,7 @@ class EngineLife:
         self._host = host
         self._stopping = asyncio.Event()
         self._again = asyncio.Event()
+        self._is_open = asyncio.Event()
         self._focus = Bell(host.paths.socket(Role.NOTIFIER))
         self._chance = system_chance()
         self._watched: RoomId | None = None
@@ -59,6 +60,12 @@ class EngineLife:
         if self.engine is not None:
             self.engine.watch_room(room_id)
 
+    async def opened(self) -> Database:
+        """The store, as soon as it is open."""
+        while self.db is None:
+            await self._is_open.wait()
+        return self.db
+
     async def run(self) -> None:
         """Live until ``stop``."""
         greeter = asyncio.create_task(self._keep_focus_known())
@@ -69,9 +76,11 @@ class EngineLife:
                     continue
                 try:
                     self.db = db
+                    self._is_open.set()
                     await self._live(db)
                 finally:
                     self.db = None
+                    self._is_open.clear()
                     await asyncio.to_thread(db.close)
         finally:
             greeter.cancel()

@@ -58,6 +58,8 @@ class EngineThread(QObject):
         self._ready = threading.Event()
         self._lock = threading.Lock()
         self._changes: set[Change] = set()
+        self._early: list[tuple[Coroutine[Any, Any, Any], Callable[[Future[Any]], None]]] = []
+        self._over = False
         self._frame = QTimer(self, singleShot=True, interval=FRAME_MS)
         self._frame.timeout.connect(self._flush)
         self._rang.connect(self._soon)
@@ -73,6 +75,10 @@ class EngineThread(QObject):
     def stop(self) -> None:
         """End everything and wait for it."""
         if self._thread is None:
+            with self._lock:
+                self._over = True
+                for work, _ in self._early:
+                    work.close()
             return
         self._ready.wait(_START_S)
         self._post("stop")
@@ -98,6 +104,7 @@ class EngineThread(QObject):
     ) -> None:
         """Run a coroutine in the engine's loop; the answer comes back in the Qt thread.
 
+        Never waits: what comes before the loop runs is kept until it does, and dropped once it has ended.
         Without ``failed``, an error is logged.
         """
 
@@ -114,6 +121,13 @@ class EngineThread(QObject):
             else:
                 log.error("a command failed: %s", type(error).__name__, exc_info=error)
 
+        with self._lock:
+            if self._over:
+                work.close()
+                return
+            if self._loop is None:
+                self._early.append((work, answer))
+                return
         self.submit(work).add_done_callback(answer)
 
     def restart(self) -> None:
@@ -129,14 +143,14 @@ class EngineThread(QObject):
         self._post("watch_room", room_id or None)
 
     @property
-    def is_running(self) -> bool:
-        """Whether there is a thread to hand work to."""
-        return self._thread is not None and self._thread.is_alive()
-
-    @property
     def db(self) -> Database | None:
         """The store of this process, once the engine's thread has opened it."""
         return self._life.db if self._life is not None else None
+
+    async def opened(self) -> Database:
+        """The store of this process, as soon as it is open. For coroutines in the engine's loop."""
+        assert self._life is not None
+        return await self._life.opened()
 
     @property
     def engine(self) -> Engine | None:
@@ -185,9 +199,13 @@ class EngineThread(QObject):
         from tandem_app.engine_life import EngineLife
 
         async def main() -> None:
-            self._loop = asyncio.get_running_loop()
             self._life = EngineLife(self)
+            with self._lock:
+                self._loop = asyncio.get_running_loop()
+                early, self._early = self._early, []
             self._ready.set()
+            for work, answer in early:
+                self.submit(work).add_done_callback(answer)
             await self._life.run()
 
         try:
@@ -196,7 +214,11 @@ class EngineThread(QObject):
             log.exception("the engine's thread ended with an error")
             self.tell_status("Tandem's engine has stopped. Close the window and open it again.")
         finally:
-            self._loop = None
+            with self._lock:
+                self._loop, self._over = None, True
+                early, self._early = self._early, []
+            for work, _ in early:
+                work.close()
             self._ready.set()
             self.tell_session("stopped")
 

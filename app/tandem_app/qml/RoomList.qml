@@ -38,7 +38,7 @@ Rectangle {
 
         Field {
             id: search
-            objectName: "roomSearch"
+            input.objectName: "roomSearch"
             anchors.left: parent.left
             anchors.right: gear.left
             anchors.leftMargin: Theme.medium
@@ -123,6 +123,9 @@ Rectangle {
 
         delegate: RoomRow {
             width: list.width
+            // What waits to be used again is no row: not on the screen, not for a screen reader.
+            ListView.onPooled: visible = false
+            ListView.onReused: visible = true
             selected: roomId === root.shell.roomId
             focused: ListView.isCurrentItem && (list.activeFocus || search.input.activeFocus && search.text !== "")
             onOpened: {

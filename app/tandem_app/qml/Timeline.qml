@@ -55,10 +55,16 @@ FocusScope {
         function onModelReset(): void {
             root.arrived = 0;
             view.currentIndex = -1;
-            Qt.callLater(root.toStart);
+            start.restart();
         }
     }
-    Component.onCompleted: Qt.callLater(root.toStart)
+    // A timer ends with its item, a delayed call does not.
+    Timer {
+        id: start
+        interval: 0
+        running: true
+        onTriggered: root.toStart()
+    }
 
     function toStart(): void {
         const unread = root.timeline.unreadPlace;
@@ -130,6 +136,9 @@ FocusScope {
         }
         delegate: MessageRow {
             width: view.width
+            // What waits to be used again is no row: not on the screen, not for a screen reader.
+            ListView.onPooled: visible = false
+            ListView.onReused: visible = true
             shell: root.shell
             focused: ListView.isCurrentItem && view.activeFocus
         }
