@@ -256,10 +256,12 @@ def _insert_below(
     was_hole = _close_gap(txn, link, room_id, above)
     was_oldest = _ends(txn.conn, link, room_id)[1] == above
     lowest = above
+    newest_first: list[StoredEvent] = []
     places = _room_below(txn.conn, link, room_id, above, len(run.events))
     for (_, event), place in zip(reversed(run.events), places, strict=False):
-        _place(txn, link, room_id, place, event, Origin.GAP if was_hole else Origin.BACK, judged)
+        _place(txn, link, room_id, place, event, Origin.GAP if was_hole else Origin.BACK, newest_first)
         lowest = place
+    judged.extend(reversed(newest_first))
     if run.is_first and was_hole and holed_at is not None:
         _put_gap(txn, link, room_id, lowest, holed_at)
     elif run.is_first and was_oldest and run.events:
