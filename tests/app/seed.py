@@ -209,6 +209,20 @@ class Seed:
         self.say(room_id, event)
         return event_id
 
+    def deliver(self, event_id: EventId, user: str, *devices: str) -> None:
+        """A receipt of a person (device '') and their devices is heard."""
+
+        def write(txn: Transaction) -> None:
+            for device in devices:
+                txn.execute(
+                    "INSERT INTO delivery (event_id, user_id, device_id, outcome, ts, heard_at, via)"
+                    " VALUES (?, ?, ?, 'delivered', ?, ?, 'msc4089')",
+                    (event_id, user, device.upper(), self.now_ms, self.now_ms),
+                )
+            txn.changed(Topic.DELIVERY)
+
+        self.db.write_now(write)
+
     def many_rooms(self, count: int) -> None:
         """Rooms with one message each, written as plain rows: for sizes, not for meaning."""
         conn = self._raw()

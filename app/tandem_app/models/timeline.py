@@ -87,6 +87,7 @@ class TimelineModel(QAbstractListModel):
         self._arrange(head, self._ords)
         for number in stale:
             self._rows.pop(number, None)
+        self._ask_marks(head)
         self._tell_changed(head, before)
         if stale and len(self._ords) > len(head):
             self.dataChanged.emit(self.index(len(head)), self.index(len(self._ords) - 1), _ALL_ROLES)
@@ -100,19 +101,7 @@ class TimelineModel(QAbstractListModel):
 
     def refresh_marks(self) -> None:
         """Ask again how far our own messages got, as far as they are in memory."""
-        own = [row for row in self._rows.values() if row.is_own]
-        old = self._marks
-        if not own:
-            return
-        self._marks = dict(self._source.marks(self._room, [row.key for row in own]))
-        places = {number: place for place, number in enumerate(self._ords) if number in self._rows}
-        changed = [
-            places[row.ord]
-            for row in own
-            if row.ord in places and self._marks.get(row.key) != old.get(row.key)
-        ]
-        if changed:
-            self.dataChanged.emit(self.index(max(0, min(changed) - 1)), self.index(max(changed)), MARK_ROLES)
+        self._ask_marks(list(self._rows.values()))
 
     def refresh_days(self) -> None:
         """Say that Today may read differently now."""
@@ -223,8 +212,22 @@ class TimelineModel(QAbstractListModel):
             _, gone = self._rows.popitem(last=False)
             self._marks.pop(gone.key, None)
 
+    def _ask_marks(self, rows: list[Row]) -> None:
+        """Read the marks of our own among these rows again, and name those that read differently."""
+        own = [row for row in rows if row.is_own]
+        if not own:
+            return
+        fresh = self._source.marks(self._room, [row.key for row in own])
+        changed = {row.ord for row in own if fresh.get(row.key) != self._marks.get(row.key)}
+        self._marks.update(fresh)
+        places = [place for place, number in enumerate(self._ords) if number in changed] if changed else []
+        if places:
+            # The row above may show or hide its own mark for it.
+            last = min(places[-1] + 1, len(self._ords) - 1)
+            self.dataChanged.emit(self.index(places[0]), self.index(last), MARK_ROLES)
+
     def _learn_marks(self, rows: list[Row]) -> None:
-        own = [row.key for row in rows if row.is_own]
+        own = [row.key for row in rows if row.is_own and row.key not in self._marks]
         if own:
             self._marks.update(self._source.marks(self._room, own))
 

@@ -211,7 +211,7 @@ FocusScope {
         anchors.right: parent.right
         anchors.bottom: parent.bottom
         anchors.margins: Theme.large
-        width: Math.max(40, count.visible ? count.implicitWidth + 54 : 40)
+        width: Math.max(40, arrivedWords.visible ? arrivedWords.implicitWidth + 54 : 40)
         height: 40
         visible: !root.atNewest
         activeFocusOnTab: visible
@@ -234,7 +234,7 @@ FocusScope {
             spacing: 6
 
             Text {
-                id: count
+                id: arrivedWords
                 visible: root.arrived > 0
                 anchors.verticalCenter: parent.verticalCenter
                 text: qsTr("%1 new").arg(root.arrived)
