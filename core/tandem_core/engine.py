@@ -198,24 +198,24 @@ class Engine:
         await self.http.close()
 
     def _make_workers(self) -> list[Worker]:
+        # vodozemac and the vault are no business of a program that only asks whether another one runs.
         from tandem_core.crypto.worker import CryptoWorker, LocalOpener
         from tandem_core.receipts.outbox import ReceiptOutbox
         from tandem_core.sending import Sender
 
-        db, http, me, role = self.db, self.http, self.me, self.role
+        paths, db, http, me, role = self.paths, self.db, self.http, self.me, self.role
         clock, chance = self.clock, self.chance
-        opener = LocalOpener(self.paths, db, me, role, clock=clock, chance=chance)
-        crypto = CryptoWorker(self.paths, db, http, opener, clock=clock, chance=chance)
-        workers: list[Worker] = [
+        opener = LocalOpener(paths, db, me, role, clock=clock, chance=chance)
+        crypto = CryptoWorker(paths, db, http, opener, clock=clock, chance=chance)
+        return [
             opener,
-            CapabilityCheck(db, http, clock=clock, chance=chance),
             crypto,
-            Sender(self.paths, db, http, me, role, opener, crypto, clock=clock, chance=chance),
-            ReceiptOutbox(self.paths, db, http, me, role, clock=clock, chance=chance),
+            Sender(paths, db, http, me, role, opener, crypto, clock=clock, chance=chance),
+            ReceiptOutbox(paths, db, http, me, role, clock=clock, chance=chance),
             GapFiller(db, http, me, role, clock=clock, chance=chance),
-            ReadSender(self.paths, db, http, chance=chance),
+            ReadSender(paths, db, http, chance=chance),
+            CapabilityCheck(db, http, clock=clock, chance=chance),
         ]
-        return workers
 
     def _on_commit(self, changes: frozenset[Change]) -> None:
         """After a commit of ours, in the writer's thread."""

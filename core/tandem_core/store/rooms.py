@@ -259,9 +259,11 @@ def _room_row(row: sqlite3.Row) -> RoomRow:
     if not avatar and row["is_dm"] and len(heroes) == 1:
         avatar = heroes[0][1]
     sender = row["sender"]
+    inviter = local_name(row["inviter"]) if row["membership"] == "invite" and row["inviter"] else ""
+    names = _names([name for name, _ in heroes])
     return RoomRow(
         room_id=RoomId(row["room_id"]),
-        name=row["name"] or _names([name for name, _ in heroes]) or row["canonical_alias"] or EMPTY_ROOM,
+        name=row["name"] or names or row["canonical_alias"] or inviter or EMPTY_ROOM,
         avatar_url=avatar,
         is_dm=bool(row["is_dm"]),
         membership=row["membership"],

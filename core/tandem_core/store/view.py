@@ -187,7 +187,7 @@ def _event_rows(
                 seal=row["seal"],
                 seal_reason=row["seal_reason"],
                 is_own=is_own,
-                send_state=(row["send_state"] or "sent") if is_own else "",
+                send_state=(row["send_state"] or "sent") if is_own and row["kind"] != "state" else "",
                 error=row["error"],
                 edited=row["edited_by"] is not None,
                 redacted=row["redacted_by"] is not None,

@@ -79,6 +79,11 @@ def test_an_invite_says_who_invites_and_whether_it_is_a_direct_chat(alice: Accou
     assert (row.membership, row.inviter, row.is_dm, row.name) == ("invite", BOB, True, "Hi")
 
 
+def test_an_invite_without_a_name_is_named_after_who_invites(alice: Account) -> None:
+    alice.sync_room(invite_state=[member(ME.user_id, None, "invite", sender=BOB)])
+    assert _room(alice).name == "bob"
+
+
 def test_searching_finds_rooms_by_a_part_of_the_shown_name(alice: Account) -> None:
     alice.join(APP, heroes=[{"user_id": BOB, "displayname": "Bob Ölmann"}])
     alice.sync_room(room_id="!k:x", initial=True, name="Kitchen")
