@@ -5,22 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from synapse.config import ConfigError
+from synapse.module_api.errors import ConfigError
 
 STABLE_TYPE = "m.delivery"
 UNSTABLE_TYPE = "org.matrix.msc4089.delivery"
 
-_KNOWN = {"emit_type", "per_second", "burst_count", "keep_days"}
+_KNOWN = {"emit_type", "per_second", "burst_count", "keep_days", "accept_untested_synapse"}
 
 
 @dataclass(frozen=True, slots=True)
 class ModuleConfig:
-    """``emit_type``: the receipt type that authors see in sync (MSC4089, "Unstable prefix")."""
+    """``emit_type``: the receipt type that authors see in sync (MSC4089, "Unstable prefix").
+
+    ``accept_untested_synapse`` lets the module run where only its look at Synapse's methods says that it fits.
+    """
 
     emit_type: str = UNSTABLE_TYPE
     per_second: float = 20.0
     burst_count: int = 200
     keep_days: int = 30
+    accept_untested_synapse: bool = False
 
 
 def parse(raw: dict[str, Any]) -> ModuleConfig:
@@ -28,16 +32,20 @@ def parse(raw: dict[str, Any]) -> ModuleConfig:
     unknown = set(raw) - _KNOWN
     if unknown:
         raise ConfigError(
-            f"tandem_synapse: unknown setting {sorted(unknown)[0]!r}; known: {', '.join(sorted(_KNOWN))}"
+            f"tandem_synapse: unknown setting {min(map(str, unknown))!r}; known: {', '.join(sorted(_KNOWN))}"
         )
     emit_type = raw.get("emit_type", UNSTABLE_TYPE)
     if emit_type not in (STABLE_TYPE, UNSTABLE_TYPE):
         raise ConfigError(f"tandem_synapse: emit_type must be {STABLE_TYPE} or {UNSTABLE_TYPE}")
+    accept_untested = raw.get("accept_untested_synapse", False)
+    if not isinstance(accept_untested, bool):
+        raise ConfigError("tandem_synapse: accept_untested_synapse must be true or false")
     return ModuleConfig(
         emit_type=emit_type,
         per_second=float(_positive(raw, "per_second", 20.0)),
         burst_count=int(_positive(raw, "burst_count", 200)),
         keep_days=int(_positive(raw, "keep_days", 30)),
+        accept_untested_synapse=accept_untested,
     )
 
 

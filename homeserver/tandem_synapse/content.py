@@ -45,3 +45,15 @@ def without_delivery(content: Mapping[str, Any]) -> Json:
         else types
         for room_id, types in content.items()
     }
+
+
+def without_strays(event: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """One of Synapse's own receipt events without delivery receipts; None when nothing else is in it.
+
+    What other servers sent before this module was installed lies in Synapse's table, for everybody to see.
+    """
+    found = event.get("content", {})
+    if all(STABLE_TYPE not in types and UNSTABLE_TYPE not in types for types in found.values()):
+        return event
+    kept = {event_id: types for event_id, types in without_delivery(found).items() if types}
+    return {**event, "content": kept} if kept else None

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from synapse.api.constants import EventTypes, Membership
-from synapse.api.errors import Codes, SynapseError
-from synapse.api.ratelimiting import Ratelimiter
-from synapse.config.ratelimiting import RatelimitSettings
-from synapse.server import HomeServer
-from synapse.types import EventID, MultiWriterStreamToken, Requester, RoomID, StreamKeyType
-from synapse.types.state import StateFilter
+from synapse.module_api import Requester
+from synapse.module_api.errors import Codes, SynapseError
 
 from tandem_synapse import content, rules
 from tandem_synapse.config import ModuleConfig
-from tandem_synapse.store import DeliveryStore
+from tandem_synapse.seams import Inside, Token
+from tandem_synapse.store import DeliveryRow, DeliveryStore
 
 logger = logging.getLogger(__name__)
 
@@ -27,19 +23,11 @@ Json = dict[str, Any]
 class Delivery:
     """One per homeserver process."""
 
-    def __init__(self, hs: HomeServer, settings: ModuleConfig) -> None:
-        self._hs = hs
+    def __init__(self, inside: Inside, settings: ModuleConfig) -> None:
+        self._inside = inside
         self._settings = settings
-        self._main = hs.get_datastores().main
-        self._state = hs.get_storage_controllers().state
-        self._notifier = hs.get_notifier()
-        self._clock = hs.get_clock()
-        self._store = DeliveryStore(hs)
-        self._limit = Ratelimiter(
-            store=self._main,
-            clock=self._clock,
-            cfg=RatelimitSettings("tandem_delivery", settings.per_second, settings.burst_count),
-        )
+        self._store = DeliveryStore(inside)
+        self._limit = inside.limiter(settings.per_second, settings.burst_count)
 
     async def accept(
         self, requester: Requester, room_id: str, event_id: str, body: Mapping[str, Any]
@@ -48,13 +36,15 @@ class Delivery:
 
         A duplicate changes nothing and wakes nobody. Presence is not touched.
         """
-        if not RoomID.is_valid(room_id) or not event_id.startswith(EventID.SIGIL):
-            raise SynapseError(HTTPStatus.BAD_REQUEST, "A valid room ID and event ID must be specified")
+        if not room_id.startswith("!") or not event_id.startswith("$"):
+            raise SynapseError(
+                HTTPStatus.BAD_REQUEST, "A valid room ID and event ID must be specified", Codes.INVALID_PARAM
+            )
         share = rules.share_of(body)
         if share is None:
             words = 'im.tandem.share must be "user" or "device"'
             raise SynapseError(HTTPStatus.BAD_REQUEST, words, Codes.INVALID_PARAM)
-        await self._limit.ratelimit(requester)
+        await self._limit(requester)
         asked = await self._facts(requester.user.to_string(), room_id, event_id)
         refusal = rules.judge(asked)
         if refusal is not None:
@@ -63,57 +53,75 @@ class Delivery:
         device_id = requester.device_id if share == "device" else None
         if await self._store.is_known(event_id, asked.requester, device_id):
             return
-        now_ms = self._clock.time_msec()
+        now_ms = self._inside.now_ms()
         await self._store.put(room_id, event_id, asked.requester, asked.author, now_ms, device_id)
-        # users=, not rooms=: only the author's long polls wake.
-        position = self._main.get_max_receipt_stream_id()
-        self._notifier.on_new_event(StreamKeyType.RECEIPT, position, users=[asked.author])
+        self._inside.wake(asked.author)
 
     async def _facts(self, user_id: str, room_id: str, event_id: str) -> rules.Confirmation:
-        membership, _ = await self._main.get_local_current_membership_for_user_in_room(user_id, room_id)
-        is_joined = membership == Membership.JOIN
-        event = await self._main.get_event(event_id, allow_none=True) if is_joined else None
-        was_joined = False
-        if event is not None and event.room_id == room_id:
-            only_mine = StateFilter.from_types([(EventTypes.Member, user_id)])
-            at_event = await self._state.get_state_for_events([event_id], only_mine)
-            member = at_event.get(event_id, {}).get((EventTypes.Member, user_id))
-            was_joined = member is not None and member.membership == Membership.JOIN
-        author = event.sender if event is not None else ""
+        is_joined = await self._inside.is_joined(user_id, room_id)
+        found = await self._inside.room_and_sender(event_id) if is_joined else None
+        event_room_id, author = found or (None, "")
         return rules.Confirmation(
             requester=user_id,
             is_joined=is_joined,
             room_id=room_id,
-            event_room_id=event.room_id if event is not None else None,
+            event_room_id=event_room_id,
             author=author,
-            author_is_local=event is not None and self._hs.is_mine_id(author),
-            was_joined_at_event=was_joined,
+            author_is_local=bool(author) and self._inside.is_local(author),
+            was_joined_at_event=event_room_id == room_id and await self._inside.was_joined(user_id, event_id),
         )
 
-    async def for_author(
-        self,
-        user_id: str,
-        room_ids: Collection[str],
-        low: MultiWriterStreamToken | None,
-        high: MultiWriterStreamToken,
+    async def since(
+        self, user_id: str, lows: Mapping[str, Token], high: Token, *, elsewhere: Token | None = None
+    ) -> tuple[dict[str, Json], set[str]]:
+        """What this user has not seen of the receipts for own events: of each room behind its own token.
+
+        The second value names the other rooms that have some behind ``elsewhere``. Nothing is cut off: behind
+        the token that the client gets, it would be lost.
+        """
+        tokens = [*lows.values(), *([] if elsewhere is None else [elsewhere])]
+        if not tokens:
+            return {}, set()
+        rows = await self._store.since(user_id, min(token.stream for token in tokens), high)
+        fresh = [row for row in rows if row.room_id in lows and self._is_behind(row, lows[row.room_id])]
+        others = {
+            row.room_id
+            for row in rows
+            if elsewhere is not None and row.room_id not in lows and self._is_behind(row, elsewhere)
+        }
+        return content.by_room(fresh, self._settings.emit_type), others
+
+    async def first(
+        self, user_id: str, room_ids: Collection[str], high: Token, shown: Sequence[str] = ()
     ) -> dict[str, Json]:
-        """What this user may see, by room: receipts for the user's own events, and no others."""
-        rows = await self._store.between(user_id, room_ids, low, high)
+        """For a device that starts: those of the events it is shown, and the newest of the rooms."""
+        if not room_ids:
+            return {}
+        newest = await self._store.newest(user_id, frozenset(room_ids), high)
+        of_shown = await self._store.of_events(user_id, shown, high)
+        rows = [row for row in (*newest, *of_shown) if row.room_id in room_ids]
         return content.by_room(rows, self._settings.emit_type)
 
-    async def rooms_changed(
-        self,
-        user_id: str,
-        room_ids: Collection[str],
-        low: MultiWriterStreamToken,
-        high: MultiWriterStreamToken,
-    ) -> set[str]:
-        """Those of the rooms in which the user has receipts between two tokens."""
-        return {row.room_id for row in await self._store.between(user_id, room_ids, low, high)}
+    async def start(self) -> None:
+        """Tidy up after the time the server was down."""
+        await self.expire()
+        await self._catch_up()
 
     async def expire(self) -> None:
         """Forget what is older than ``keep_days``."""
-        before = self._clock.time_msec() - self._settings.keep_days * 86_400_000
+        before = self._inside.now_ms() - self._settings.keep_days * 86_400_000
         gone = await self._store.expire(before)
         if gone:
             logger.info("Expired %d delivery receipts", gone)
+
+    async def _catch_up(self) -> None:
+        """Let the stream of receipts pass every row that is kept.
+
+        A process may die when a row is committed and before its position is; a restored or ported database
+        may know of no position at all. Without this such rows would wait for somebody else's receipt.
+        """
+        for author in await self._store.pass_every_row():
+            self._inside.wake(author)
+
+    def _is_behind(self, row: DeliveryRow, low: Token) -> bool:
+        return self._inside.is_between(low, None, row.instance_name, row.stream_id)

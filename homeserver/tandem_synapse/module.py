@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from synapse.config import ConfigError
 from synapse.module_api import ModuleApi
+from synapse.module_api.errors import ConfigError
 
-from tandem_synapse import config, schema, seams
+from tandem_synapse import config, hooks, schema, seams
 from tandem_synapse.delivery import Delivery
 
 _HOUR_MS = 3_600_000.0
@@ -17,10 +17,20 @@ class TandemModule:
     """``modules: [{module: tandem_synapse.TandemModule, config: {}}]`` in homeserver.yaml."""
 
     def __init__(self, settings: config.ModuleConfig, api: ModuleApi) -> None:
-        hs = seams.homeserver(api)
-        schema.migrate(hs)
-        self._delivery = Delivery(hs, settings)
-        seams.attach(hs, self._delivery)
+        inside = seams.Inside(api)
+        if not inside.is_one_process():
+            raise ConfigError(
+                "tandem_synapse: this Synapse is configured with workers, and the module works in a Synapse of one "
+                "process only. Take the module out of homeserver.yaml, or the workers."
+            )
+        conn = inside.connect()
+        try:
+            schema.migrate(conn)
+        finally:
+            conn.close()
+        self._delivery = Delivery(inside, settings)
+        inside.attach(self._delivery)
+        api.run_as_background_process("tandem_start", self._delivery.start)
         api.looping_background_call(self._delivery.expire, _HOUR_MS, desc="tandem_expire_delivery_receipts")
 
     @staticmethod
@@ -31,7 +41,7 @@ class TandemModule:
         """
         settings = config.parse(raw or {})
         try:
-            seams.install()
+            seams.install(hooks.MAKERS, accept_untested=settings.accept_untested_synapse)
         except seams.IncompatibleSynapse as error:
             raise ConfigError(f"tandem_synapse: {error}") from error
         return settings

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
-from synapse.server import HomeServer
-
-from tandem_synapse import seams
+from synapse.module_api.errors import ConfigError
 
 # Stock receipts keep one row per (room, type, user, thread) and drop an older event's receipt, so
 # delivery receipts, which are per event, need a table of their own.
@@ -29,24 +27,33 @@ STEPS: tuple[tuple[str, ...], ...] = (
 )
 
 
-def migrate(hs: HomeServer) -> None:
-    """Run the steps that this database has not seen; raises what the database raises, and Synapse does not start."""
-    conn = seams.connect(hs)
-    try:
-        cursor = conn.cursor()
-        cursor.execute("CREATE TABLE IF NOT EXISTS im_tandem_schema (version INTEGER NOT NULL)")
-        cursor.execute("SELECT max(version) FROM im_tandem_schema")
-        row: Any = cursor.fetchone()
-        done = int(row[0] or 0) if row else 0
-        if done > len(STEPS):
-            raise RuntimeError(
-                f"tandem_synapse: the tables are of version {done}, this module knows {len(STEPS)}"
-            )
-        for number, step in enumerate(STEPS[done:], start=done + 1):
-            for statement in step:
-                cursor.execute(statement)
-            cursor.execute("INSERT INTO im_tandem_schema (version) VALUES (%d)" % number)  # noqa: UP031
-        cursor.close()
-        conn.commit()
-    finally:
-        conn.close()
+class Connection(Protocol):
+    """A database connection, Synapse's or Python's own; values stand as ``?``."""
+
+    def cursor(self) -> Any: ...
+    def commit(self) -> None: ...
+
+
+def migrate(conn: Connection) -> int:
+    """Run the steps that this database has not seen; returns how many.
+
+    Raises ConfigError when a newer version of the module has been here, and otherwise what the database raises:
+    in both cases Synapse does not start.
+    """
+    cursor = conn.cursor()
+    cursor.execute("CREATE TABLE IF NOT EXISTS im_tandem_schema (version INTEGER NOT NULL)")
+    cursor.execute("SELECT max(version) FROM im_tandem_schema")
+    row = cursor.fetchone()
+    done = int(row[0] or 0)
+    if done > len(STEPS):
+        raise ConfigError(
+            f"tandem_synapse: its tables in the database are of version {done}, and this module knows {len(STEPS)}. "
+            "Install the newer version of the module again."
+        )
+    for number, step in enumerate(STEPS[done:], start=done + 1):
+        for statement in step:
+            cursor.execute(statement)
+        cursor.execute("INSERT INTO im_tandem_schema (version) VALUES (?)", (number,))
+    cursor.close()
+    conn.commit()
+    return len(STEPS) - done

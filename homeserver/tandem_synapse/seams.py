@@ -1,41 +1,95 @@
-"""Every reach inside Synapse, each checked before it is used; the only file that replaces methods.
+"""Every reach of this module inside Synapse; the only file that replaces methods or calls what modules are not offered.
 
-Synapse offers modules no way to add a receipt type, so five methods are wrapped. Classes are wrapped while
-homeserver.yaml is read, before Synapse builds anything: some handlers hand out bound methods when they
-are made. ``install`` compares each method's parameters with those we know, so that another Synapse is
-refused at start with a sentence and never half works. Tested with Synapse 1.163.
+Synapse offers modules (``synapse.module_api``) no way to add a receipt type, so six methods are wrapped and some more
+are called. Classes are wrapped while homeserver.yaml is read, before Synapse builds anything: some handlers hand out
+bound methods when they are made. ``install`` compares each method's parameters with those we know, so that another
+Synapse is refused at start with a sentence and never half works: a receipt shown to the wrong people would be worse.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
-import attr
 from synapse import __version__ as synapse_version
-from synapse.handlers.receipts import ReceiptEventSource, ReceiptsHandler
-from synapse.handlers.sliding_sync.extensions import SlidingSyncExtensionHandler
-from synapse.http.servlet import parse_json_object_from_request
-from synapse.module_api import ModuleApi
-from synapse.rest.client.receipts import ReceiptRestServlet
-from synapse.rest.client.versions import VersionsRestServlet
-from synapse.server import HomeServer
+from synapse.api.ratelimiting import Ratelimiter
+from synapse.config.ratelimiting import RatelimitSettings
+from synapse.module_api import LoggingTransaction, ModuleApi, Requester
 from synapse.storage.database import LoggingDatabaseConnection, make_conn
-from synapse.types.handlers.sliding_sync import HaveSentRoomFlag
-
-from tandem_synapse import content
-from tandem_synapse.config import STABLE_TYPE, UNSTABLE_TYPE
+from synapse.types import MultiWriterStreamToken, StreamKeyType
+from synapse.types.handlers.sliding_sync import HaveSentRoomFlag, SlidingSyncResult
+from synapse.types.state import StateFilter
 
 if TYPE_CHECKING:
-    from tandem_synapse.delivery import Delivery
+    from synapse.server import HomeServer
+
+R = TypeVar("R")
+Method = Callable[..., Any]
+Maker = Callable[[Method], Method]
+Token = MultiWriterStreamToken
+SentFlag = HaveSentRoomFlag
+receipts_answer = SlidingSyncResult.Extensions.ReceiptsExtension
 
 TESTED_VERSIONS = ("1.163",)
-FEATURES = {"org.matrix.msc4089": True, "im.tandem.delivery.v1": True}
 
-_attached: WeakKeyDictionary[HomeServer, Delivery] = WeakKeyDictionary()
+POST_RECEIPT = "synapse.rest.client.receipts:ReceiptRestServlet.on_POST"
+GET_VERSIONS = "synapse.rest.client.versions:VersionsRestServlet.on_GET"
+REMOTE_RECEIPT = "synapse.handlers.receipts:ReceiptsHandler._received_remote_receipt"
+HIDE_PRIVATE = "synapse.handlers.receipts:ReceiptEventSource._filter_private_receipts"
+NEW_RECEIPTS = "synapse.handlers.receipts:ReceiptEventSource.get_new_events"
+SLIDING_RECEIPTS = (
+    "synapse.handlers.sliding_sync.extensions:SlidingSyncExtensionHandler.get_receipts_extension_response"
+)
+
+_WRAPPED = {
+    POST_RECEIPT: "self request room_id receipt_type event_id",
+    GET_VERSIONS: "self request",
+    REMOTE_RECEIPT: "self origin content",
+    HIDE_PRIVATE: "rooms is_visible",
+    NEW_RECEIPTS: "self user from_key limit room_ids is_guest explicit_room_id to_key",
+    SLIDING_RECEIPTS: (
+        "self sync_config previous_connection_state new_connection_state actual_lists actual_room_ids"
+        " actual_room_response_map receipts_request to_token from_token"
+    ),
+}
+_CALLED = {
+    "synapse.handlers.sliding_sync.extensions:SlidingSyncExtensionHandler.find_relevant_room_ids_for_extension": (
+        "self requested_lists requested_room_ids actual_lists actual_room_ids"
+    ),
+    "synapse.types.handlers.sliding_sync:RoomStatusMap.have_sent_room": "self room_id",
+    "synapse.types.handlers.sliding_sync:MutableRoomStatusMap.record_unsent_rooms": "self room_ids from_token",
+    "synapse.storage.databases.main.receipts:ReceiptsWorkerStore.get_max_receipt_stream_id": "self",
+    "synapse.storage.databases.main.receipts:ReceiptsWorkerStore.get_receipts_stream_id_gen": "self",
+    "synapse.storage.util.id_generators:MultiWriterIdGenerator.get_next": "self",
+    "synapse.storage.util.id_generators:MultiWriterIdGenerator.get_next_mult": "self n",
+    "synapse.storage.databases.main.roommember:RoomMemberWorkerStore.check_local_user_in_room": (
+        "self user_id room_id"
+    ),
+    "synapse.storage.databases.main.events_worker:EventsWorkerStore.get_event": (
+        "self event_id redact_behaviour get_prev_content allow_rejected allow_none check_room_id"
+    ),
+    "synapse.storage.controllers.state:StateStorageController.get_state_for_events": (
+        "self event_ids state_filter"
+    ),
+    "synapse.notifier:Notifier.on_new_event": "self stream_key new_token users rooms",
+    "synapse.storage.database:DatabasePool.runInteraction": (
+        "self desc func args db_autocommit isolation_level kwargs"
+    ),
+    "synapse.storage.database:make_conn": "db_config engine default_txn_name server_name",
+    "synapse.api.ratelimiting:Ratelimiter.__init__": "self store clock cfg ratelimit_callbacks",
+    "synapse.api.ratelimiting:Ratelimiter.ratelimit": (
+        "self requester key rate_hz burst_count update n_actions _time_now_s pause"
+    ),
+    "synapse.types:MultiWriterStreamToken.is_stream_position_in_range": "low high instance_name pos",
+    "synapse.types:MultiWriterStreamToken.get_max_stream_pos": "self",
+}
+
+_attached: WeakKeyDictionary[HomeServer, object] = WeakKeyDictionary()
 _MARK = "_tandem_wrapped"
 
 
@@ -43,197 +97,134 @@ class IncompatibleSynapse(Exception):
     """This Synapse's inside is not the one that the module was written for."""
 
 
-def homeserver(api: ModuleApi) -> HomeServer:
-    """The server behind the module API."""
-    hs: HomeServer = api._hs
-    return hs
-
-
-def attach(hs: HomeServer, delivery: Delivery) -> None:
-    """From now on this server's requests find our part."""
-    _attached[hs] = delivery
-
-
-def connect(hs: HomeServer) -> LoggingDatabaseConnection:
-    """A database connection of our own, usable while modules are loaded (the pool is not yet)."""
-    pool = hs.get_datastores().main.db_pool
-    return make_conn(
-        db_config=pool._database_config,
-        engine=pool.engine,
-        default_txn_name="tandem_schema",
-        server_name=hs.hostname,
-    )
-
-
-def install() -> None:
-    """Wrap the five methods, once a process. Raises IncompatibleSynapse and leaves everything as it was."""
-    found = [(owner, name, _checked(owner, name, words)) for owner, name, words, _ in _SEAMS]
-    for (owner, name, original), (_, _, _, make) in zip(found, _SEAMS, strict=True):
+def install(makers: Mapping[str, Maker], *, accept_untested: bool, version: str = synapse_version) -> None:
+    """Wrap the methods, once a process. Raises IncompatibleSynapse and leaves everything as it was."""
+    tested = ", ".join(TESTED_VERSIONS)
+    if ".".join(version.split(".")[:2]) not in TESTED_VERSIONS and not accept_untested:
+        raise IncompatibleSynapse(
+            f"this is Synapse {version}, and the module was tested with {tested}. Install a version of the module for "
+            "it; or set accept_untested_synapse: true, and the module starts if the methods it uses look the same"
+        )
+    for where, parameters in (_WRAPPED | _CALLED).items():
+        _check(where, parameters, f"this is Synapse {version}; tested: {tested}")
+    for where, make in makers.items():
+        owner, name = _owner(where)
+        found = inspect.getattr_static(owner, name)
+        original = found.__func__ if isinstance(found, staticmethod) else found
         if not hasattr(original, _MARK):
             wrapped = functools.wraps(original)(make(original))
             setattr(wrapped, _MARK, True)
-            setattr(owner, name, wrapped)
+            setattr(owner, name, staticmethod(wrapped) if isinstance(found, staticmethod) else wrapped)
 
 
-def _checked(owner: type, name: str, parameters: str) -> Callable[..., Any]:
-    original = owner.__dict__.get(name)
-    where = f"{owner.__module__}.{owner.__name__}.{name}"
-    advice = f"this is Synapse {synapse_version}; tested: {', '.join(TESTED_VERSIONS)}"
-    if not callable(original):
-        raise IncompatibleSynapse(f"{where} does not exist ({advice})")
-    has = " ".join(inspect.signature(original).parameters)
+def attached(part: Any, kind: type[R]) -> R | None:
+    """What we attached to the server that this handler or servlet of Synapse's belongs to."""
+    store = part.store if hasattr(part, "store") else part._main_store
+    found = _attached.get(store.hs)
+    return found if isinstance(found, kind) else None
+
+
+def _owner(where: str) -> tuple[Any, str]:
+    module, path = where.split(":")
+    *classes, name = path.split(".")
+    owner: Any = importlib.import_module(module)
+    for each in classes:
+        owner = getattr(owner, each)
+    return owner, name
+
+
+def _check(where: str, parameters: str, advice: str) -> None:
+    try:
+        owner, name = _owner(where)
+        found = inspect.getattr_static(owner, name)
+    except (ImportError, AttributeError) as error:
+        raise IncompatibleSynapse(f"{where} does not exist ({advice})") from error
+    function = found.__func__ if isinstance(found, staticmethod | classmethod) else found
+    has = " ".join(inspect.signature(function).parameters)
     if has != parameters:
         raise IncompatibleSynapse(f"{where} takes ({has}), expected ({parameters}) ({advice})")
-    return original
 
 
-def _post_receipt(original: Callable[..., Any]) -> Callable[..., Any]:
-    async def on_POST(self: Any, request: Any, room_id: str, receipt_type: str, event_id: str) -> Any:
-        delivery = _attached.get(self._main_store.hs)
-        if delivery is None or receipt_type not in (STABLE_TYPE, UNSTABLE_TYPE):
-            return await original(self, request, room_id, receipt_type, event_id)
-        requester = await self.auth.get_user_by_req(request)  # guests are refused here
-        body = parse_json_object_from_request(request, allow_empty_body=True)
-        await delivery.accept(requester, room_id, event_id, body)
-        return 200, {}
+class Inside:
+    """What the module uses of one running homeserver."""
 
-    return on_POST
+    def __init__(self, api: ModuleApi) -> None:
+        self._hs: HomeServer = api._hs
+        self._main = self._hs.get_datastores().main
+        self.instance = self._hs.get_instance_name()
 
+    def attach(self, part: object) -> None:
+        """From now on this server's requests find ``part``."""
+        _attached[self._hs] = part
 
-def _versions(original: Callable[..., Any]) -> Callable[..., Any]:
-    async def on_GET(self: Any, request: Any) -> Any:
-        status, body = await original(self, request)
-        if _attached.get(self.store.hs) is not None:
-            body = {**body, "unstable_features": {**body.get("unstable_features", {}), **FEATURES}}
-        return status, body
+    def is_one_process(self) -> bool:
+        """Whether nothing of this server runs in workers."""
+        workers = self._hs.config.worker
+        return workers.worker_app is None and set(workers.instance_map) <= {"main", "master"}
 
-    return on_GET
-
-
-def _remote_receipt(original: Callable[..., Any]) -> Callable[..., Any]:
-    async def _received_remote_receipt(self: Any, origin: str, content_: Mapping[str, Any]) -> Any:
-        return await original(self, origin, content.without_delivery(content_))
-
-    return _received_remote_receipt
-
-
-def _sync_v2(original: Callable[..., Any]) -> Callable[..., Any]:
-    async def get_new_events(
-        self: Any,
-        user: Any,
-        from_key: Any,
-        limit: int,
-        room_ids: Any,
-        is_guest: bool,
-        explicit_room_id: str | None = None,
-        to_key: Any = None,
-    ) -> Any:
-        room_ids = list(room_ids)
-        events, reached = await original(
-            self, user, from_key, limit, room_ids, is_guest, explicit_room_id, to_key
+    def connect(self) -> LoggingDatabaseConnection:
+        """A database connection of our own, usable while modules are loaded, when nothing can be awaited."""
+        pool = self._main.db_pool
+        return make_conn(
+            db_config=pool._database_config,
+            engine=pool.engine,
+            default_txn_name="tandem_schema",
+            server_name=self._hs.hostname,
         )
-        delivery = _attached.get(self.store.hs)
-        if delivery is None or from_key == reached:
-            return events, reached
-        extra = await delivery.for_author(user.to_string(), room_ids, from_key, reached)
-        result = []
-        for event in events:
-            mine = extra.pop(event["room_id"], None)
-            result.append(
-                event if mine is None else {**event, "content": content.merged(event["content"], mine)}
-            )
-        result += [{"type": "m.receipt", "room_id": room, "content": more} for room, more in extra.items()]
-        return result, reached
 
-    return get_new_events
+    async def run(self, name: str, work: Callable[[LoggingTransaction], R]) -> R:
+        """Run a function in a transaction, committed on return. It may be run again after a conflict."""
+        return await self._main.db_pool.runInteraction(name, work)
 
+    def next_position(self) -> AbstractAsyncContextManager[int]:
+        """A new position of the receipts stream; syncs reach it when the block is left."""
+        return self._main.get_receipts_stream_id_gen().get_next()
 
-def _sliding_sync(original: Callable[..., Any]) -> Callable[..., Any]:
-    async def get_receipts_extension_response(
-        self: Any,
-        sync_config: Any,
-        previous_connection_state: Any,
-        new_connection_state: Any,
-        actual_lists: Any,
-        actual_room_ids: Any,
-        actual_room_response_map: Any,
-        receipts_request: Any,
-        to_token: Any,
-        from_token: Any,
-    ) -> Any:
-        result = await original(
-            self,
-            sync_config=sync_config,
-            previous_connection_state=previous_connection_state,
-            new_connection_state=new_connection_state,
-            actual_lists=actual_lists,
-            actual_room_ids=actual_room_ids,
-            actual_room_response_map=actual_room_response_map,
-            receipts_request=receipts_request,
-            to_token=to_token,
-            from_token=from_token,
-        )
-        delivery = _attached.get(self.store.hs)
-        if delivery is None or result is None:
-            return result
-        user_id = sync_config.user.to_string()
-        high = to_token.receipt_key
-        relevant = self.find_relevant_room_ids_for_extension(
-            requested_lists=receipts_request.lists,
-            requested_room_ids=receipts_request.rooms,
-            actual_lists=actual_lists,
-            actual_room_ids=actual_room_ids,
-        )
-        groups: dict[Any, set[str]] = {}
-        for room_id in relevant:
-            since = _sent_up_to(room_id, previous_connection_state, actual_room_response_map, from_token)
-            groups.setdefault(since, set()).add(room_id)
-        merged = dict(result.room_id_to_receipt_map)
-        for since, rooms in groups.items():
-            for room_id, mine in (await delivery.for_author(user_id, rooms, since, high)).items():
-                stock = merged.get(room_id, {"type": "m.receipt", "content": {}})
-                merged[room_id] = {**stock, "content": content.merged(stock["content"], mine)}
-        if from_token is not None:
-            low = from_token.stream_token.receipt_key
-            live = previous_connection_state.receipts._statuses.items()
-            outside = [
-                room for room, sent in live if sent.status == HaveSentRoomFlag.LIVE and room not in relevant
-            ]
-            changed = await delivery.rooms_changed(user_id, outside, low, high)
-            new_connection_state.receipts.record_unsent_rooms(changed, low)
-        return attr.evolve(result, room_id_to_receipt_map=merged)
+    async def move_to(self, position: int) -> None:
+        """Move the receipts stream on to this position, if it is not there."""
+        missing = position - self.now().stream
+        if missing > 0:
+            async with self._main.get_receipts_stream_id_gen().get_next_mult(missing):
+                pass
 
-    return get_receipts_extension_response
+    def now(self) -> Token:
+        """Up to where the receipts stream can be read."""
+        return self._main.get_max_receipt_stream_id()
 
+    def is_between(self, low: Token | None, high: Token | None, instance: str, position: int) -> bool:
+        """Whether ``low < position <= high``, for a row of this instance."""
+        return Token.is_stream_position_in_range(low, high, instance, position)
 
-def _sent_up_to(room_id: str, previous: Any, responses: Any, from_token: Any) -> Any:
-    """The token up to which this connection has the room's receipts; None: it has none, so it gets all that we keep."""
-    response = responses.get(room_id)
-    if from_token is None or (
-        response is not None and (response.initial or response.unstable_expanded_timeline)
-    ):
-        return None
-    sent = previous.receipts.have_sent_room(room_id)
-    if sent.status == HaveSentRoomFlag.LIVE:
-        return from_token.stream_token.receipt_key
-    return sent.last_token if sent.status == HaveSentRoomFlag.PREVIOUSLY else None
+    def wake(self, user_id: str) -> None:
+        """Let the waiting syncs of this user's devices look again, and nobody else's (users=, not rooms=)."""
+        self._hs.get_notifier().on_new_event(StreamKeyType.RECEIPT, self.now(), users=[user_id])
 
+    def now_ms(self) -> int:
+        return self._hs.get_clock().time_msec()
 
-_SEAMS: tuple[tuple[type, str, str, Callable[[Callable[..., Any]], Callable[..., Any]]], ...] = (
-    (ReceiptRestServlet, "on_POST", "self request room_id receipt_type event_id", _post_receipt),
-    (VersionsRestServlet, "on_GET", "self request", _versions),
-    (ReceiptsHandler, "_received_remote_receipt", "self origin content", _remote_receipt),
-    (
-        ReceiptEventSource,
-        "get_new_events",
-        "self user from_key limit room_ids is_guest explicit_room_id to_key",
-        _sync_v2,
-    ),
-    (
-        SlidingSyncExtensionHandler,
-        "get_receipts_extension_response",
-        "self sync_config previous_connection_state new_connection_state actual_lists actual_room_ids"
-        " actual_room_response_map receipts_request to_token from_token",
-        _sliding_sync,
-    ),
-)
+    def is_local(self, user_id: str) -> bool:
+        return self._hs.is_mine_id(user_id)
+
+    def limiter(self, per_second: float, burst_count: int) -> Callable[[Requester], Awaitable[None]]:
+        """A function that raises 429 ``M_LIMIT_EXCEEDED`` for a person who asks too often."""
+        settings = RatelimitSettings("tandem_delivery", per_second, burst_count)
+        return Ratelimiter(store=self._main, clock=self._hs.get_clock(), cfg=settings).ratelimit
+
+    async def is_joined(self, user_id: str, room_id: str) -> bool:
+        return await self._main.check_local_user_in_room(user_id=user_id, room_id=room_id)
+
+    async def room_and_sender(self, event_id: str) -> tuple[str, str] | None:
+        """Where an event is and who sent it; None for what clients are never shown, or is not here."""
+        event = await self._main.get_event(event_id, allow_none=True)
+        # An outlier has no place in the room's history, so nobody can say who was there.
+        if event is None or event.internal_metadata.is_outlier() or event.internal_metadata.is_soft_failed():
+            return None
+        return event.room_id, event.sender
+
+    async def was_joined(self, user_id: str, event_id: str) -> bool:
+        """Whether this person was in the room when the event was sent."""
+        key = ("m.room.member", user_id)
+        only_theirs = StateFilter.from_types([key])
+        states = self._hs.get_storage_controllers().state
+        member = (await states.get_state_for_events([event_id], only_theirs)).get(event_id, {}).get(key)
+        return member is not None and member.content.get("membership") == "join"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tandem_synapse
 from tandem_demo.synapse import SynapseError, SynapseServer
-from tandem_synapse import content, rules
+from tandem_synapse import config, content, rules, schema, seams
 from tandem_synapse.store import DeliveryRow
 
 FAIR = rules.Confirmation("@bob:x", True, "!r", "!r", "@alice:x", True, True)
@@ -70,8 +74,8 @@ def test_delivery_receipts_of_other_servers_are_left_out() -> None:
 
 def test_devices_appear_only_where_they_were_shared() -> None:
     rows = [
-        DeliveryRow("!r", "$e", "@u:x", 60_000, {"PHONE": 60_000}),
-        DeliveryRow("!r", "$e", "@v:x", 0, {}),
+        DeliveryRow("!r", "$e", "@u:x", 60_000, {"PHONE": 60_000}, 1, "master"),
+        DeliveryRow("!r", "$e", "@v:x", 0, {}, 2, "master"),
     ]
     users = content.by_room(rows, "m.delivery")["!r"]["$e"]["m.delivery"]
     assert users == {
@@ -80,18 +84,75 @@ def test_devices_appear_only_where_they_were_shared() -> None:
     }
 
 
-@pytest.mark.synapse
+def test_deliveries_are_taken_out_of_synapse_s_own_receipts() -> None:
+    mixed = {"room_id": "!r", "content": {"$a": {"m.read": {}, "m.delivery": {}}, "$b": {"m.delivery": {}}}}
+    assert content.without_strays(mixed) == {"room_id": "!r", "content": {"$a": {"m.read": {}}}}
+    assert content.without_strays({"content": {"$b": {"org.matrix.msc4089.delivery": {}}}}) is None
+    plain = {"room_id": "!r", "content": {"$a": {"m.read": {}}}}
+    assert content.without_strays(plain) is plain
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
-    [({"nonsense": 1}, "nonsense"), ({"keep_days": -1}, "keep_days"), ({"emit_type": "m.read"}, "emit_type")],
+    [
+        ({"keep_days": -1}, "keep_days"),
+        ({"burst_count": True}, "burst_count"),
+        ({"emit_type": "m.read"}, "emit_type"),
+        ({"accept_untested_synapse": "yes"}, "accept_untested_synapse"),
+        ({1: 2, "nonsense": 1}, "known:"),
+    ],
 )
-def test_a_wrong_setting_stops_synapse_with_its_name(
-    tmp_path: Path, settings: dict[str, object], words: str
-) -> None:
-    modules = [{"module": "tandem_synapse.TandemModule", "config": settings}]
+def test_a_wrong_setting_is_named(settings: dict[str, object], words: str) -> None:
+    with pytest.raises(config.ConfigError, match=words):
+        config.parse(settings)
+
+
+def test_the_tables_are_made_once_and_those_of_a_newer_module_are_refused() -> None:
+    with closing(sqlite3.connect(":memory:")) as conn:
+        assert schema.migrate(conn) == len(schema.STEPS)
+        conn.execute("INSERT INTO im_tandem_delivery VALUES ('$e', '@u', '!r', '@a', 0, '{}', 1, 'master')")
+        assert schema.migrate(conn) == 0
+        assert conn.execute("SELECT count(*) FROM im_tandem_delivery").fetchone() == (1,)
+        conn.execute("INSERT INTO im_tandem_schema VALUES (?)", (len(schema.STEPS) + 1,))
+        with pytest.raises(config.ConfigError, match="newer version"):
+            schema.migrate(conn)
+
+
+def test_a_synapse_that_was_not_tested_is_refused_unless_the_administrator_says_otherwise() -> None:
+    with pytest.raises(seams.IncompatibleSynapse, match=r"this is Synapse 1\.999\.0"):
+        seams.install({}, accept_untested=False, version="1.999.0")
+    seams.install({}, accept_untested=True, version="1.999.0")
+
+
+def test_only_the_seams_reach_inside_synapse() -> None:
+    """Other files may use what Synapse offers to modules, and nothing else."""
+    for path in Path(tandem_synapse.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            inside = [name for name in names if name.split(".")[0] in ("synapse", "twisted")]
+            if path.name != "seams.py":
+                assert all(name.startswith("synapse.module_api") for name in inside), (path.name, inside)
+
+
+@pytest.mark.synapse
+def test_a_wrong_setting_stops_synapse_with_its_name(tmp_path: Path) -> None:
+    modules = [{"module": "tandem_synapse.TandemModule", "config": {"nonsense": 1}}]
     server = SynapseServer.create(tmp_path, extra={"modules": modules})
     server.start()
-    with pytest.raises(SynapseError, match=words):
+    with pytest.raises(SynapseError, match="nonsense"):
+        server.wait_ready()
+    server.stop()
+
+
+@pytest.mark.synapse
+def test_a_synapse_with_workers_is_refused_at_start(tmp_path: Path) -> None:
+    workers = {
+        "instance_map": {"main": {"host": "127.0.0.1", "port": 1}, "sync": {"host": "127.0.0.1", "port": 2}}
+    }
+    server = SynapseServer.create(tmp_path, extra=workers)
+    server.start()
+    with pytest.raises(SynapseError, match="one process only"):
         server.wait_ready()
     server.stop()
 
@@ -108,6 +169,6 @@ def test_a_synapse_whose_inside_has_changed_is_refused_at_start(tmp_path: Path) 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(tmp_path))
         server.start()
-    with pytest.raises(SynapseError, match="on_POST takes .* expected"):
+    with pytest.raises(SynapseError, match=r"on_POST takes .* expected"):
         server.wait_ready()
     server.stop()
