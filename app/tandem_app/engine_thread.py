@@ -63,7 +63,8 @@ class EngineThread(QObject):
         self._frame = QTimer(self, singleShot=True, interval=FRAME_MS)
         self._frame.timeout.connect(self._flush)
         self._rang.connect(self._soon)
-        self._answered.connect(_run)
+        # A method of this object: a plain function would run in the thread that emits.
+        self._answered.connect(self._take_answer)
 
     # For the Qt thread.
 
@@ -239,7 +240,6 @@ class EngineThread(QObject):
             self._frame.start()
             self.changed.emit(changes)
 
-
-@Slot(object)
-def _run(call: Callable[[], None]) -> None:
-    call()
+    @Slot(object)
+    def _take_answer(self, call: Callable[[], None]) -> None:
+        call()

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 from tandem_core.errors import Expected
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+    from PySide6.QtQuick import QQuickWindow
 
 USAGE = """usage: tandem [--profile NAME] [URI]
        tandem demo [options]
@@ -39,8 +41,13 @@ class Options:
     uri: str
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the window. Exit status 0 done, 1 failed (reason on stderr in one line), 2 wrong usage."""
+def main(
+    arguments: Sequence[str] | None = None, *, on_window: Callable[[QQuickWindow], object] | None = None
+) -> int:
+    """Run the window. Exit status 0 done, 1 failed (reason on stderr in one line), 2 wrong usage.
+
+    ``on_window`` is called with the window before it is first painted (the demo and tests look through it).
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["demo"]:
         return _demo(words[1:])
@@ -57,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(USAGE)
         return 2
     try:
-        return _run(options)
+        return _run(options, on_window)
     except Expected as error:
         sys.stderr.write(f"tandem: {error.sentence}\n")
         return 1
@@ -79,7 +86,7 @@ def _options(words: list[str]) -> Options | None:
     return Options(profile, uri)
 
 
-def _run(options: Options) -> int:
+def _run(options: Options, on_window: Callable[[QQuickWindow], object] | None) -> int:
     from tandem_app.instance import claim, hand_over
     from tandem_app.run import run
     from tandem_core.paths import profile_paths
@@ -94,7 +101,7 @@ def _run(options: Options) -> int:
             advice="Close its window, or end the process, and try again.",
         )
     try:
-        return run(paths, options)
+        return run(paths, options, on_window)
     finally:
         instance.close()
 

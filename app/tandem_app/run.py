@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -15,7 +16,11 @@ from tandem_app.engine_thread import EngineThread
 from tandem_app.window import MainWindow, make_application
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
     from PySide6.QtGui import QGuiApplication
+    from PySide6.QtQuick import QQuickWindow
 
     from tandem_app.main import Options
     from tandem_core.paths import ProfilePaths
@@ -23,27 +28,47 @@ if TYPE_CHECKING:
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def run(paths: ProfilePaths, options: Options) -> int:
+def run(
+    paths: ProfilePaths, options: Options, on_window: Callable[[QQuickWindow], object] | None = None
+) -> int:
     """Show the window of this profile until it is closed."""
+    sys.excepthook = _log_crash
     application = make_application(sys.argv[:1])
     thread = EngineThread(paths)
     commands = Commands(thread)
     window = MainWindow(paths, thread, commands)
     signals = Signals(application)
     window.shell.closed.connect(application.quit)
-    window.show()
-    assert window.window is not None
-    start = Once(thread.start)
-    window.window.frameSwapped.connect(start.go, Qt.ConnectionType.QueuedConnection)
-    # A window that is never painted (minimised from the start) still needs its engine.
-    QTimer.singleShot(1500, start.go)
-    if options.uri:
-        QTimer.singleShot(0, lambda: window.shell.openUri(options.uri))
-    status = application.exec()
-    thread.stop()
-    window.close()
-    signals.close()
+    try:
+        window.show()
+        assert window.window is not None
+        if on_window is not None:
+            on_window(window.window)
+
+        def begin() -> None:
+            from tandem_core import log
+
+            log.start(paths, "app")
+            thread.start()
+
+        start = Once(begin)
+        window.window.frameSwapped.connect(start.go, Qt.ConnectionType.QueuedConnection)
+        # A window that is never painted (minimised from the start) still needs its engine.
+        QTimer.singleShot(1500, start.go)
+        if options.uri:
+            QTimer.singleShot(0, lambda: window.shell.openUri(options.uri))
+        status: int = application.exec()
+    finally:
+        thread.stop()
+        window.close()
+        signals.close()
     return status
+
+
+def _log_crash(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What nobody caught goes to the log, and to the terminal if there is one."""
+    logging.getLogger("tandem.app").critical("not handled: %s", kind.__name__, exc_info=(kind, error, trace))
+    sys.__excepthook__(kind, error, trace)
 
 
 class Once(QObject):

@@ -45,12 +45,15 @@ def seed(paths: ProfilePaths) -> Iterator[Seed]:
 
 
 @pytest.fixture
-def show(qapp: QGuiApplication, paths: ProfilePaths) -> Iterator[Callable[..., Glass]]:
+def show(
+    qapp: QGuiApplication, paths: ProfilePaths, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Glass]]:
     """Show the real window over the store as it is then; any QML warning fails the test.
 
     With ``engine=True`` the real engine runs in its thread (its homeserver does not answer); else the
     window only reads.
     """
+    monkeypatch.setattr("tandem_app.watch.POLL_MS", 50)
     shown: list[Glass] = []
     warnings: list[str] = []
 
