@@ -189,7 +189,7 @@ async def _well_known(url: str, clock: Clock | None) -> str | None:
 
 
 def _base_url(address: str) -> str:
-    text = address.strip().rstrip("/")
+    text = address.strip()
     if text.startswith("@"):
         text = text.partition(":")[2]
     if "://" not in text:
@@ -201,7 +201,7 @@ def _base_url(address: str) -> str:
         raise BadInput(f"{address!r} is no server address", advice="Write it like example.org.") from error
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_sound or " " in text:
         raise BadInput(f"{address!r} is no server address", advice="Write it like example.org.")
-    return text
+    return text.rstrip("/")
 
 
 def _refuse_second_login(old: Session | None, user: str) -> None:

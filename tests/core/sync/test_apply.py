@@ -51,7 +51,9 @@ def test_a_failure_in_the_middle_leaves_token_place_and_inbox_untouched(
     monkeypatch.setattr(apply_module.sessions, "set_pos", fail)
     before = alice.rows("SELECT * FROM connection")
     with pytest.raises(Exception, match="full"):
-        alice.apply({"pos": "2/s2", "rooms": {ROOM: {"initial": True}}, **_to_device(olm("b"), next_batch="2")})
+        alice.apply(
+            {"pos": "2/s2", "rooms": {ROOM: {"initial": True}}, **_to_device(olm("b"), next_batch="2")}
+        )
     assert alice.rows("SELECT * FROM connection") == before
     assert alice.read(inbox.depth) == 1
     assert alice.read(rooms.room, APP, ROOM) is None
@@ -119,7 +121,9 @@ def test_an_event_opened_as_history_is_judged_when_it_turns_out_to_be_live(
     assert (event.event_id, event.body, event.origin) == ("$s", "hi", "live")
 
 
-def test_a_judge_that_fails_loses_no_event(alice: Account, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+def test_a_judge_that_fails_loses_no_event(
+    alice: Account, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise ValueError("odd")
 
@@ -135,7 +139,9 @@ def test_device_changes_outdate_lists_and_key_counts_are_noted(alice: Account) -
 
     alice.write(devices.track, [BOB])
     before = alice.read(devices.outdated, NOW)
-    alice.apply({"extensions": {"e2ee": {"device_lists": {"changed": [BOB]}, "device_one_time_keys_count": {}}}})
+    alice.apply(
+        {"extensions": {"e2ee": {"device_lists": {"changed": [BOB]}, "device_one_time_keys_count": {}}}}
+    )
     assert alice.read(devices.outdated, NOW)[BOB] > before[BOB]
     count = alice.read(devices.key_count)
     assert count is not None and count.one_time == 0, "an absent count is none"
@@ -153,7 +159,9 @@ def test_a_limited_piece_makes_the_member_list_incomplete(alice: Account) -> Non
 def test_one_connections_state_never_touches_the_others(alice: Account) -> None:
     for link in (APP, NOTIFIER):
         alice.join(link)
-    alice.sync_room(APP, timeline=[member(BOB, "Bob", "leave"), state("m.room.join_rules", {"join_rule": "public"})])
+    alice.sync_room(
+        APP, timeline=[member(BOB, "Bob", "leave"), state("m.room.join_rules", {"join_rule": "public"})]
+    )
     rules = dict(alice.rows("SELECT conn, join_rule FROM room"))
     assert rules == {"app": "public", "notifier": "invite"}
     there = {person.user_id: person.membership for person in alice.read(members.members, NOTIFIER, ROOM)}
@@ -171,14 +179,19 @@ def test_gap_filled_state_changes_nothing(alice: Account) -> None:
 
 def test_state_in_the_timeline_counts_and_its_last_word_wins(alice: Account) -> None:
     alice.join(APP)
-    alice.sync_room(timeline=[state("m.room.topic", {"topic": "one"}), state("m.room.topic", {"topic": "two"})])
+    alice.sync_room(
+        timeline=[state("m.room.topic", {"topic": "one"}), state("m.room.topic", {"topic": "two"})]
+    )
     assert alice.read(rooms.room, APP, ROOM).topic == "two"
 
 
 def test_read_receipts_move_markers_and_threads_do_not(alice: Account) -> None:
     alice.join(APP, message("a"), message("b"))
     content = {
-        "$a": {"m.read": {BOB: {"ts": NOW}}, "m.read.private": {ME.user_id: {"ts": NOW, "thread_id": "main"}}},
+        "$a": {
+            "m.read": {BOB: {"ts": NOW}},
+            "m.read.private": {ME.user_id: {"ts": NOW, "thread_id": "main"}},
+        },
         "$b": {"m.read": {CAROL: {"ts": NOW, "thread_id": "$thread"}}},
         "$c": "odd",
         "$d": {"m.read": {"@x:x": "odd"}},
@@ -197,7 +210,9 @@ def test_delivery_receipts_reach_the_one_who_wrote(alice: Account) -> None:
 
 
 def test_those_who_type_are_known_and_we_are_not_among_them(alice: Account) -> None:
-    alice.apply({"extensions": {"typing": {"rooms": {ROOM: {"content": {"user_ids": [BOB, ME.user_id, 5]}}}}}})
+    alice.apply(
+        {"extensions": {"typing": {"rooms": {ROOM: {"content": {"user_ids": [BOB, ME.user_id, 5]}}}}}}
+    )
     assert alice.rows("SELECT room_id, user_ids FROM typing") == [(ROOM, f'["{BOB}"]')]
 
 
@@ -253,8 +268,18 @@ def test_garbage_in_every_place_keeps_the_token_moving(alice: Account) -> None:
             event["state_key"] = chance.choice(["", BOB, ME.user_id])
         said = {
             key: some()
-            for key in ("name", "avatar", "heroes", "is_dm", "joined_count", "bump_stamp", "limited", "prev_batch",
-                        "num_live", "initial")  # fmt: skip
+            for key in (
+                "name",
+                "avatar",
+                "heroes",
+                "is_dm",
+                "joined_count",
+                "bump_stamp",
+                "limited",
+                "prev_batch",
+                "num_live",
+                "initial",
+            )  # fmt: skip
         }
         answer = {
             "pos": f"{number}",

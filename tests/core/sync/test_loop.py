@@ -1,0 +1,258 @@
+"""The sync loop: what it sends as place and token, how it starts over, grows, watches and waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tandem_core.errors import Expected, Offline, RateLimited, ServerRefused, SignedOut
+from tandem_core.store import devices, members, rooms, session
+from tandem_core.sync import request
+from tandem_core.sync.loop import SyncLoop
+from tandem_core.types import Json, RoomId
+from tests.core.sync_world import APP, BOB, ME, NOW, ROOM, Account, StillClock, message, olm
+from tests.support.aio import in_loop
+
+Answer = Json | Exception | Callable[[Json], Any]
+
+
+class Server:
+    """Answers in order; remembers every request. When the answers are used up it hangs, as a long poll does."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.answers = list(answers)
+        self.asked: list[tuple[Json, dict[str, str]]] = []
+        self.others: list[str] = []
+        self.hanging = asyncio.Event()
+
+    async def request(self, method: str, path: str, body: Json | None = None, **options: Any) -> Json:
+        if body is None:
+            self.others.append(path)
+            return {"joined_rooms": []}
+        self.asked.append((body, options.get("query") or {}))
+        if not self.answers:
+            self.hanging.set()
+            await asyncio.Event().wait()
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        if callable(answer):
+            made: Json = answer(body)
+            return made
+        return answer
+
+    def sinces(self) -> list[str | None]:
+        return [body["extensions"]["to_device"].get("since") for body, _ in self.asked]
+
+    def places(self) -> list[str | None]:
+        return [query.get("pos") for _, query in self.asked]
+
+    def windows(self) -> list[int]:
+        return [body["lists"]["all"]["ranges"][0][1] + 1 for body, _ in self.asked]
+
+
+def answer(pos: str, *events: Json, next_batch: str | None = None, count: int = 1, **rest: Any) -> Json:
+    said: Json = {"pos": pos, "lists": {"all": {"count": count}}, **rest}
+    if next_batch is not None:
+        said["extensions"] = {"to_device": {"events": list(events), "next_batch": next_batch}}
+    return said
+
+
+def _loop(alice: Account, server: Server, clock: StillClock | None = None, **options: Any) -> SyncLoop:
+    http: Any = server
+    return SyncLoop(alice.db, http, ME, APP, clock=clock or StillClock(), chance=alice.chance, **options)
+
+
+async def _run(loop: SyncLoop, server: Server) -> None:
+    """Run until the server's answers are used up."""
+    running = asyncio.ensure_future(loop.run())
+    hanging = asyncio.ensure_future(server.hanging.wait())
+    done, _ = await asyncio.wait({running, hanging}, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+    assert done, "the loop neither ended nor came to its long poll"
+    for task in (running, hanging):
+        if not task.done():
+            task.cancel()
+    results = await asyncio.gather(running, hanging, return_exceptions=True)
+    if isinstance(results[0], Exception):
+        raise results[0]
+
+
+@in_loop
+async def test_only_a_committed_token_is_acknowledged(alice: Account) -> None:
+    server = Server(answer("1", olm("a"), next_batch="5"), answer("2"), answer("3", olm("b"), next_batch="6"))
+    await _run(_loop(alice, server), server)
+    assert server.sinces() == [None, "5", "5", "6"]
+    assert server.places() == [None, "1", "2", "3"]
+
+
+@in_loop
+async def test_a_place_that_expired_is_given_up_and_the_token_is_not(alice: Account) -> None:
+    alice.write(session.set_pos, APP, "0/old", NOW)
+    alice.apply({"pos": "0/old", "extensions": {"to_device": {"events": [], "next_batch": "5"}}})
+    outdated_before_asking: list[bool] = []
+
+    def look(_: Json) -> Json:
+        outdated_before_asking.append(BOB in alice.read(devices.outdated, NOW))
+        return answer("9")
+
+    alice.write(devices.track, [BOB])
+    (wanted,) = alice.read(devices.outdated, NOW).values()
+    alice.write(devices.put_list, BOB, [], wanted, NOW)
+    assert alice.read(devices.outdated, NOW) == {}
+    alice.join(APP, pos="0/old")
+    alice.write(rooms.set_room, APP, ROOM, {"members_complete": 1})
+    server = Server(ServerRefused(400, "M_UNKNOWN_POS", ""), look)
+    await _run(_loop(alice, server), server)
+    assert server.places()[1:] == [None, "9"]
+    assert outdated_before_asking == [True], "device lists are outdated durably before the new start"
+    assert alice.read(session.token, APP) == "5"
+    assert not alice.read(members.is_complete, APP, ROOM)
+
+
+@in_loop
+async def test_a_malformed_place_is_given_up_just_so(alice: Account) -> None:
+    alice.write(session.set_pos, APP, "garbage", NOW)
+    server = Server(ServerRefused(400, "M_UNKNOWN", "Invalid stream token"), answer("2"))
+    await _run(_loop(alice, server), server)
+    assert server.places() == ["garbage", None, "2"]
+
+
+@in_loop
+async def test_a_token_the_server_cannot_read_is_dropped_and_the_place_stays(alice: Account) -> None:
+    alice.apply({"pos": "3", "extensions": {"to_device": {"events": [], "next_batch": "-oops"}}})
+    server = Server(
+        answer("4"),
+        ServerRefused(400, "M_INVALID_PARAM", "since"),
+        answer("5", olm("a"), next_batch="7"),
+        answer("6"),
+    )
+    await _run(_loop(alice, server), server)
+    assert server.sinces() == [None, "-oops", None, "7", "7"]
+    assert server.places() == ["3", "4", "4", "5", "6"]
+
+
+@in_loop
+async def test_the_first_request_of_a_run_acknowledges_nothing_so_that_a_lost_future_is_noticed(
+    alice: Account,
+) -> None:
+    alice.apply({"pos": "3", "extensions": {"to_device": {"events": [], "next_batch": "900"}}})
+    server = Server(answer("4", olm("a"), next_batch="7"), answer("5"))
+    await _run(_loop(alice, server), server)
+    assert server.sinces() == [None, "7", "7"], "a server restored from a backup is followed back"
+
+
+@in_loop
+async def test_a_first_start_marks_device_lists_outdated_too(alice: Account) -> None:
+    alice.write(devices.track, [BOB])
+    (wanted,) = alice.read(devices.outdated, NOW).values()
+    alice.write(devices.put_list, BOB, [], wanted, NOW)
+    server = Server()
+    await _run(_loop(alice, server), server)
+    assert BOB in alice.read(devices.outdated, NOW)
+
+
+@in_loop
+async def test_the_window_grows_from_a_screenful_to_everything_without_waiting(alice: Account) -> None:
+    server = Server(*(answer(str(number), count=700) for number in range(1, 7)))
+    await _run(_loop(alice, server), server)
+    assert server.windows() == [20, 100, 300, 600, 900, request.ALL_ROOMS, request.ALL_ROOMS]
+    timeouts = [query["timeout"] for _, query in server.asked]
+    assert timeouts == ["0"] * 5 + ["30000"] * 2
+
+
+@in_loop
+async def test_a_later_start_takes_all_changes_at_once_after_the_first_screenful(alice: Account) -> None:
+    first = Server(answer("1"))
+    await _run(_loop(alice, first), first)
+    second = Server(answer("2", count=700), answer("3", count=700))
+    await _run(_loop(alice, second), second)
+    assert second.windows() == [20, request.ALL_ROOMS, request.ALL_ROOMS]
+
+
+@in_loop
+async def test_an_answer_without_a_count_makes_no_hot_loop(alice: Account) -> None:
+    server = Server({"pos": "1"}, {"pos": "2"})
+    await _run(_loop(alice, server), server)
+    assert server.windows() == [20, request.ALL_ROOMS, request.ALL_ROOMS]
+
+
+@in_loop
+async def test_opening_a_room_asks_again_at_once_from_the_same_place(alice: Account) -> None:
+    server = Server(answer("1"))
+    loop = _loop(alice, server)
+    running = asyncio.ensure_future(loop.run())
+    await asyncio.wait_for(server.hanging.wait(), 30)
+    server.hanging.clear()
+    loop.watch_room(RoomId("!open:x"))
+    await asyncio.wait_for(server.hanging.wait(), 30)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert list(server.asked[-1][0]["room_subscriptions"]) == ["!open:x"]
+    assert server.places() == [None, "1", "1"]
+
+
+@in_loop
+async def test_failures_are_told_waited_out_and_forgotten(alice: Account) -> None:
+    told: list[Expected | None] = []
+    clock = StillClock()
+    server = Server(Offline("a"), Offline("b"), {"no": "pos"}, RateLimited(17), answer("1"))
+    await _run(_loop(alice, server, clock, on_state=told.append), server)
+    assert [trouble is None for trouble in told] == [False, False, False, True]
+    assert 17 in clock.slept
+    assert len(clock.slept) == 4
+
+
+@in_loop
+async def test_a_full_disk_moves_no_token_and_the_same_answer_comes_again(
+    alice: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tandem_core.sync import loop as module
+
+    whole, full = module.apply, [True]
+
+    def apply(*args: Any, **kwargs: Any) -> Any:
+        made = whole(*args, **kwargs)
+        if full.pop() if full else False:
+            raise OSError(28, "no space left")
+        return made
+
+    monkeypatch.setattr(module, "apply", apply)
+    told: list[Expected | None] = []
+    server = Server(answer("1", olm("a"), next_batch="5"), answer("1", olm("a"), next_batch="5"))
+    await _run(_loop(alice, server, on_state=told.append), server)
+    assert told[0] is not None and told[0].title == "The disk is full"
+    assert server.places() == [None, None, "1"]
+    assert server.sinces() == [None, None, "5"]
+
+
+@in_loop
+async def test_a_refused_request_that_is_not_about_place_or_token_is_retried_with_pauses(
+    alice: Account,
+) -> None:
+    clock = StillClock()
+    server = Server(ServerRefused(400, "M_BAD_JSON", ""), ServerRefused(403, "M_FORBIDDEN", ""), answer("1"))
+    await _run(_loop(alice, server, clock), server)
+    assert len(clock.slept) == 2
+    assert server.places() == [None, None, None, "1"]
+
+
+@in_loop
+async def test_signed_out_ends_the_loop(alice: Account) -> None:
+    server = Server(SignedOut(soft=True))
+    with pytest.raises(SignedOut):
+        await _run(_loop(alice, server), server)
+
+
+@in_loop
+async def test_rooms_left_while_the_place_was_lost_are_noticed(alice: Account) -> None:
+    alice.sync_room(room_id="!gone:x", initial=True, name="Gone")
+    alice.sync_room(room_id="!stays:x", initial=True, name="Stays")
+    alice.write(session.set_pos, APP, None, None)
+    stays = {"!stays:x": {"initial": True, "timeline": [message("a")]}}
+    server = Server(answer("1", rooms=stays), answer("2"))
+    await _run(_loop(alice, server), server)
+    assert [room.room_id for room in alice.read(rooms.room_list, APP)] == ["!stays:x"]
+    assert server.others == ["/_matrix/client/v3/joined_rooms"]
