@@ -81,6 +81,8 @@ class FreedesktopPopups:
                     self._tried.set()
                     await bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
             except asyncio.CancelledError:
+                # We leave, which says nothing of the service.
+                self.on_state = self.on_gone = ignore
                 raise
             except Exception as error:
                 # dbus-fast raises many kinds for "no bus": its own, OSError, EOFError, and ValueError for addresses.

@@ -1,0 +1,141 @@
+"""A session bus of the tests' own, and an account's store with messages that fall due."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tandem_core.paths import profile_paths
+from tests.support.account import Account
+
+ROOT = Path(__file__).resolve().parents[2]
+CAPABILITIES = ("actions", "body", "body-markup", "persistence")
+_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <type>session</type>
+  <listen>unix:path={socket}</listen>
+  <policy context="default">
+    <allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/>
+  </policy>
+</busconfig>
+"""
+
+
+class Bus:
+    """A real dbus-daemon on a private socket; ``stop`` and ``start`` as a session would."""
+
+    def __init__(self, folder: Path) -> None:
+        self.socket = folder / "bus"
+        self.address = f"unix:path={self.socket}"
+        self._config = folder / "bus.conf"
+        self._config.write_text(_CONFIG.format(socket=self.socket))
+        self._daemon: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        program = shutil.which("dbus-daemon")
+        if program is None:
+            pytest.skip("needs dbus-daemon (Debian: apt install dbus-daemon)")
+        self._daemon = subprocess.Popen(
+            [program, f"--config-file={self._config}", "--nofork", "--nopidfile", "--print-address"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert self._daemon.stdout is not None
+        assert self._daemon.stdout.readline().startswith("unix:")
+
+    def stop(self) -> None:
+        if self._daemon is not None:
+            self._daemon.terminate()
+            self._daemon.wait()
+            assert self._daemon.stdout is not None
+            self._daemon.stdout.close()
+            self._daemon = None
+            self.socket.unlink(missing_ok=True)
+
+
+class Desktop:
+    """The notification service of the desktop: starts, dies, is clicked on."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._child: subprocess.Popen[str] | None = None
+        self._told: queue.Queue[dict[str, Any]] = queue.Queue()
+
+    def start(self, capabilities: tuple[str, ...] = CAPABILITIES) -> None:
+        self._told = queue.Queue()
+        child = self._child = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.notification_service", *capabilities],
+            env={**os.environ, "DBUS_SESSION_BUS_ADDRESS": self._bus.address},
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        threading.Thread(target=self._listen, args=(child, self._told), daemon=True).start()
+        assert self.told()["kind"] == "ready"
+
+    @staticmethod
+    def _listen(child: subprocess.Popen[str], told: queue.Queue[dict[str, Any]]) -> None:
+        assert child.stdout is not None
+        for line in child.stdout:
+            told.put(json.loads(line))
+
+    def told(self, within_s: float = 30.0) -> dict[str, Any]:
+        """The next thing that the service was asked for."""
+        return self._told.get(timeout=within_s)
+
+    def is_silent(self) -> bool:
+        return self._told.empty()
+
+    def do(self, line: str) -> None:
+        assert self._child is not None
+        assert self._child.stdin is not None
+        self._child.stdin.write(line + "\n")
+        self._child.stdin.flush()
+
+    def stop(self) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            child.kill()
+            child.wait()
+            for stream in (child.stdin, child.stdout):
+                if stream is not None:
+                    stream.close()
+
+
+@pytest.fixture
+def bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bus]:
+    """A running session bus; the environment names it."""
+    made = Bus(tmp_path)
+    monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", made.address)
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def desktop(bus: Bus) -> Iterator[Desktop]:
+    """A notification service that is not started yet."""
+    made = Desktop(bus)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def account(tandem_home: Path) -> Iterator[Account]:
+    """Alice's store, with nobody's help but her own."""
+    made = Account(profile_paths())
+    yield made
+    made.close()
