@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
-import signal
-import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QObject, QSocketNotifier, Qt, QTimer, Slot
+from PySide6.QtCore import QObject, QTimer, Slot
 
 from tandem_app.commands import Commands
 from tandem_app.engine_thread import EngineThread
@@ -19,13 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from PySide6.QtGui import QGuiApplication
     from PySide6.QtQuick import QQuickWindow
 
     from tandem_app.main import Options
+    from tandem_app.signals import Signals
     from tandem_core.paths import ProfilePaths
-
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run(
@@ -37,7 +32,7 @@ def run(
     thread = EngineThread(paths)
     commands = Commands(thread)
     window = MainWindow(paths, thread, commands)
-    signals = Signals(application)
+    ending: list[Signals] = []
     window.shell.closed.connect(application.quit)
     try:
         window.show()
@@ -46,13 +41,16 @@ def run(
             on_window(window.window)
 
         def begin() -> None:
+            from tandem_app.signals import Signals
             from tandem_core import log
 
             log.start(paths, "app")
+            ending.append(Signals(application))
             thread.start()
 
         start = Once(begin)
-        window.window.frameSwapped.connect(start.go, Qt.ConnectionType.QueuedConnection)
+        # Not inside the frame's own signal: the frame is finished first.
+        window.window.frameSwapped.connect(start.soon)
         # A window that is never painted (minimised from the start) still needs its engine.
         QTimer.singleShot(1500, start.go)
         if options.uri:
@@ -61,7 +59,8 @@ def run(
     finally:
         thread.stop()
         window.close()
-        signals.close()
+        for signals in ending:
+            signals.close()
     return status
 
 
@@ -79,38 +78,12 @@ class Once(QObject):
         self._call = call
 
     @Slot()
+    def soon(self) -> None:
+        if self._call is not None:
+            QTimer.singleShot(0, self.go)
+
+    @Slot()
     def go(self) -> None:
         call, self._call = self._call, None
         if call is not None:
             call()
-
-
-class Signals(QObject):
-    """SIGINT, SIGTERM and SIGHUP end the window as closing it does.
-
-    Python runs its handlers only between its own instructions, and Qt's loop may sleep for long: the wake-up
-    descriptor makes the loop run some.
-    """
-
-    def __init__(self, application: QGuiApplication) -> None:
-        super().__init__(application)
-        self._application = application
-        self._read, self._write = socket.socketpair()
-        self._read.setblocking(False)
-        self._write.setblocking(False)
-        self._notifier = QSocketNotifier(self._read.fileno(), QSocketNotifier.Type.Read, self)
-        self._notifier.activated.connect(self._wake)
-        self._before = signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
-        for number in _ENDING:
-            signal.signal(number, lambda *_: None)
-
-    @Slot()
-    def _wake(self) -> None:
-        if any(number in _ENDING for number in os.read(self._read.fileno(), 64)):
-            self._application.quit()
-
-    def close(self) -> None:
-        signal.set_wakeup_fd(self._before)
-        self._notifier.setEnabled(False)
-        self._read.close()
-        self._write.close()

@@ -12,13 +12,13 @@ from PySide6.QtCore import (
     QByteArray,
     QModelIndex,
     QPersistentModelIndex,
-    Qt,
     Signal,
     Slot,
 )
 
 from tandem_app.models import words
 from tandem_app.models.listdiff import Insert, Move, Remove, steps
+from tandem_app.models.roles import DISPLAY_ROLE, USER_ROLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,16 +31,16 @@ Index = QModelIndex | QPersistentModelIndex
 class RoomRole(IntEnum):
     """What QML may ask of a room; the names below are those of its required properties."""
 
-    ID = Qt.ItemDataRole.UserRole + 1
-    NAME = Qt.ItemDataRole.UserRole + 2
-    HUE = Qt.ItemDataRole.UserRole + 3
-    PREVIEW = Qt.ItemDataRole.UserRole + 4
-    TIME = Qt.ItemDataRole.UserRole + 5
-    UNREAD = Qt.ItemDataRole.UserRole + 6
-    BADGE = Qt.ItemDataRole.UserRole + 7
-    HIGHLIGHTED = Qt.ItemDataRole.UserRole + 8
-    INVITE = Qt.ItemDataRole.UserRole + 9
-    SPOKEN = Qt.ItemDataRole.UserRole + 10
+    ID = USER_ROLE + 1
+    NAME = USER_ROLE + 2
+    HUE = USER_ROLE + 3
+    PREVIEW = USER_ROLE + 4
+    TIME = USER_ROLE + 5
+    UNREAD = USER_ROLE + 6
+    BADGE = USER_ROLE + 7
+    HIGHLIGHTED = USER_ROLE + 8
+    INVITE = USER_ROLE + 9
+    SPOKEN = USER_ROLE + 10
 
 
 _NAMES = {
@@ -143,7 +143,7 @@ class RoomListModel(QAbstractListModel):
     def roleNames(self) -> dict[int, QByteArray]:
         return {int(role): QByteArray(name) for role, name in _NAMES.items()}
 
-    def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+    def data(self, index: Index, role: int = DISPLAY_ROLE) -> Any:
         if not 0 <= index.row() < len(self._shown):
             return None
         row = self._shown[index.row()]

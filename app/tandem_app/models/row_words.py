@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import Qt
-
 from tandem_app.models import words
+from tandem_app.models.roles import USER_ROLE
 
 if TYPE_CHECKING:
     from tandem_core.receipts.summary import Summary
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 RUN_MS = 5 * 60 * 1000
 """Messages of one person further apart than this show the name again."""
-_FIRST = int(Qt.ItemDataRole.UserRole) + 1
+_FIRST = USER_ROLE + 1
 
 
 class RowRole(IntEnum):

@@ -12,10 +12,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from PySide6.QtCore import Property, QAbstractListModel, QByteArray, QModelIndex, Qt, Signal, Slot
+from PySide6.QtCore import Property, QAbstractListModel, QByteArray, QModelIndex, Signal, Slot
 
 from tandem_app.models import row_words
 from tandem_app.models.listdiff import Insert, Move, Remove, steps
+from tandem_app.models.roles import DISPLAY_ROLE
 from tandem_app.models.room_list import Index
 from tandem_app.models.row_words import MARK_ROLES, NAMES, Neighbours, RowRole
 
@@ -184,7 +185,7 @@ class TimelineModel(QAbstractListModel):
     def roleNames(self) -> dict[int, QByteArray]:
         return {int(role): QByteArray(name) for role, name in NAMES.items()}
 
-    def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+    def data(self, index: Index, role: int = DISPLAY_ROLE) -> Any:
         place = index.row()
         row = self.row(place)
         if row is None:

@@ -58,21 +58,24 @@ Rectangle {
             Accessible.ignored: true
         }
     }
-    IconButton {
+    Loader {
         id: clear
         anchors.right: parent.right
         anchors.rightMargin: 2
         anchors.verticalCenter: parent.verticalCenter
         width: 28
         height: 28
-        visible: input.text !== ""
-        icon: "close"
-        iconSize: 14
-        label: qsTr("Clear")
-        onClicked: {
-            input.clear();
-            root.edited("");
-            input.forceActiveFocus();
+        active: input.text !== ""
+        visible: active
+        sourceComponent: IconButton {
+            icon: "close"
+            iconSize: 14
+            label: qsTr("Clear")
+            onClicked: {
+                input.clear();
+                root.edited("");
+                input.forceActiveFocus();
+            }
         }
     }
 }

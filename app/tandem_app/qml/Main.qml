@@ -138,14 +138,16 @@ Window {
             anchors.bottom: parent.bottom
             width: parent.width
 
-            EmptyState {
+            Loader {
                 anchors.fill: parent
-                visible: root.atRooms
-                icon: "chat"
-                title: qsTr("No room is open")
-                words: root.rooms.total > 0
-                    ? qsTr("Choose one from the list, or press Ctrl+K to search.")
-                    : qsTr("When somebody invites you, the invitation appears on the left.")
+                active: root.atRooms && !root.narrow
+                sourceComponent: EmptyState {
+                    icon: "chat"
+                    title: qsTr("No room is open")
+                    words: root.rooms.total > 0
+                        ? qsTr("Choose one from the list, or press Ctrl+K to search.")
+                        : qsTr("When somebody invites you, the invitation appears on the left.")
+                }
             }
             Loader {
                 id: roomLoader

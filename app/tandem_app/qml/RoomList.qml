@@ -140,39 +140,41 @@ Rectangle {
         anchors.right: list.right
         view: list
     }
-    EmptyState {
+    Loader {
         anchors.fill: list
-        visible: list.count === 0
-        icon: search.text !== "" ? "search" : "chat"
-        title: search.text !== "" ? qsTr("No room has this name")
-            : root.shell.loading ? qsTr("Fetching your rooms…") : qsTr("No rooms yet")
-        words: search.text !== "" ? qsTr("Try fewer letters.")
-            : root.shell.loading ? "" : qsTr("Rooms you join and invitations you get appear here.")
+        active: list.count === 0
+        sourceComponent: EmptyState {
+            icon: search.text !== "" ? "search" : "chat"
+            title: search.text !== "" ? qsTr("No room has this name")
+                : root.shell.loading ? qsTr("Fetching your rooms…") : qsTr("No rooms yet")
+            words: search.text !== "" ? qsTr("Try fewer letters.")
+                : root.shell.loading ? "" : qsTr("Rooms you join and invitations you get appear here.")
+        }
     }
-    Rectangle {
+    Loader {
         id: status
         anchors.bottom: parent.bottom
         width: parent.width
-        height: root.shell.statusWords === "" ? 0 : 32
-        visible: height > 0
-        color: Theme.warningSoft
-        Accessible.role: Accessible.StaticText
-        Accessible.name: root.shell.statusWords
-
-        Row {
-            anchors.fill: parent
-            anchors.leftMargin: Theme.medium
-            spacing: Theme.small
+        height: active ? 32 : 0
+        active: root.shell.statusWords !== ""
+        sourceComponent: Rectangle {
+            color: Theme.warningSoft
+            Accessible.role: Accessible.StaticText
+            Accessible.name: root.shell.statusWords
 
             Icon {
+                id: glyph
+                x: Theme.medium
                 anchors.verticalCenter: parent.verticalCenter
                 name: "offline"
                 size: 16
                 color: Theme.warning
             }
             Text {
+                anchors.left: glyph.right
+                anchors.right: parent.right
+                anchors.margins: Theme.small
                 anchors.verticalCenter: parent.verticalCenter
-                width: parent.width - 48
                 elide: Text.ElideRight
                 text: root.shell.statusWords
                 textFormat: Text.PlainText

@@ -1,4 +1,6 @@
 // One room: avatar, name and time, what was said last, and what is unread.
+pragma ComponentBehavior: Bound
+
 import QtQuick
 
 Item {
@@ -37,8 +39,8 @@ Item {
         anchors.bottomMargin: 1
         radius: Theme.radius
         color: root.selected ? Theme.selected : hover.hovered ? Theme.hover : "transparent"
-
-        FocusRing { visible: root.focused }
+        border.width: root.focused ? Theme.focusWidth : 0
+        border.color: Theme.accent
     }
     Avatar {
         id: avatar
@@ -89,25 +91,28 @@ Item {
         font.pixelSize: Theme.smallFont + 1
         Accessible.ignored: true
     }
-    Rectangle {
+    Loader {
         id: mark
         anchors.right: when.right
         y: 34
-        visible: root.badge !== "" || root.invite
-        width: Math.max(height, count.implicitWidth + 12)
-        height: 19
-        radius: height / 2
-        color: root.highlighted || root.invite ? Theme.highlight : Theme.accent
+        active: root.badge !== "" || root.invite
+        visible: active
+        sourceComponent: Rectangle {
+            width: Math.max(height, count.implicitWidth + 12)
+            height: 19
+            radius: height / 2
+            color: root.highlighted || root.invite ? Theme.highlight : Theme.accent
 
-        Text {
-            id: count
-            anchors.centerIn: parent
-            text: root.invite ? qsTr("Invite") : root.badge
-            textFormat: Text.PlainText
-            color: root.highlighted || root.invite ? Theme.highlightText : Theme.accentText
-            font.pixelSize: Theme.tinyFont
-            font.weight: Font.Bold
-            Accessible.ignored: true
+            Text {
+                id: count
+                anchors.centerIn: parent
+                text: root.invite ? qsTr("Invite") : root.badge
+                textFormat: Text.PlainText
+                color: root.highlighted || root.invite ? Theme.highlightText : Theme.accentText
+                font.pixelSize: Theme.tinyFont
+                font.weight: Font.Bold
+                Accessible.ignored: true
+            }
         }
     }
     HoverHandler { id: hover }
