@@ -20,7 +20,8 @@ from tandem_app.commands import Commands
 from tandem_app.engine_thread import EngineThread
 from tandem_app.window import MainWindow, make_application
 from tandem_core.paths import profile_paths
-from tandem_core.types import RoomId
+from tandem_core.store.session import set_pos
+from tandem_core.types import Role, RoomId
 from tests.app.glass import Glass
 from tests.app.seed import NOON_MS, Seed
 
@@ -210,7 +211,8 @@ def scrolled_up(seed: Seed) -> Look:
 
 
 def empty(seed: Seed) -> Look:
-    return lambda glass: glass.main.shell.set_loading(False)
+    seed.db.write_now(lambda txn: set_pos(txn, Role.APP, "0", seed.now_ms))
+    return lambda glass: None
 
 
 def no_result(seed: Seed) -> Look:

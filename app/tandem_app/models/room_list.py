@@ -228,6 +228,6 @@ def preview(row: RoomRow) -> str:
     text = words.one_line(row.last_text or "")
     if not text:
         return ""
-    if row.last_sender_name and (not row.is_dm or row.last_sender_name == "You"):
-        return f"{row.last_sender_name}: {text}"
-    return text
+    if row.last_is_own:
+        return f"You: {text}"
+    return text if row.is_dm or not row.last_sender_name else f"{row.last_sender_name}: {text}"

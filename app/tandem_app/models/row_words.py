@@ -211,9 +211,9 @@ def missing(role: int) -> Any:
 
 
 def _shown_mark(row: Row, newer: Row | None, marks: dict[str, Summary]) -> str:
-    """Only the last message of a run shows its mark, unless an earlier one is further behind."""
+    """Only the last message of a run shows its mark, unless an earlier one is further behind or not yet sent."""
     state = mark_state(row, marks.get(row.key))
-    if not state or newer is None or not same_run(newer, row):
+    if state in ("", "failed", "queued", "sending") or newer is None or not same_run(newer, row):
         return state
     following = mark_state(newer, marks.get(newer.key))
     if following and _PROGRESS.index(state) >= _PROGRESS.index(following):

@@ -140,7 +140,7 @@ Window {
 
             Loader {
                 anchors.fill: parent
-                active: root.atRooms && !root.narrow
+                active: root.atRooms && !root.narrow && !(root.rooms.total === 0 && root.shell.loading)
                 sourceComponent: EmptyState {
                     icon: "chat"
                     title: qsTr("No room is open")

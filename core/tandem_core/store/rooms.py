@@ -67,6 +67,7 @@ class RoomRow:
     inviter: str | None
     topic: str | None
     joined_count: int
+    last_is_own: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,8 @@ _SELECT = (
     "SELECT r.room_id, r.name, r.avatar_url, r.is_dm, r.membership, r.canonical_alias, r.heroes, r.last_at,"
     " r.unread, r.highlights, r.inviter, r.topic, r.joined_count,"
     " r.encryption IS NOT NULL OR f.encryption IS NOT NULL AS encrypted,"
-    " e.kind, substr(e.body, 1, 400) AS body, e.sender, m.display_name AS sender_name"
+    " e.kind, substr(e.body, 1, 400) AS body, e.sender, m.display_name AS sender_name,"
+    " e.sender = (SELECT user_id FROM session) AS is_own"
     " FROM room AS r LEFT JOIN room_fact AS f ON f.room_id = r.room_id"
     " LEFT JOIN event AS e ON e.event_id = r.last_event_id"
     " LEFT JOIN member AS m ON m.conn = r.conn AND m.room_id = r.room_id AND m.user_id = e.sender"
@@ -276,6 +278,7 @@ def _room_row(row: sqlite3.Row) -> RoomRow:
         inviter=row["inviter"],
         topic=row["topic"],
         joined_count=row["joined_count"] or 0,
+        last_is_own=bool(row["is_own"]),
     )
 
 
