@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 DRAFT_MS = 1500
 TYPING_S = 20.0
+OLDER_PAUSE_S = 5.0
 
 
 class Shell(QObject):
@@ -33,6 +34,7 @@ class Shell(QObject):
     typingChanged = Signal()
     olderChanged = Signal()
     bannerChanged = Signal()
+    troubleChanged = Signal()
     draftRestored = Signal(str)
     settingsWanted = Signal(str)
     """The settings page is to show a room's settings, or the account's (empty)."""
@@ -67,6 +69,8 @@ class Shell(QObject):
         self._older_asked = False
         self._older_done = False
         self._banner = False
+        self._trouble = ("", "")
+        self._older_after = 0.0
         self._active = False
         self._draft = ""
         self._seen: tuple[str, str] = ("", "")
@@ -104,6 +108,12 @@ class Shell(QObject):
         if sentence != self._status:
             self._status = sentence
             self.statusChanged.emit()
+
+    def set_trouble(self, title: str, advice: str) -> None:
+        """What keeps the window from showing anything at all; empty when it is over."""
+        if (title, advice) != self._trouble:
+            self._trouble = (title, advice)
+            self.troubleChanged.emit()
 
     def set_banner(self, shown: bool) -> None:
         if shown != self._banner:
@@ -211,6 +221,8 @@ class Shell(QObject):
     def loadOlder(self) -> None:
         """Ask the server for what lies before the oldest row, if there is more and nobody has asked yet."""
         if self._older_asked or self._older_done or not self._room_id or self._invited():
+            return
+        if time.monotonic() < self._older_after:
             return
         room_id = self._room_id
         self._older_asked = self._commands.load_older(room_id, lambda more: self._older(room_id, more))
@@ -329,10 +341,13 @@ class Shell(QObject):
         if self._room_id and self._room is None:
             self._room_again()
 
-    def _older(self, room_id: str, more: bool) -> None:
+    def _older(self, room_id: str, more: bool | None) -> None:
+        """An answer came: there is more, there is no more, or (None) it could not be asked just now."""
         if room_id == self._room_id:
             self._older_asked = False
-            self._older_done = not more
+            self._older_done = more is False
+            if more is None:
+                self._older_after = time.monotonic() + OLDER_PAUSE_S
             self.olderChanged.emit()
 
     def _failed(self, key: str) -> bool:
@@ -380,4 +395,6 @@ class Shell(QObject):
     typingWords = Property(str, lambda self: self._typing, notify=typingChanged)
     loadingOlder = Property(bool, lambda self: self._older_asked, notify=olderChanged)
     bannerShown = Property(bool, lambda self: self._banner, notify=bannerChanged)
+    troubleTitle = Property(str, lambda self: self._trouble[0], notify=troubleChanged)
+    troubleAdvice = Property(str, lambda self: self._trouble[1], notify=troubleChanged)
     draft = Property(str, lambda self: self._draft, notify=roomChanged)

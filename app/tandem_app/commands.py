@@ -99,17 +99,17 @@ class Commands(QObject):
 
         self._do(work(), quiet=True)
 
-    def load_older(self, room_id: str, done: Callable[[bool], None]) -> bool:
+    def load_older(self, room_id: str, done: Callable[[bool | None], None]) -> bool:
         """Fetch what lies before the oldest row, then call ``done`` with whether there may be more.
 
-        Returns whether it was started. While offline ``done`` says so too, so that it may be asked again.
+        ``done(None)``: the server could not be asked just now. Returns whether it was started.
         """
         if self._thread.engine is None:
             return False
         self._thread.call(
             self._engine().history.back(RoomId(room_id), _BACK_LIMIT),
             done,
-            lambda error: done(isinstance(error, Offline | RateLimited)),
+            lambda error: done(None if isinstance(error, Offline | RateLimited) else False),
         )
         return True
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from tandem_app.commands import Commands
     from tandem_app.engine_thread import EngineThread
+    from tandem_core.errors import Expected
     from tandem_core.paths import ProfilePaths
     from tandem_core.types import Json
 
@@ -62,6 +63,7 @@ class MainWindow(QObject):
         self.window: QQuickWindow | None = None
         thread.session.connect(self._follow_session)
         thread.status.connect(self.shell.set_status)
+        thread.trouble.connect(self._show_trouble)
         thread.changed.connect(self.watch.take)
         thread.knocked.connect(self.knock)
         commands.failed.connect(self.shell.set_status)
@@ -105,6 +107,7 @@ class MainWindow(QObject):
         """The engine says who is signed in; the store may be another file now."""
         if state == "stopped":
             return
+        self.shell.set_trouble("", "")
         if state == "signed_in":
             if self.shell.session_state != "signed_in":
                 self.reader.close()
@@ -114,6 +117,12 @@ class MainWindow(QObject):
             return
         self.reader.close()
         self.shell.set_session(state)
+
+    @Slot(object)
+    def _show_trouble(self, error: Expected) -> None:
+        """The engine cannot work; where rooms are shown, a line says so, else it fills the window."""
+        self.shell.set_trouble(error.title, error.advice)
+        self.shell.set_status(error.title)
 
     @Slot()
     def _follow_settings(self) -> None:

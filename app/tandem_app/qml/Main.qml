@@ -209,6 +209,15 @@ Window {
             root.focusMain();
         }
     }
+    Loader {
+        anchors.fill: parent
+        active: root.shell.session === "starting" && root.shell.troubleTitle !== ""
+        sourceComponent: EmptyState {
+            icon: "warning"
+            title: root.shell.troubleTitle
+            words: root.shell.troubleAdvice
+        }
+    }
     Panel {
         anchors.fill: parent
         wanted: root.shell.session === "signed_out" || root.shell.session === "soft_logged_out"
