@@ -23,7 +23,6 @@ from tandem_notifier.focus import WindowFocus
 from tandem_notifier.open_room import RoomOpener
 from tandem_notifier.popup import Click, PopupsUnavailable
 from tandem_notifier.popups.choice import ChosenPopups
-from tandem_notifier.popups.freedesktop import FreedesktopPopups
 from tandem_notifier.popups.log import LogPopups
 from tandem_notifier.worker import NotificationWorker
 
@@ -105,4 +104,4 @@ async def _live(paths: ProfilePaths, db: Database, session: Session, tell: Tell)
 def _popups(tell: Tell) -> ChosenPopups:
     wanted = os.environ.get("TANDEM_POPUP_LOG")
     written = LogPopups(Path(wanted) if wanted else None)
-    return ChosenPopups(FreedesktopPopups(), written, tell, is_log_wanted=bool(wanted))
+    return ChosenPopups(written, tell, is_log_wanted=bool(wanted))

@@ -27,7 +27,7 @@ class Place:
 def title(place: Place, sender_name: str) -> str:
     """The person in a direct chat, the person and the room elsewhere."""
     who, where = shortened(sender_name, MOST_NAME), shortened(place.name, MOST_NAME)
-    return who if place.is_direct else f"{who} in {where}"
+    return who if place.is_direct or who == where else f"{who} in {where}"
 
 
 def room_title(place: Place) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -212,8 +213,7 @@ def lines(file: Path) -> list[dict[str, Any]]:
 @asynccontextmanager
 async def chosen(file: Path, *, is_log_wanted: bool = False) -> AsyncIterator[tuple[ChosenPopups, list[str]]]:
     said: list[str] = []
-    desktop = FreedesktopPopups(sleep=soon)
-    popups = ChosenPopups(desktop, LogPopups(file), said.append, is_log_wanted=is_log_wanted)
+    popups = ChosenPopups(LogPopups(file), said.append, is_log_wanted=is_log_wanted, sleep=soon)
     task = asyncio.create_task(popups.run())
     try:
         await popups.ready()
@@ -237,6 +237,24 @@ async def test_popups_go_to_a_file_until_a_service_appears(desktop: Desktop, tmp
         await until(lambda: len(said) == 3)
         await popups.notice("You were signed out", "Sign in again.")
     assert [line["body"] for line in lines(file)] == ["to the file", "Sign in again."]
+
+
+@in_loop
+async def test_a_bus_that_appears_later_is_found(
+    desktop: Desktop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desktop.start()
+    address = os.environ["DBUS_SESSION_BUS_ADDRESS"]
+    monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "later"))
+    file = tmp_path / "popups.jsonl"
+    async with chosen(file) as (popups, said):
+        await popups.show(popup("to the file"))
+        (tmp_path / "later").symlink_to(Path(address.removeprefix("unix:path=")).parent)
+        await until(lambda: len(said) == 2)
+        await popups.show(popup("to the desktop"))
+        assert (await asked(desktop))["body"] == "to the desktop"
+    assert [line["body"] for line in lines(file)] == ["to the file"]
 
 
 @in_loop

@@ -6,9 +6,9 @@ import os
 import sqlite3
 from dataclasses import dataclass
 from enum import StrEnum
-from importlib import metadata
 from typing import Any
 
+from tandem_core import __version__
 from tandem_core.store.codec import dumps, loads
 from tandem_core.store.database import Transaction
 from tandem_core.types import DeviceId, Me, Role, Topic, UserId
@@ -169,7 +169,7 @@ def note_program(txn: Transaction, role: Role, state: ProgramState | str, detail
         " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (role) DO UPDATE SET"
         " pid = excluded.pid, version = excluded.version, state = excluded.state, detail = excluded.detail,"
         " seen_at = excluded.seen_at, started_at = COALESCE(excluded.started_at, program.started_at)",
-        (role, os.getpid(), _version(), started_at, state, detail, now_ms),
+        (role, os.getpid(), __version__, started_at, state, detail, now_ms),
     )
     txn.changed(Topic.STATUS)
 
@@ -190,10 +190,3 @@ def program(conn: sqlite3.Connection, role: Role) -> Program | None:
         row["detail"],
         row["seen_at"],
     )
-
-
-def _version() -> str:
-    try:
-        return metadata.version("tandem-core")
-    except metadata.PackageNotFoundError:
-        return "0"

@@ -9,11 +9,9 @@ import asyncio
 import contextlib
 import html
 import logging
-import os
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from dbus_fast import BusType, Message, MessageType, Variant
@@ -22,6 +20,7 @@ from dbus_fast.errors import DBusError
 
 from tandem_core.types import EventId, RoomId
 from tandem_notifier.popup import Click, Popup, PopupsUnavailable, ignore
+from tandem_notifier.popups.bus import bus_address
 
 log = logging.getLogger("tandem.popups")
 
@@ -142,7 +141,7 @@ class FreedesktopPopups:
         raise PopupsUnavailable("the notification service gave no number")
 
     async def _connect(self) -> MessageBus:
-        bus = await MessageBus(_address(), BusType.SESSION).connect()
+        bus = await MessageBus(bus_address() or "disabled:", BusType.SESSION).connect()
         self._bus = bus
         try:
             bus.add_message_handler(self._hear)
@@ -250,14 +249,6 @@ class FreedesktopPopups:
         if shown is not None and self._ids.get(shown.room_id) == number:
             del self._ids[shown.room_id]
             self.on_gone(shown.room_id)
-
-
-def _address() -> str | None:
-    """Where the session bus is when no variable says so; None leaves it to dbus-fast."""
-    folder = os.environ.get("XDG_RUNTIME_DIR")
-    if "DBUS_SESSION_BUS_ADDRESS" not in os.environ and folder and Path(folder, "bus").is_socket():
-        return f"unix:path={folder}/bus"
-    return None
 
 
 def _sound(text: str) -> str:
