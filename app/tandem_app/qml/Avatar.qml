@@ -14,7 +14,7 @@ Rectangle {
             return "?";
         const first = Array.from(words[0])[0];
         const second = words.length > 1 && root.size >= 36 ? Array.from(words[words.length - 1])[0] : "";
-        return (first + second).toUpperCase();
+        return String(first + second).toUpperCase();
     }
 
     implicitWidth: size

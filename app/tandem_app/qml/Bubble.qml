@@ -6,7 +6,8 @@ import QtQuick
 Item {
     id: root
 
-    required property MessageRow row
+    // A MessageRow; the two types cannot name each other.
+    required property var row
     readonly property bool own: root.row.own
     readonly property bool named: !root.own && root.row.runStart
     readonly property bool mono: root.row.kind === "file" || root.row.kind === "image" || root.row.kind === "audio"

@@ -1,4 +1,6 @@
 // A line to type in, with an icon, a placeholder and a way to clear it.
+pragma ComponentBehavior: Bound
+
 import QtQuick
 
 Rectangle {

@@ -1,4 +1,6 @@
 // A small label under what the pointer rests on; made only when it is shown.
+pragma ComponentBehavior: Bound
+
 import QtQuick
 
 Item {

@@ -72,7 +72,7 @@ Window {
 
     function focusMain(): void {
         if (roomLoader.item !== null)
-            roomLoader.item.focusComposer();
+            (roomLoader.item as RoomPane).focusComposer();
         else
             roomList.focusList();
     }

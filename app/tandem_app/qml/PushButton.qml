@@ -1,4 +1,6 @@
 // A button with words: filled for the one thing to do, outlined for the rest, plain inside a line.
+pragma ComponentBehavior: Bound
+
 import QtQuick
 
 Item {
