@@ -11,6 +11,7 @@ from tandem_core.store.database import Transaction
 from tandem_core.types import EventId, RoomId, Topic, UserId
 
 MOST_AT_ONCE = 500
+_MOST_BODY = 1000
 _NO_WORDS = frozenset({"none", "redacted"})
 
 
@@ -31,7 +32,7 @@ class Due:
 def due(conn: sqlite3.Connection, me: UserId) -> list[Due]:
     """What is due, oldest first, at most ``MOST_AT_ONCE``."""
     rows = conn.execute(
-        "SELECT n.event_id, n.room_id, n.made_at, e.sender, e.kind, substr(e.body, 1, 1000) AS body"
+        "SELECT n.event_id, n.room_id, n.made_at, e.sender, e.kind, e.body"
         " FROM notification AS n LEFT JOIN event AS e ON e.event_id = n.event_id"
         " WHERE n.state = 'due' ORDER BY n.made_at, e.sent_at, n.event_id LIMIT ?",
         (MOST_AT_ONCE,),
@@ -43,7 +44,7 @@ def due(conn: sqlite3.Connection, me: UserId) -> list[Due]:
             made_at=row["made_at"],
             sender=UserId(row["sender"] or ""),
             kind=row["kind"] or "none",
-            body=row["body"] or "",
+            body=(row["body"] or "")[:_MOST_BODY],  # SQLite's substr() would end at a NUL
             is_gone=row["kind"] is None or row["kind"] in _NO_WORDS,
             is_read=verdicts.is_read(conn, me, RoomId(row["room_id"]), EventId(row["event_id"])),
         )
