@@ -73,6 +73,11 @@ class Desktop:
         self._child: subprocess.Popen[str] | None = None
         self._told: queue.Queue[dict[str, Any]] = queue.Queue()
 
+    @property
+    def address(self) -> str:
+        """The bus it is on."""
+        return self._bus.address
+
     def start(self, capabilities: tuple[str, ...] = CAPABILITIES) -> None:
         self._told = queue.Queue()
         child = self._child = subprocess.Popen(

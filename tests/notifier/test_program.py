@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -245,12 +246,12 @@ def test_systemd_understands_the_unit(config: Path, tmp_path: Path) -> None:
 async def test_a_click_asks_the_window_that_runs(tandem_home: Path) -> None:
     paths = profile_paths()
     paths.make()
-    heard: list[Json] = []
-    server = DoorbellServer(paths.socket(Role.APP), heard.append)
+    heard: asyncio.Queue[Json] = asyncio.Queue()
+    server = DoorbellServer(paths.socket(Role.APP), heard.put_nowait)
     await server.start()
     await RoomOpener(paths).open(CLICK)
+    assert await heard.get() == {"v": 1, "kind": "open", "uri": URI, "token": "token-1"}
     await server.close()
-    assert heard == [{"v": 1, "kind": "open", "uri": URI, "token": "token-1"}]
 
 
 @in_loop
