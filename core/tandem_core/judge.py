@@ -8,18 +8,15 @@ programs may, changes nothing.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
 from tandem_core import push, settings
 from tandem_core.clock import Chance
 from tandem_core.receipts import facts
 from tandem_core.receipts.gate import Facts, Owe, Refuse, decide
-from tandem_core.store import receipts, rooms, verdicts
+from tandem_core.store import receipts, rooms, timeline, verdicts
 from tandem_core.store.database import Transaction
+from tandem_core.store.timeline import StoredEvent
 from tandem_core.types import Me, Origin, Role, Seal
-
-if TYPE_CHECKING:
-    from tandem_core.store.timeline import StoredEvent
 
 log = logging.getLogger("tandem.judge")
 
@@ -95,7 +92,9 @@ def _notify(txn: Transaction, me: Me, event: StoredEvent, now_ms: int) -> None:
             notify = True
     if event.kind in _NO_ROW or receipts.is_ignored(txn.conn, event.sender):
         notify = highlight = False
-    verdicts.keep(txn, event.event_id, event.room_id, 2 if highlight else int(notify))
+    level = 2 if highlight else int(notify)
+    if level != event.verdict:
+        timeline.set_verdict(txn, event.event_id, level)
     wanted = notify and settings.get(txn.conn, "notifications.enabled") is True
     if wanted and not verdicts.is_read(txn.conn, me.user_id, event.room_id, event.event_id):
         verdicts.notify(txn, event.event_id, event.room_id, now_ms)

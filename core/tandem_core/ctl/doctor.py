@@ -135,6 +135,12 @@ def _account(paths: ProfilePaths, db: Database) -> Iterator[Finding]:
 
 
 def _keys(db: Database) -> Finding:
+    from tandem_core.crypto.account import FORKED_FACT
+    from tandem_core.crypto.keys import StoreForked
+    from tandem_core.store.session import fact
+
+    if db.read_now(fact, FORKED_FACT):
+        return _finding("device keys", StoreForked())
     if db.read_now(inspect.keys_are_uploaded):
         return Finding("device keys", True, "are on the server")
     return Finding(

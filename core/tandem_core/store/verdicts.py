@@ -1,4 +1,4 @@
-"""What push rules need to know, and the verdict they reach, kept with the event."""
+"""What push rules need to know, and the notification that is due when they say so."""
 
 from __future__ import annotations
 
@@ -31,15 +31,6 @@ def own_name(conn: sqlite3.Connection, room_id: RoomId, user_id: UserId) -> str 
         (room_id, user_id),
     ).fetchone()
     return None if row is None else str(row["display_name"])
-
-
-def keep(txn: Transaction, event_id: EventId, room_id: RoomId, verdict: int) -> None:
-    """Keep the verdict of an event: 0 nothing, 1 notify, 2 highlight."""
-    moved = txn.execute(
-        "UPDATE event SET verdict = ? WHERE event_id = ? AND verdict <> ?", (verdict, event_id, verdict)
-    ).rowcount
-    if moved:
-        txn.changed(Topic.ROOMS, room_id)
 
 
 def is_read(conn: sqlite3.Connection, me: UserId, room_id: RoomId, event_id: EventId) -> bool:

@@ -1,0 +1,382 @@
+"""From a message that can be read to the receipt at the server: once, only while nothing speaks against it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tandem_core import settings
+from tandem_core.clock import SystemClock
+from tandem_core.errors import Offline, RateLimited, ServerRefused, SignedOut
+from tandem_core.http import Http
+from tandem_core.judge import judge
+from tandem_core.paths import ProfilePaths
+from tandem_core.receipts.outbox import BUDGET, ReceiptOutbox
+from tandem_core.store import rooms
+from tandem_core.types import Json, Role
+from tests.core.receipts.conftest import BOB, CAROL, HOUR, ME, MINUTE, ROOM, Account
+
+UNSTABLE = "org.matrix.msc4089.delivery"
+FEATURES = {"org.matrix.simplified_msc3575": True, "org.matrix.msc4089": True, "im.tandem.delivery.v1": True}
+
+
+class Server(Http):
+    """Stands where the homeserver is: takes receipts, or answers with the next of ``troubles``."""
+
+    def __init__(self, features: dict[str, bool] | None = None) -> None:
+        super().__init__("http://127.0.0.1:1", token="token")
+        self.features = FEATURES if features is None else features
+        self.posted: list[tuple[str, Json | None]] = []
+        self.asked_versions = 0
+        self.troubles: list[Exception] = []
+
+    async def request(self, method: str, path: str, body: Json | None = None, **_: Any) -> Json:
+        if path.endswith("/versions"):
+            self.asked_versions += 1
+            return {"versions": ["v1.11"], "unstable_features": self.features}
+        if self.troubles:
+            raise self.troubles.pop(0)
+        self.posted.append((path, body))
+        return {}
+
+
+class Clock(SystemClock):
+    def __init__(self, account: Account) -> None:
+        self._account = account
+
+    def now_ms(self) -> int:
+        return self._account.now
+
+
+class Rig:
+    """Alice's store, a server, and either program's outbox."""
+
+    def __init__(self, account: Account, folder: Path, server: Server) -> None:
+        self.account = account
+        self.server = server
+        self.paths = ProfilePaths("default", folder, folder / "run", folder / "log")
+
+    def judge(self, event: Any, role: Role = Role.APP) -> None:
+        self.account.write(judge, ME, role, event, now_ms=self.account.now, chance=random.Random(1))
+
+    def step(self, role: Role = Role.APP) -> float | None:
+        outbox = ReceiptOutbox(
+            self.paths,
+            self.account.db,
+            self.server,
+            ME,
+            role,
+            clock=Clock(self.account),
+            chance=random.Random(1),
+        )
+        return asyncio.run(outbox.step())
+
+    def owed(self) -> list[tuple[Any, ...]]:
+        return self.account.rows("SELECT event_id, state, share, reason FROM receipt_owed ORDER BY event_id")
+
+    def choose(self, key: str, value: settings.Value, **target: Any) -> None:
+        self.account.write(settings.set_value, key, value, now_ms=self.account.now, **target)
+
+
+@pytest.fixture
+def rig(account: Account, tmp_path: Path) -> Rig:
+    account.room()
+    return Rig(account, tmp_path, Server())
+
+
+def owe_one(rig: Rig, **content: Any) -> str:
+    event = rig.account.message(BOB, **content)
+    rig.judge(event)
+    return event.event_id
+
+
+def test_a_readable_message_owes_one_receipt_whoever_judges_it_and_how_often(rig: Rig) -> None:
+    event = rig.account.message(BOB)
+    rig.judge(event)
+    rig.judge(event, Role.NOTIFIER)
+    assert rig.owed() == [(event.event_id, "owed", "user", None)]
+
+
+def test_a_receipt_is_posted_once_when_it_is_due(rig: Rig) -> None:
+    event_id = owe_one(rig)
+    wait_s = rig.step()
+    assert wait_s is not None
+    assert 2 <= wait_s <= 8
+    assert rig.server.posted == []
+    rig.account.now += 8000
+    rig.step()
+    rig.step(Role.NOTIFIER)
+    path = f"/_matrix/client/v3/rooms/%21room%3Aexample.org/receipt/{UNSTABLE}/%24event1"
+    assert rig.server.posted == [(path, {"im.tandem.share": "user"})]
+    assert rig.owed() == [(event_id, "sent", "user", None)]
+
+
+def test_a_sealed_message_is_never_receipted_until_it_opens(rig: Rig) -> None:
+    event = rig.account.message(BOB)
+    rig.account.run("UPDATE event SET seal = 'sealed', opened_type = NULL, opened_content = NULL")
+    from tandem_core.store import timeline
+
+    sealed = rig.account.read(timeline.get, event.event_id)
+    rig.judge(sealed)
+    assert rig.owed() == []
+    assert rig.account.rows("SELECT * FROM notification") == []
+
+
+def test_a_message_in_clear_in_an_encrypted_room_is_never_receipted(rig: Rig) -> None:
+    rig.judge(rig.account.message(BOB, sealed=False))
+    assert rig.owed() == []
+
+
+def test_the_device_is_told_in_an_accepted_direct_chat_if_so_chosen_and_until_it_is_taken_back(
+    rig: Rig,
+) -> None:
+    rig.choose("receipts.device_detail", "accepted")
+    owe_one(rig)
+    owe_one(rig)
+    assert {row[2] for row in rig.owed()} == {"device"}
+    rig.account.now += 8000
+    rig.choose("receipts.device_detail", "nobody")
+    rig.step()
+    assert [body for _, body in rig.server.posted] == [{"im.tandem.share": "user"}] * 2
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("UPDATE event SET redacted_by = '$r', kind = 'redacted'", "redacted"),
+        ("UPDATE member SET membership = 'leave' WHERE user_id = '@bob:example.org'", "not_joined"),
+        ("UPDATE room SET membership = 'leave'", "not_joined"),
+        ("UPDATE room SET join_rule = 'public'", "public_room"),
+        (
+            "INSERT INTO setting VALUES ('person', '@bob:example.org', 'receipts.person', '\"never\"', 1)",
+            "person_never",
+        ),
+        ("INSERT INTO setting VALUES ('account', '', 'receipts.direct', 'nonsense', 1)", "settings_unsound"),
+        (
+            "INSERT INTO account_data VALUES ('m.ignored_user_list', '{\"ignored_users\":{\"@bob:example.org\":{}}}')",
+            "ignored",
+        ),
+        ("INSERT INTO account_data VALUES ('m.ignored_user_list', '{\"ignored_users\":7}')", "ignored"),
+    ],
+)
+def test_what_changes_until_it_is_due_takes_a_receipt_back(rig: Rig, change: str, reason: str) -> None:
+    event_id = owe_one(rig)
+    rig.account.now += 8000
+    rig.account.run(change)
+    rig.step()
+    assert rig.server.posted == []
+    assert rig.owed() == [(event_id, "dropped", "user", reason)]
+
+
+def test_a_room_about_which_the_programs_disagree_waits_and_is_dropped_in_the_end(rig: Rig) -> None:
+    owe_one(rig)
+    rig.account.now += 8000
+    rig.account.room(Role.NOTIFIER, join_rule="public")
+    assert rig.step() == 5.0
+    assert rig.owed()[0][1] == "owed"
+    rig.account.now += 11 * MINUTE
+    rig.step()
+    assert rig.owed()[0][1:] == ("dropped", "user", "unknown_room")
+    assert rig.server.posted == []
+
+
+def test_the_programs_agreeing_again_lets_it_go(rig: Rig) -> None:
+    owe_one(rig)
+    rig.account.now += 8000
+    rig.account.room(Role.NOTIFIER, join_rule="public")
+    rig.step()
+    rig.account.room(Role.NOTIFIER)
+    rig.step()
+    assert len(rig.server.posted) == 1
+
+
+def test_offline_keeps_a_receipt_and_a_definite_refusal_ends_it(rig: Rig) -> None:
+    event_id = owe_one(rig)
+    rig.account.now += 8000
+    rig.server.troubles = [Offline(), RateLimited(3.0), ServerRefused(403, "M_FORBIDDEN", "no")]
+    with pytest.raises(Offline):
+        rig.step()
+    with pytest.raises(RateLimited):
+        rig.step()
+    assert rig.owed() == [(event_id, "owed", "user", None)]
+    rig.step()
+    assert rig.owed() == [(event_id, "dropped", "user", "M_FORBIDDEN")]
+
+
+def test_a_receipt_survives_signing_out_softly(rig: Rig) -> None:
+    owe_one(rig)
+    rig.account.now += 8000
+    rig.server.troubles = [SignedOut(soft=True)]
+    with pytest.raises(SignedOut):
+        rig.step()
+    assert rig.owed()[0][1] == "owed"
+
+
+def test_a_server_without_support_gets_none_but_is_asked_afresh_first(rig: Rig) -> None:
+    rig.server.features = {"org.matrix.simplified_msc3575": True}
+    owe_one(rig)
+    rig.account.now += 8000
+    rig.step()
+    assert rig.server.asked_versions == 1
+    assert rig.server.posted == []
+    assert rig.owed()[0][1:] == ("dropped", "user", "server_without_support")
+
+
+def test_a_server_that_learned_it_meanwhile_gets_it(rig: Rig) -> None:
+    from tandem_core import capabilities
+
+    rig.account.write(capabilities.keep, capabilities.Capabilities(True, False, False, None), rig.account.now)
+    owe_one(rig)
+    rig.account.now += 8000
+    rig.step()
+    assert len(rig.server.posted) == 1
+
+
+def test_the_notifier_leaves_receipts_to_the_window_if_so_chosen(rig: Rig) -> None:
+    rig.choose("receipts.notifier", False)
+    owe_one(rig)
+    rig.account.now += 8000
+    assert rig.step(Role.NOTIFIER) is None
+    assert rig.server.posted == []
+    rig.step(Role.APP)
+    assert len(rig.server.posted) == 1
+
+
+def test_all_that_is_due_to_one_author_is_one_flush_and_the_next_one_waits(rig: Rig) -> None:
+    owe_one(rig)
+    owe_one(rig)
+    rig.account.now += 8000
+    rig.step()
+    assert len(rig.server.posted) == 2
+    assert len(rig.account.rows("SELECT * FROM receipt_flush")) == 1
+    owe_one(rig)
+    rig.account.run("UPDATE receipt_owed SET due_at = ? WHERE state = 'owed'", rig.account.now)
+    rig.account.now += 500
+    assert rig.step() == 1.5
+    assert len(rig.server.posted) == 2
+
+
+def test_what_exceeds_an_hours_budget_waits_for_the_next(rig: Rig) -> None:
+    for number in range(BUDGET):
+        rig.account.run(
+            "INSERT INTO receipt_flush VALUES (?, ?)", BOB, rig.account.now - 30 * MINUTE + number
+        )
+    owe_one(rig)
+    rig.account.now += 8000
+    wait_s = rig.step()
+    assert wait_s is not None
+    assert 29 * 60 < wait_s <= 30 * 60
+    assert rig.server.posted == []
+    rig.account.now += 31 * MINUTE
+    rig.step()
+    assert len(rig.server.posted) == 1
+
+
+def test_one_author_at_budget_does_not_hold_up_another(rig: Rig) -> None:
+    rig.account.room(people=(BOB, CAROL))
+    for number in range(BUDGET):
+        rig.account.run("INSERT INTO receipt_flush VALUES (?, ?)", BOB, rig.account.now + number)
+    owe_one(rig)
+    rig.judge(rig.account.message(CAROL))
+    rig.account.now += 20_000
+    rig.step()
+    assert len(rig.server.posted) == 1
+
+
+def test_a_receipt_that_waited_a_week_is_dropped(rig: Rig) -> None:
+    owe_one(rig)
+    rig.account.now += 8 * 24 * HOUR
+    rig.step()
+    assert rig.owed()[0][1:] == ("dropped", "user", "too_old")
+
+
+def test_a_message_before_our_join_is_never_receipted(rig: Rig) -> None:
+    rig.account.now -= 2 * HOUR
+    event = rig.account.message(BOB)
+    rig.account.now += 2 * HOUR
+    rig.judge(event)
+    assert rig.owed() == []
+
+
+def test_a_sender_about_whom_the_programs_disagree_gets_nothing(rig: Rig) -> None:
+    rig.account.room(Role.NOTIFIER)
+    rig.account.run("UPDATE member SET membership = 'leave' WHERE conn = 'notifier' AND user_id = ?", BOB)
+    owe_one(rig)
+    assert rig.owed() == []
+
+
+def test_the_word_of_a_program_that_sleeps_is_not_asked_for(rig: Rig) -> None:
+    rig.account.room(Role.NOTIFIER, join_rule="public")
+    now = rig.account.now
+    rig.account.run(
+        "INSERT INTO connection (conn, synced_at) VALUES ('app', ?), ('notifier', ?)", now, now - HOUR
+    )
+    owe_one(rig)
+    assert len(rig.owed()) == 1
+
+
+def notifications(rig: Rig) -> list[tuple[Any, ...]]:
+    return rig.account.rows("SELECT event_id, state FROM notification")
+
+
+def test_a_message_notifies_once_and_a_silent_one_not(rig: Rig) -> None:
+    event = rig.account.message(BOB)
+    rig.judge(event)
+    rig.judge(event, Role.NOTIFIER)
+    rig.judge(rig.account.message(BOB, msgtype="m.notice"))
+    assert notifications(rig) == [(event.event_id, "due")]
+
+
+def test_my_own_message_from_another_device_neither_notifies_nor_owes(rig: Rig) -> None:
+    rig.judge(rig.account.message(ME.user_id))
+    assert notifications(rig) == []
+    assert rig.owed() == []
+
+
+def test_what_is_read_already_does_not_notify(rig: Rig) -> None:
+    first = rig.account.message(BOB)
+    second = rig.account.message(BOB)
+    third = rig.account.message(BOB)
+    rig.account.run(
+        "INSERT INTO read_marker (room_id, user_id, event_id, read_at) VALUES (?, ?, ?, 1)",
+        ROOM,
+        ME.user_id,
+        second.event_id,
+    )
+    for event in (first, second, third):
+        rig.judge(event)
+    assert notifications(rig) == [(third.event_id, "due")]
+
+
+def test_a_room_can_be_muted_or_limited_to_mentions(rig: Rig) -> None:
+    rig.choose("notifications.room", "mute", room_id=ROOM)
+    rig.judge(rig.account.message(BOB))
+    rig.choose("notifications.room", "mentions", room_id=ROOM)
+    rig.judge(rig.account.message(BOB))
+    assert notifications(rig) == []
+    mention = rig.account.message(BOB, **{"m.mentions": {"user_ids": [ME.user_id]}})
+    rig.judge(mention)
+    assert notifications(rig) == [(mention.event_id, "due")]
+    assert rig.account.rows("SELECT verdict FROM event WHERE event_id = ?", mention.event_id) == [(2,)]
+
+
+def test_ignored_people_do_not_notify(rig: Rig) -> None:
+    rig.account.run(
+        "INSERT INTO account_data VALUES ('m.ignored_user_list', ?)", f'{{"ignored_users":{{"{BOB}":{{}}}}}}'
+    )
+    rig.judge(rig.account.message(BOB))
+    assert notifications(rig) == []
+    assert rig.owed() == []
+
+
+def test_with_notifications_off_a_message_still_counts_as_unread(rig: Rig) -> None:
+    rig.choose("notifications.enabled", False)
+    rig.judge(rig.account.message(BOB))
+    assert notifications(rig) == []
+    assert rig.account.rows("SELECT verdict FROM event") == [(1,)]
+    room = rig.account.read(rooms.room, Role.APP, ROOM)
+    assert room.unread == 1
