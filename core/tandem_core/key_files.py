@@ -14,10 +14,13 @@ from typing import Any
 
 from vodozemac import ExportedSessionKey, InboundGroupSession
 
+from tandem_core.crypto import megolm
 from tandem_core.crypto.state import MEGOLM
 from tandem_core.errors import BadInput
 from tandem_core.paths import ProfilePaths
 from tandem_core.store import crypto as rows
+from tandem_core.store import devices
+from tandem_core.store.codec import parse
 from tandem_core.store.database import Database, Transaction
 from tandem_core.types import Json, RoomId, UserId
 from tandem_core.vault import pickle_key
@@ -75,27 +78,28 @@ def _import(txn: Transaction, sessions: list[Any], key: bytes, now_ms: int) -> i
     new = 0
     for entry in sessions:
         try:
-            room_id, session_id = RoomId(entry["room_id"]), entry["session_id"]
+            room, session_id = entry["room_id"], entry["session_id"]
             session = InboundGroupSession.import_session(ExportedSessionKey(entry["session_key"]))
             claimed = entry.get("sender_claimed_keys", {}).get("ed25519")
             sender_key = entry["sender_key"]
         except (KeyError, TypeError, ValueError, AttributeError):
             log.warning("a key in the file is malformed and was left out")
             continue
-        if (
-            not isinstance(room_id, str)
-            or session.session_id != session_id
-            or entry.get("algorithm") != MEGOLM
-        ):
+        if not isinstance(room, str) or session.session_id != session_id or entry.get("algorithm") != MEGOLM:
             continue
+        room_id = RoomId(room)
         known = rows.inbound(txn.conn, room_id, session_id)
-        if known is not None and known.first_index <= session.first_known_index:
-            continue
-        # The file does not say who the sender is, so an imported key opens messages of any sender.
-        sender = known.sender if known is not None else UserId("")
-        row = rows.InboundRow(
-            session.pickle(key), sender, str(sender_key), claimed, session.first_known_index, "import"
-        )
+        if known is None:
+            # The file does not name the sender: whose device it is may be known; else any sender's messages open.
+            sender = devices.owner_of(txn.conn, str(sender_key)) or UserId("")
+            origin = (sender, str(sender_key), claimed if isinstance(claimed, str) else None)
+            source = "import"
+        else:
+            ours = InboundGroupSession.from_pickle(known.pickle, key)
+            if megolm.better(ours, session) is not session:
+                continue
+            origin, source = (known.sender, known.sender_key, known.claimed_ed25519), known.source
+        row = rows.InboundRow(session.pickle(key), *origin, session.first_known_index, source)
         rows.put_inbound(txn, room_id, session_id, row, now_ms)
         new += 1
     return new
@@ -128,7 +132,7 @@ def _read(file: Path, passphrase: str) -> list[Any]:
     except ValueError as error:
         raise BadInput(f"{file} is no key file, or the passphrase is wrong") from error
     try:
-        sessions = json.loads(text)
+        sessions = parse(text)
     except ValueError as error:
         raise BadInput(f"{file} is no key file") from error
     if not isinstance(sessions, list):

@@ -10,8 +10,8 @@ import logging
 import sqlite3
 from typing import ClassVar
 
-from tandem_core.clock import Chance, Clock, jittered_backoff_s
-from tandem_core.crypto import group
+from tandem_core.clock import Chance, Clock
+from tandem_core.crypto import group, megolm
 from tandem_core.crypto import outbox as to_device
 from tandem_core.crypto.state import CryptoState
 from tandem_core.crypto.worker import CryptoWorker, LocalOpener
@@ -106,7 +106,7 @@ class Sender(Worker):
     async def _send(self, message: Queued) -> None:
         """Bring one message to the server, or to a definite refusal."""
         try:
-            if message.wire_type is None:
+            if message.wire_type is None or await self._db.read(_is_clear_in_sealed_room, message):
                 if not await self._make_wire(message):
                     return
                 message = await self._reload(message)
@@ -172,9 +172,11 @@ class Sender(Worker):
         return next((row for row in waiting if row.txn_id == message.txn_id), message)
 
 
-def backoff_s(attempts: int, chance: Chance) -> float:
-    """Seconds until a message is tried again."""
-    return jittered_backoff_s(attempts, chance)
+def _is_clear_in_sealed_room(conn: sqlite3.Connection, message: Queued) -> bool:
+    """Encryption was turned on after the bytes were decided, and before they were sent."""
+    if message.wire_type == "m.room.encrypted":
+        return False
+    return room_facts.encryption(conn, message.room_id) is not None
 
 
 def _may_read(conn: sqlite3.Connection, role: Role, room_id: RoomId) -> set[UserId]:
@@ -204,7 +206,8 @@ def _encrypted_wire(
     txn: Transaction, state: CryptoState, message: Queued, users: set[UserId], encryption: Json, now_ms: int
 ) -> bool:
     known = txn.one(
-        "SELECT 1 FROM send_queue WHERE txn_id = ? AND wire_type IS NULL AND state IN ('queued', 'sending')",
+        "SELECT 1 FROM send_queue WHERE txn_id = ? AND wire_type IS NOT 'm.room.encrypted'"
+        " AND state IN ('queued', 'sending')",
         (message.txn_id,),
     )
     if known is None:
@@ -224,8 +227,9 @@ def _keep_sent(txn: Transaction, message: Queued, event_id: EventId, me: Me, now
         "content": message.wire_content or message.content,
         "unsigned": {"transaction_id": message.txn_id},
     }
-    events.put_event(txn, raw, message.room_id, now_ms=now_ms)
-    if message.wire_type == "m.room.encrypted":
+    kept = events.put_event(txn, raw, message.room_id, now_ms=now_ms)
+    if message.wire_type == "m.room.encrypted" and message.wire_content is not None:
+        megolm.note_own(txn, message.wire_content, event_id, kept.sent_at)
         events.set_opened(txn, event_id, message.type, message.content, now_ms)
     inbound.claim_early(txn, event_id, now_ms)
 

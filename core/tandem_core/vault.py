@@ -58,7 +58,11 @@ def pickle_key(paths: ProfilePaths) -> tuple[bytes, Where]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if paths.vault_file.exists():
             return _read_file(paths.vault_file), "file"
-        return _from_keyring(paths) if os.environ.get("TANDEM_VAULT") != "file" else _new_file(paths)
+        if os.environ.get("TANDEM_VAULT") != "file":
+            return _from_keyring(paths)
+        if _is_in_use(paths):
+            raise VaultError("it is not in its file")
+        return _new_file(paths)
     finally:
         os.close(lock)
 
@@ -75,7 +79,7 @@ def _from_keyring(paths: ProfilePaths) -> tuple[bytes, Where]:
     code, value = _ask("get", _name(paths))
     if code == 0:
         return _decoded(value), "keyring"
-    if _marker(paths).exists() or (paths.database.exists() and _has_account(paths.database)):
+    if _is_in_use(paths):
         raise VaultError
     if code == _NO_SUCH_KEY:
         key = secrets.token_bytes(KEY_BYTES)
@@ -84,6 +88,11 @@ def _from_keyring(paths: ProfilePaths) -> tuple[bytes, Where]:
             _marker(paths).touch(mode=0o600)
             return key, "keyring"
     return _new_file(paths)
+
+
+def _is_in_use(paths: ProfilePaths) -> bool:
+    """Whether there is a key somewhere, so that a second one would shut out what the first one sealed."""
+    return _marker(paths).exists() or (paths.database.exists() and _has_account(paths.database))
 
 
 def _has_account(database: Path) -> bool:

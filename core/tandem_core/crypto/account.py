@@ -6,47 +6,72 @@ any two steps repeats the same keys, never other ones under the same id.
 
 from __future__ import annotations
 
-from tandem_core.crypto.state import MEGOLM, OLM, CryptoState
+import sqlite3
+from dataclasses import dataclass
+
+from tandem_core.crypto.state import CryptoState
 from tandem_core.store import crypto as rows
 from tandem_core.store import devices
 from tandem_core.store.database import Transaction
 from tandem_core.types import Json
 
+ONE_TIME_KEYS = 50
+"""So many lie on the server when all is well; vodozemac makes no more at a time."""
 FALLBACK_AGE_MS = 7 * 86_400_000
+FALLBACK_REST_MS = 3_600_000
+"""A used fallback key is replaced at most this often: vodozemac keeps one older key, so that faster
+replacing (for news from before an upload, say) would shut out who claimed one a moment ago."""
 FORKED_FACT = "crypto.forked"
 """Set when the server has other keys under our ids: this store is a copy that went its own way."""
 
 
-def prepare_upload(txn: Transaction, state: CryptoState, now_ms: int) -> bool:
-    """Make the keys that the server lacks and store the upload; returns whether one is waiting.
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """What the server has too little of."""
 
-    One-time keys are kept at the account's maximum; a count of 0, or none at all, means none.
-    """
+    device_keys: bool
+    one_time: int
+    fallback: bool
+
+    def __bool__(self) -> bool:
+        return self.device_keys or self.one_time > 0 or self.fallback
+
+
+def lack(conn: sqlite3.Connection, now_ms: int) -> Lack:
+    """What an upload would be made of. A count of 0, or none at all, means no keys; half is still enough."""
+    row = rows.account(conn)
+    count = devices.key_count(conn)
+    missing = ONE_TIME_KEYS - (count.one_time if count else 0)
+    if row is None or not row.device_keys_uploaded:
+        return Lack(True, max(missing, 0), True)
+    age_ms = None if row.fallback_made_at is None else now_ms - row.fallback_made_at
+    is_used = count is not None and not count.fallback_unused
+    return Lack(
+        False,
+        missing if count is not None and missing > ONE_TIME_KEYS // 2 else 0,
+        age_ms is None or age_ms > FALLBACK_AGE_MS or (is_used and age_ms > FALLBACK_REST_MS),
+    )
+
+
+def prepare_upload(txn: Transaction, state: CryptoState, now_ms: int) -> bool:
+    """Make the keys that the server lacks and store the upload; returns whether one is waiting."""
     if rows.waiting_upload(txn.conn) is not None:
         return True
+    missing = lack(txn.conn, now_ms)
+    if not missing:
+        return False
     body: Json = {}
     account = state.account(txn)
-    row = rows.account(txn.conn)
-    if row is None or not row.device_keys_uploaded:
-        body["device_keys"] = device_keys(txn, state)
-    count = devices.key_count(txn.conn)
-    lacking = account.max_number_of_one_time_keys - (count.one_time if count else 0)
-    if (
-        row is None
-        or not row.device_keys_uploaded
-        or (count and lacking > account.max_number_of_one_time_keys // 2)
-    ):
-        account.generate_one_time_keys(min(lacking, account.max_number_of_one_time_keys))
+    if missing.device_keys:
+        body["device_keys"] = state.device_keys(txn)
+    if missing.one_time:
+        account.generate_one_time_keys(missing.one_time)
         body["one_time_keys"] = {
             f"signed_curve25519:{key_id}": state.sign(txn, {"key": key.to_base64()})
             for key_id, key in account.one_time_keys.items()
         }
-    made_at = row.fallback_made_at if row else None
-    is_used = count is not None and not count.fallback_unused
-    if made_at is None or is_used or now_ms - made_at > FALLBACK_AGE_MS:
+    if missing.fallback:
         body["fallback_keys"] = _new_fallback_key(txn, state)
-    if not body:
-        return False
     # Everything unpublished is in this body, so this is the moment to mark: later it would mark newer keys, too.
     account.mark_keys_as_published()
     state.changed_account(txn)
@@ -67,23 +92,6 @@ def note_uploaded(txn: Transaction, upload_id: int, body: Json, counts: Json, no
     if unused is None and previous is not None and not previous.fallback_unused:
         unused = []
     devices.note_key_counts(txn, known, unused, now_ms)
-
-
-def device_keys(txn: Transaction, state: CryptoState) -> Json:
-    """Our device keys, signed (spec, "Device keys")."""
-    account, me = state.account(txn), state.me
-    return state.sign(
-        txn,
-        {
-            "user_id": me.user_id,
-            "device_id": me.device_id,
-            "algorithms": [OLM, MEGOLM],
-            "keys": {
-                f"curve25519:{me.device_id}": account.curve25519_key.to_base64(),
-                f"ed25519:{me.device_id}": account.ed25519_key.to_base64(),
-            },
-        },
-    )
 
 
 def _new_fallback_key(txn: Transaction, state: CryptoState) -> Json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 
 from tandem_core import judge
 from tandem_core.clock import Chance
@@ -26,7 +27,7 @@ def drain(txn: Transaction, state: CryptoState, now_ms: int) -> int:
     """
     batch = inbox.waiting(txn.conn, BATCH)
     for row in batch:
-        error = _process(txn, state, row, now_ms)
+        error = _survived(txn, state, row, now_ms)
         if error is None:
             inbox.mark_done(txn, row.seq)
         else:
@@ -41,18 +42,49 @@ def open_sealed(txn: Transaction, state: CryptoState, role: Role, now_ms: int, c
     """Open sealed room events whose turn it is, oldest first, and judge them; returns how many were tried."""
     due = rows.to_try(txn.conn, BATCH)
     for event_id in due:
-        event = events.get(txn.conn, event_id)
-        if event is None:
-            continue
-        opened = megolm.open_room_event(txn, state, event)
-        if isinstance(opened, megolm.Clear):
-            clear = events.set_opened(txn, event_id, opened.type, opened.content, now_ms)
-            judge.judge(txn, state.me, role, clear, now_ms=now_ms, chance=chance)
-        else:
-            if opened.final:
-                log.warning("%s cannot be opened: %s", event_id, opened.word)
-            events.set_sealed_reason(txn, event_id, opened.word, opened.final)
+        try:
+            with state.piece(txn):
+                _open(txn, state, role, event_id, now_ms, chance)
+        except (sqlite3.Error, MemoryError):
+            raise  # the disk or the machine, not the event
+        except Exception:
+            log.exception("%s could not be opened", event_id)
+            events.set_sealed_reason(txn, event_id, megolm.Reason.MALFORMED.word, final=False)
     return len(due)
+
+
+def _open(
+    txn: Transaction, state: CryptoState, role: Role, event_id: str, now_ms: int, chance: Chance
+) -> None:
+    event = events.get(txn.conn, event_id)
+    if event is None:
+        return
+    opened = megolm.open_room_event(txn, state, event)
+    if isinstance(opened, megolm.Sealed):
+        if opened.final:
+            log.warning("%s cannot be opened: %s", event_id, opened.word)
+        events.set_sealed_reason(txn, event_id, opened.word, opened.final)
+        return
+    clear = events.set_opened(txn, event_id, opened.type, opened.content, now_ms)
+    try:
+        with state.piece(txn):
+            judge.judge(txn, state.me, role, clear, now_ms=now_ms, chance=chance)
+    except (sqlite3.Error, MemoryError):
+        raise
+    except Exception:
+        log.exception("%s is open but could not be judged", event_id)
+
+
+def _survived(txn: Transaction, state: CryptoState, row: inbox.InboxRow, now_ms: int) -> str | None:
+    """``_process``, with whatever an event may break kept from the others."""
+    try:
+        with state.piece(txn):
+            return _process(txn, state, row, now_ms)
+    except (sqlite3.Error, MemoryError):
+        raise  # the disk or the machine, not the event
+    except Exception as error:
+        log.exception("to-device event %d of %s broke its step", row.seq, row.sender)
+        return f"unexpected: {type(error).__name__}"
 
 
 def _process(txn: Transaction, state: CryptoState, row: inbox.InboxRow, now_ms: int) -> str | None:

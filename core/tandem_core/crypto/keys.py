@@ -7,11 +7,12 @@ while waiting.
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Collection, Iterable
 from typing import Any
 
 from tandem_core.clock import Clock
-from tandem_core.crypto import account, signed
+from tandem_core.crypto import account, olm, signed
 from tandem_core.crypto.state import CryptoState
 from tandem_core.errors import Expected, ServerRefused
 from tandem_core.http import Http
@@ -22,6 +23,7 @@ from tandem_core.store import devices
 from tandem_core.store import session as sessions
 from tandem_core.store.database import Database, Transaction
 from tandem_core.store.devices import Device
+from tandem_core.store.outbox import put_to_device
 from tandem_core.types import DeviceId, Json, UserId
 
 log = logging.getLogger("tandem.crypto.keys")
@@ -53,9 +55,9 @@ class Keys:
         self._unclaimed: dict[tuple[UserId, DeviceId], int] = {}
 
     async def upload(self) -> None:
-        """Give the server the keys it lacks; raises StoreForked when it holds others under our ids."""
+        """Give the server the keys it lacks; raises StoreForked, from then on, when it holds others under our ids."""
         if await self._db.read(sessions.fact, account.FORKED_FACT):
-            return
+            raise StoreForked
         if not await self._db.read(_needs_upload, self._clock.now_ms()):
             return
         async with netlock(self._paths, "keys"):
@@ -93,12 +95,23 @@ class Keys:
             wanted = await self._db.read(devices.outdated, self._clock.now_ms(), only)
             people = list(wanted)
             for start in range(0, len(people), _USERS_PER_QUERY):
-                portion = people[start : start + _USERS_PER_QUERY]
-                body = {"device_keys": {user: [] for user in portion}, "timeout": _KEYS_TIMEOUT_MS}
-                answer = await self._http.request("POST", f"{_CLIENT}/keys/query", body)
-                await self._db.write(
-                    _put_answer, {user: wanted[user] for user in portion}, answer, self._clock.now_ms()
-                )
+                await self._query({user: wanted[user] for user in people[start : start + _USERS_PER_QUERY]})
+
+    async def _query(self, wanted: dict[UserId, int]) -> None:
+        """Ask for these lists; if the server does not like somebody's name, the others are asked for without it."""
+        people = list(wanted)
+        body = {"device_keys": {user: [] for user in people}, "timeout": _KEYS_TIMEOUT_MS}
+        try:
+            answer = await self._http.request("POST", f"{_CLIENT}/keys/query", body)
+        except ServerRefused as refused:
+            if len(people) == 1:
+                log.warning("%s: the list of devices is refused: %s", people[0], refused.errcode)
+                await self._db.write(devices.note_failed, people, self._clock.now_ms() + _RETRY_MS)
+                return
+            for half in (people[: len(people) // 2], people[len(people) // 2 :]):
+                await self._query({user: wanted[user] for user in half})
+            return
+        await self._db.write(_put_answer, wanted, answer, self._clock.now_ms())
 
     async def claim(self, wanted: Iterable[Device]) -> None:
         """Open Olm sessions with these devices where there is none; those that give no key are let be for a minute."""
@@ -112,23 +125,26 @@ class Keys:
         if missing:
             async with netlock(self._paths, "claim"):
                 missing = await self._db.read(_without_session, missing)
-                await self._claim(missing, is_mending=False)
+                await self._claim(missing)
 
-    async def mend(self, wedged: list[Device]) -> None:
-        """Open new Olm sessions beside broken ones."""
+    async def mend(self) -> None:
+        """Open a new Olm session beside each broken one, and say ``m.dummy`` over it so that the other side has it."""
+        if not await self._db.read(rows.wedged):
+            return
         async with netlock(self._paths, "claim"):
-            await self._claim(wedged, is_mending=True)
+            wedged = await self._db.read(rows.wedged)
+            known = await self._db.read(devices.devices_of, {user for _, user, _ in wedged})
+            due = {key for key, _, _ in wedged}
+            broken = [device for device in known if device.curve25519 in due]
+            answer = await self._ask(broken)
+            await self._db.write(_mend, self._state, broken, due, answer, self._clock.now_ms())
 
-    async def _claim(self, missing: list[Device], *, is_mending: bool) -> None:
+    async def _claim(self, missing: list[Device]) -> None:
         if not missing:
             return
-        request: dict[str, dict[str, str]] = {}
-        for device in missing:
-            request.setdefault(device.user_id, {})[device.device_id] = "signed_curve25519"
-        body: Json = {"one_time_keys": request, "timeout": _KEYS_TIMEOUT_MS}
-        answer = await self._http.request("POST", f"{_CLIENT}/keys/claim", body)
+        answer = await self._ask(missing)
         now_ms = self._clock.now_ms()
-        got = await self._db.write(_make_sessions, self._state, missing, answer, is_mending, now_ms)
+        got = await self._db.write(_make_sessions, self._state, missing, answer, now_ms)
         for device in missing:
             who = (device.user_id, device.device_id)
             if who in got:
@@ -136,16 +152,24 @@ class Keys:
             else:
                 self._unclaimed[who] = now_ms + _RETRY_MS
 
+    async def _ask(self, wanted: list[Device]) -> Json:
+        """A one-time key of each; a refusal is an answer without keys, since messages are sent all the same."""
+        if not wanted:
+            return {}
+        request: dict[str, dict[str, str]] = {}
+        for device in wanted:
+            request.setdefault(device.user_id, {})[device.device_id] = "signed_curve25519"
+        body: Json = {"one_time_keys": request, "timeout": _KEYS_TIMEOUT_MS}
+        try:
+            return await self._http.request("POST", f"{_CLIENT}/keys/claim", body)
+        except ServerRefused as refused:
+            log.warning("one-time keys are refused: %s", refused.errcode)
+            return {}
 
-def _needs_upload(conn: Any, now_ms: int) -> bool:
+
+def _needs_upload(conn: sqlite3.Connection, now_ms: int) -> bool:
     """Whether ``prepare_upload`` would have anything to do: a look that costs no write."""
-    row = rows.account(conn)
-    if row is None or not row.device_keys_uploaded or rows.waiting_upload(conn) is not None:
-        return True
-    if row.fallback_made_at is None or now_ms - row.fallback_made_at > account.FALLBACK_AGE_MS:
-        return True
-    count = devices.key_count(conn)
-    return count is not None and (count.one_time < 25 or not count.fallback_unused)
+    return rows.waiting_upload(conn) is not None or bool(account.lack(conn, now_ms))
 
 
 def _put_answer(txn: Transaction, wanted: dict[UserId, int], answer: Json, now_ms: int) -> None:
@@ -169,32 +193,42 @@ def _put_answer(txn: Transaction, wanted: dict[UserId, int], answer: Json, now_m
             log.warning("%s: device %s shows other keys than before; refused", user, device_id)
 
 
-def _without_session(conn: Any, wanted: list[Device]) -> list[Device]:
+def _without_session(conn: sqlite3.Connection, wanted: list[Device]) -> list[Device]:
     return [device for device in wanted if not rows.olm_sessions(conn, device.curve25519)]
 
 
 def _make_sessions(
-    txn: Transaction, state: CryptoState, wanted: list[Device], answer: Json, is_mending: bool, now_ms: int
+    txn: Transaction, state: CryptoState, wanted: list[Device], answer: Json, now_ms: int
 ) -> set[tuple[UserId, DeviceId]]:
     """Make sessions from claimed keys, unless one appeared meanwhile. Returns with whom there is one now."""
-    by_user = answer.get("one_time_keys")
-    got: set[tuple[UserId, DeviceId]] = set()
-    for device in wanted:
-        who = (device.user_id, device.device_id)
-        if not is_mending and rows.olm_sessions(txn.conn, device.curve25519):
-            got.add(who)
-            continue
-        key = _claimed_key(by_user, device)
-        if key is None:
-            log.info("%s: device %s has no one-time key to give", device.user_id, device.device_id)
-            continue
-        try:
-            state.new_session(txn, device.curve25519, key, now_ms)
-        except ValueError:
-            log.warning("%s: device %s gave a bad one-time key", device.user_id, device.device_id)
-            continue
-        got.add(who)
-    return got
+    return {
+        (device.user_id, device.device_id)
+        for device in wanted
+        if rows.olm_sessions(txn.conn, device.curve25519) or _make_session(txn, state, device, answer, now_ms)
+    }
+
+
+def _mend(
+    txn: Transaction, state: CryptoState, broken: list[Device], due: set[str], answer: Json, now_ms: int
+) -> None:
+    for device in broken:
+        if _make_session(txn, state, device, answer, now_ms):
+            content = olm.encrypt(txn, state, device, "m.dummy", {}, now_ms)
+            put_to_device(txn, olm.SEALED, {device.user_id: {device.device_id: content}}, now_ms)
+    rows.unwedged(txn, due)
+
+
+def _make_session(txn: Transaction, state: CryptoState, device: Device, answer: Json, now_ms: int) -> bool:
+    key = _claimed_key(answer.get("one_time_keys"), device)
+    if key is None:
+        log.info("%s: device %s has no one-time key to give", device.user_id, device.device_id)
+        return False
+    try:
+        state.new_session(txn, device.curve25519, key, now_ms)
+    except ValueError:
+        log.warning("%s: device %s gave a bad one-time key", device.user_id, device.device_id)
+        return False
+    return True
 
 
 def _claimed_key(by_user: Any, device: Device) -> str | None:

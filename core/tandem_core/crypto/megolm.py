@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -12,6 +11,7 @@ from vodozemac import InboundGroupSession, MegolmMessage, SessionKey
 from tandem_core.crypto.olm import Opened
 from tandem_core.crypto.state import MEGOLM, CryptoState
 from tandem_core.store import crypto as rows
+from tandem_core.store.codec import parse
 from tandem_core.store.database import Transaction
 from tandem_core.store.events import StoredEvent
 from tandem_core.types import Json, RoomId
@@ -55,8 +55,8 @@ class Clear:
 def keep_room_key(txn: Transaction, state: CryptoState, opened: Opened, now_ms: int) -> str | None:
     """Keep an ``m.room_key``; returns why not, or None.
 
-    Of two copies of a session the one that reaches further back is kept. A session id is a signing key,
-    so nobody else can make a session of that id; but only who brought it first is its sender.
+    A session id is a signing key, so nobody else can make a session of that id; but only who brought it first
+    is its sender. What a key file brought has no sender we could believe: the sender's own word replaces it.
     """
     content = opened.content
     room_id, session_id, key = content.get("room_id"), content.get("session_id"), content.get("session_key")
@@ -68,21 +68,42 @@ def keep_room_key(txn: Transaction, state: CryptoState, opened: Opened, now_ms: 
         return "malformed room key"
     if session.session_id != session_id:
         return "a room key under a wrong id"
+    best = session
     known = rows.inbound(txn.conn, RoomId(room_id), session_id)
-    if known is not None and known.sender_key != opened.sender_key and known.source != "import":
-        return "a room key of another device"
-    if known is not None and known.source == "olm" and known.first_index <= session.first_known_index:
-        return None
+    if known is not None:
+        is_imported = known.source == "import"
+        if not is_imported and (known.sender, known.sender_key) != (opened.sender, opened.sender_key):
+            return "a room key of another device"
+        ours = InboundGroupSession.from_pickle(known.pickle, state.pickle_key)
+        found = better(ours, session)
+        if found is None and not is_imported:
+            return "a room key that does not fit the one we have"
+        if found is ours and not is_imported:
+            return None
+        best = found or session
     row = rows.InboundRow(
-        session.pickle(state.pickle_key),
+        best.pickle(state.pickle_key),
         opened.sender,
         opened.sender_key,
         opened.sender_ed25519,
-        session.first_known_index,
+        best.first_known_index,
         "olm",
     )
     rows.put_inbound(txn, RoomId(room_id), session_id, row, now_ms)
     return None
+
+
+def better(ours: InboundGroupSession, other: InboundGroupSession) -> InboundGroupSession | None:
+    """Of two copies of one ratchet the one that reaches further back (``ours`` if both reach as far).
+
+    None if they are not one ratchet: the later one must be what the earlier one becomes.
+    """
+    early, late = (ours, other) if ours.first_known_index <= other.first_known_index else (other, ours)
+    at = late.first_known_index
+    grown, is_now = early.export_at(at), late.export_at(at)
+    if grown is None or is_now is None or grown.to_base64() != is_now.to_base64():
+        return None
+    return early
 
 
 def keep_withheld(txn: Transaction, sender: Any, content: Json) -> str | None:
@@ -134,11 +155,17 @@ def open_room_event(txn: Transaction, state: CryptoState, event: StoredEvent) ->
     return _clear(decrypted.plaintext, event.room_id)
 
 
+def note_own(txn: Transaction, wire: Json, event_id: str, sent_at: int) -> None:
+    """Our own message is open without being decrypted; its place in the ratchet is taken all the same."""
+    index = MegolmMessage.from_base64(wire["ciphertext"]).message_index()
+    rows.is_replay(txn, wire["session_id"], index, event_id, sent_at)
+
+
 def _clear(plaintext: bytes, room_id: RoomId) -> Clear | Sealed:
     try:
-        payload: Any = json.loads(plaintext)
+        payload: Any = parse(plaintext)
         kind, content, said_room = payload["type"], payload["content"], payload["room_id"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         return _sealed(Reason.MALFORMED)
     if said_room != room_id:
         return _sealed(Reason.FORGED)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import base64
-import json
 from dataclasses import dataclass
 from typing import Any
 
 from vodozemac import AnyOlmMessage, Curve25519PublicKey, PreKeyMessage, Session
 
+from tandem_core.crypto import signed
 from tandem_core.crypto.state import OLM, CryptoState
 from tandem_core.store import crypto as rows
 from tandem_core.store import devices
-from tandem_core.store.codec import dumps
+from tandem_core.store.codec import dumps, parse
 from tandem_core.store.database import Transaction
 from tandem_core.store.devices import Device
 from tandem_core.types import Json, UserId
+
+SEALED = "m.room.encrypted"
+"""The type of what ``encrypt`` makes."""
 
 
 class CannotOpen(Exception):
@@ -38,7 +41,11 @@ class Opened:
 
 
 def open_event(txn: Transaction, state: CryptoState, sender: UserId, content: Json, now_ms: int) -> Opened:
-    """Open an ``m.room.encrypted`` to-device event; raises CannotOpen and changes nothing then."""
+    """Open an ``m.room.encrypted`` to-device event; raises CannotOpen.
+
+    What could not be decrypted changes nothing. What was decrypted but says something wrong has moved its
+    ratchet, and is over.
+    """
     sender_key = content.get("sender_key")
     if content.get("algorithm") != OLM or not isinstance(sender_key, str):
         raise CannotOpen("unknown algorithm")
@@ -72,6 +79,7 @@ def encrypt(
         "recipient": device.user_id,
         "recipient_keys": {"ed25519": device.ed25519},
         "keys": {"ed25519": account.ed25519_key.to_base64()},
+        "sender_device_keys": state.device_keys(txn),  # MSC4147: who reads it need not ask for our list first
     }
     message_type, body = session.encrypt(dumps(payload).encode()).to_parts()
     state.save_session(txn, device.curve25519, session, now_ms)
@@ -88,7 +96,7 @@ def best_session(txn: Transaction, state: CryptoState, curve25519: str) -> Sessi
     return state.load_session(found[0][1]) if found else None
 
 
-def _open_pre_key(txn: Transaction, state: CryptoState, sender_key: str, body: str, now_ms: int) -> str:
+def _open_pre_key(txn: Transaction, state: CryptoState, sender_key: str, body: str, now_ms: int) -> bytes:
     try:
         message = PreKeyMessage.from_base64(body)
         session_id = message.session_id()
@@ -103,7 +111,7 @@ def _open_pre_key(txn: Transaction, state: CryptoState, sender_key: str, body: s
             except ValueError as error:
                 raise CannotOpen("not to be opened by its session", is_wedged=True) from error
             state.save_session(txn, sender_key, session, now_ms)
-            return _text(plaintext)
+            return plaintext
     try:
         # The one-time key goes only with success, and for good only with this transaction.
         session, plaintext = state.account(txn).create_inbound_session(identity_key, message)
@@ -111,10 +119,10 @@ def _open_pre_key(txn: Transaction, state: CryptoState, sender_key: str, body: s
         raise CannotOpen("no session can be made from it", is_wedged=True) from error
     state.changed_account(txn)
     state.save_session(txn, sender_key, session, now_ms)
-    return _text(plaintext)
+    return plaintext
 
 
-def _open_normal(txn: Transaction, state: CryptoState, sender_key: str, body: str, now_ms: int) -> str:
+def _open_normal(txn: Transaction, state: CryptoState, sender_key: str, body: str, now_ms: int) -> bytes:
     try:
         message = AnyOlmMessage.from_parts(1, _decoded(body))
     except ValueError as error:
@@ -126,18 +134,20 @@ def _open_normal(txn: Transaction, state: CryptoState, sender_key: str, body: st
         except ValueError:
             continue
         state.save_session(txn, sender_key, session, now_ms)
-        return _text(plaintext)
+        return plaintext
     raise CannotOpen("no session opens it", is_wedged=True)
 
 
-def _checked(txn: Transaction, state: CryptoState, sender: UserId, sender_key: str, plaintext: str) -> Opened:
+def _checked(
+    txn: Transaction, state: CryptoState, sender: UserId, sender_key: str, plaintext: bytes
+) -> Opened:
     """The payload, if it names us as its reader and its claimed sender as its writer (spec, "m.olm.v1…")."""
     try:
-        payload: Any = json.loads(plaintext)
+        payload: Any = parse(plaintext)
         kind, content = payload["type"], payload["content"]
         said = (payload["sender"], payload["recipient"], payload["recipient_keys"]["ed25519"])
         sender_ed25519 = payload["keys"]["ed25519"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise CannotOpen("malformed payload") from error
     if said != (sender, state.me.user_id, state.account(txn).ed25519_key.to_base64()):
         raise CannotOpen("written for somebody else, or by somebody else")
@@ -146,11 +156,19 @@ def _checked(txn: Transaction, state: CryptoState, sender: UserId, sender_key: s
     known = devices.device_with_key(txn.conn, sender, sender_key)
     if known is not None and known.ed25519 != sender_ed25519:
         raise CannotOpen("the sender's keys do not belong together")
+    if not _shows_its_device(payload, sender, sender_key, sender_ed25519):
+        raise CannotOpen("the sender shows another device's keys")
     return Opened(kind, content, sender, sender_key, sender_ed25519)
 
 
-def _text(plaintext: bytes | str) -> str:
-    return plaintext.decode("utf-8", "replace") if isinstance(plaintext, bytes) else plaintext
+def _shows_its_device(payload: Json, sender: UserId, sender_key: str, sender_ed25519: str) -> bool:
+    """Whether the device keys that may lie in the payload (MSC4147) are those of who wrote it."""
+    shown = payload.get("sender_device_keys")
+    if shown is None:
+        return True
+    device_id = shown.get("device_id") if isinstance(shown, dict) else None
+    found = signed.device_from_keys(sender, device_id, shown) if isinstance(device_id, str) else None
+    return found is not None and (found[0].curve25519, found[0].ed25519) == (sender_key, sender_ed25519)
 
 
 def _unpadded(raw: bytes) -> str:

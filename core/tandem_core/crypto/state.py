@@ -7,6 +7,10 @@ to unpickle, is kept between transactions, for as long as its generation has not
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+
 import vodozemac
 from vodozemac import Account, Curve25519PublicKey, Session
 
@@ -60,8 +64,23 @@ class CryptoState:
             self._is_dirty = True
             txn.at_commit.append(lambda: self._flush(txn))
 
+    @contextlib.contextmanager
+    def piece(self, txn: Transaction) -> Iterator[None]:
+        """A part of the transaction that may fail alone: its rows and its ratchet steps go, what was before stays."""
+        self._flush(txn)  # memory is thrown away with the piece, so what came before it must be in the file
+        txn.execute("SAVEPOINT piece")
+        try:
+            yield
+        except BaseException:
+            self.forget()
+            with contextlib.suppress(sqlite3.Error):  # SQLite may have rolled everything back itself
+                txn.execute("ROLLBACK TO piece")
+                txn.execute("RELEASE piece")
+            raise
+        txn.execute("RELEASE piece")
+
     def _flush(self, txn: Transaction) -> None:
-        if self._account is None:
+        if self._account is None or not self._is_dirty:
             return
         identity = {
             "curve25519": self._account.curve25519_key.to_base64(),
@@ -83,6 +102,22 @@ class CryptoState:
         )
         self.save_session(txn, curve25519, session, now_ms)
         return session
+
+    def device_keys(self, txn: Transaction) -> Json:
+        """Our device keys, signed (spec, "Device keys")."""
+        account, me = self.account(txn), self.me
+        return self.sign(
+            txn,
+            {
+                "user_id": me.user_id,
+                "device_id": me.device_id,
+                "algorithms": [OLM, MEGOLM],
+                "keys": {
+                    f"curve25519:{me.device_id}": account.curve25519_key.to_base64(),
+                    f"ed25519:{me.device_id}": account.ed25519_key.to_base64(),
+                },
+            },
+        )
 
     def sign(self, txn: Transaction, value: Json) -> Json:
         """The object with this device's signature (spec, appendices, "Signing JSON")."""

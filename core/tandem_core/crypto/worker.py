@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from typing import ClassVar
 
 from tandem_core.clock import Chance, Clock
-from tandem_core.crypto import drain, olm, outbox
-from tandem_core.crypto.keys import Keys
+from tandem_core.crypto import drain, outbox
+from tandem_core.crypto.keys import Keys, StoreForked
 from tandem_core.crypto.state import CryptoState
 from tandem_core.http import Http
 from tandem_core.paths import ProfilePaths
 from tandem_core.store import crypto as rows
-from tandem_core.store import devices
-from tandem_core.store.database import Database, Transaction
-from tandem_core.store.devices import Device
-from tandem_core.store.outbox import put_to_device
+from tandem_core.store import inbox
+from tandem_core.store.database import Database
 from tandem_core.types import Me, Role, Topic
 from tandem_core.vault import pickle_key
 from tandem_core.worker import Worker
@@ -89,36 +88,18 @@ class CryptoWorker(Worker):
 
     async def step(self) -> float | None:
         keys = await self.keys()
-        await keys.upload()
+        forked: StoreForked | None = None
+        try:
+            await keys.upload()
+        except StoreForked as error:
+            forked = error  # told again and again; what needs no new keys of ours goes on
         await keys.query()
-        await self._mend(keys)
+        await keys.mend()
         await outbox.flush(self._paths, self._db, self._http)
+        if forked is not None:
+            raise forked
         return _LOOK_AGAIN_S
 
-    async def _mend(self, keys: Keys) -> None:
-        """Open a new session with each device whose old one is broken, and say ``m.dummy`` over it."""
-        wedged = await self._db.read(rows.wedged)
-        if not wedged:
-            return
-        known = await self._db.read(devices.devices_of, {user for _, user, _ in wedged})
-        due = {key for key, _, _ in wedged}
-        broken = [device for device in known if device.curve25519 in due]
-        await keys.mend(broken)
-        state = await self._opener.state()
-        await self._db.write(_say_dummy, state, broken, due, self._clock.now_ms())
 
-
-def _has_inbox(conn: object) -> bool:
-    from tandem_core.store.inbox import waiting
-
-    return bool(waiting(conn, 1))  # type: ignore[arg-type]
-
-
-def _say_dummy(
-    txn: Transaction, state: CryptoState, broken: list[Device], due: set[str], now_ms: int
-) -> None:
-    for device in broken:
-        content = olm.encrypt(txn, state, device, "m.dummy", {}, now_ms)
-        if content is not None:
-            put_to_device(txn, "m.room.encrypted", {device.user_id: {device.device_id: content}}, now_ms)
-    rows.unwedged(txn, due)
+def _has_inbox(conn: sqlite3.Connection) -> bool:
+    return bool(inbox.waiting(conn, 1))

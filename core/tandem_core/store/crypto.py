@@ -101,10 +101,12 @@ def olm_sessions(conn: sqlite3.Connection, sender_key: str) -> list[tuple[str, s
 
 
 def put_olm_session(txn: Transaction, session_id: str, sender_key: str, pickle: str, now_ms: int) -> None:
+    """Keep a session that was just used: it is the last used of its peer from now on, whatever the clock says."""
     txn.execute(
-        "INSERT INTO olm_session (session_id, sender_key, pickle, made_at, used_at) VALUES (?, ?, ?, ?, ?)"
+        "INSERT INTO olm_session (session_id, sender_key, pickle, made_at, used_at) VALUES (?1, ?2, ?3, ?4,"
+        " max(?4, 1 + COALESCE((SELECT max(used_at) FROM olm_session WHERE sender_key = ?2), 0)))"
         " ON CONFLICT (session_id) DO UPDATE SET pickle = excluded.pickle, used_at = excluded.used_at",
-        (session_id, sender_key, pickle, now_ms, now_ms),
+        (session_id, sender_key, pickle, now_ms),
     )
 
 

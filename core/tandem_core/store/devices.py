@@ -113,14 +113,15 @@ def put_list(
     """Keep a person's whole device list (each with its algorithms), answered to ``wanted``.
 
     Returns the devices whose keys differ from those we know: they are kept as they were, since a device's
-    identity never changes; whoever shows other keys under an old name is not that device.
+    identity never changes; whoever shows other keys under an old name is not that device. A name that was
+    deleted is free for a new device.
     """
     changed: list[DeviceId] = []
     present: set[str] = set()
     for device, algorithms in devices:
         present.add(device.device_id)
         known = txn.one(
-            "SELECT curve25519, ed25519 FROM device WHERE user_id = ? AND device_id = ?",
+            "SELECT curve25519, ed25519 FROM device WHERE user_id = ? AND device_id = ? AND deleted = 0",
             (user_id, device.device_id),
         )
         if known is not None and (known["curve25519"], known["ed25519"]) != (
@@ -132,7 +133,8 @@ def put_list(
         txn.execute(
             "INSERT INTO device (user_id, device_id, curve25519, ed25519, display_name, algorithms, first_seen)"
             " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (user_id, device_id) DO UPDATE"
-            " SET display_name = excluded.display_name, algorithms = excluded.algorithms, deleted = 0",
+            " SET curve25519 = excluded.curve25519, ed25519 = excluded.ed25519, deleted = 0,"
+            " display_name = excluded.display_name, algorithms = excluded.algorithms",
             (
                 user_id,
                 device.device_id,
@@ -184,6 +186,12 @@ def device_with_key(conn: sqlite3.Connection, user_id: UserId, curve25519: str) 
         (curve25519, user_id),
     ).fetchone()
     return None if row is None else Device(*row)
+
+
+def owner_of(conn: sqlite3.Connection, curve25519: str) -> UserId | None:
+    """Whose device has this identity key, if there is exactly one such person."""
+    rows = conn.execute("SELECT DISTINCT user_id FROM device WHERE curve25519 = ?", (curve25519,)).fetchall()
+    return UserId(rows[0]["user_id"]) if len(rows) == 1 else None
 
 
 def device_name(conn: sqlite3.Connection, user_id: UserId, device_id: DeviceId) -> str:

@@ -75,10 +75,13 @@ def next_messages(conn: sqlite3.Connection) -> list[Queued]:
 
 
 def put_wire(txn: Transaction, txn_id: str, room_id: RoomId, wire_type: str, wire_content: Json) -> None:
-    """What will be sent for this message, this time and at every repetition."""
+    """What will be sent for this message, this time and at every repetition.
+
+    What is encrypted never changes; what was going to be sent in clear gives way to its encrypted form.
+    """
     txn.execute(
         "UPDATE send_queue SET wire_type = ?, wire_content = ?, state = 'sending'"
-        " WHERE txn_id = ? AND wire_type IS NULL",
+        " WHERE txn_id = ? AND wire_type IS NOT 'm.room.encrypted'",
         (wire_type, dumps(wire_content), txn_id),
     )
     _changed(txn, room_id)

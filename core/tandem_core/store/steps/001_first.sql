@@ -101,6 +101,7 @@ CREATE TABLE event (
   verdict INTEGER NOT NULL DEFAULT 0    -- push rules: 0 nothing, 1 notify, 2 highlight
 );
 CREATE INDEX event_sealed ON event(room_id, session_id) WHERE seal = 'sealed';
+CREATE INDEX event_to_try ON event(sent_at) WHERE seal = 'sealed' AND seal_reason IS NULL;   -- whose turn it is to be opened
 CREATE INDEX event_relates ON event(relates_to) WHERE relates_to IS NOT NULL;
 CREATE TABLE timeline (
   conn TEXT NOT NULL, room_id TEXT NOT NULL,

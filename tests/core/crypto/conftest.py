@@ -1,0 +1,59 @@
+"""People with devices on one homeserver in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.core.crypto.key_server import KeyServer
+from tests.core.crypto.world import Device, StillClock, named
+
+
+@pytest.fixture
+def server() -> KeyServer:
+    return KeyServer()
+
+
+@pytest.fixture
+def clock() -> StillClock:
+    return StillClock()
+
+
+@pytest.fixture
+def make_device(tmp_path: Path, server: KeyServer, clock: StillClock) -> Iterator[Callable[..., Device]]:
+    """Make a device with its keys on the server (unless ``is_new``)."""
+    made: list[Device] = []
+
+    def make(name: str, device_id: str = "ONE", *, is_new: bool = False) -> Device:
+        device = Device(tmp_path / f"{name}-{device_id}", named(name, device_id), server, clock)
+        made.append(device)
+        if not is_new:
+            asyncio.run(device.keys.upload())
+            device.hear_counts()
+        return device
+
+    yield make
+    for device in made:
+        device.close()
+
+
+@pytest.fixture
+def alice(make_device: Callable[..., Device]) -> Device:
+    return make_device("alice")
+
+
+@pytest.fixture
+def bob(make_device: Callable[..., Device]) -> Device:
+    return make_device("bob")
+
+
+@pytest.fixture
+def friends(alice: Device, bob: Device) -> tuple[Device, Device]:
+    """Alice and Bob, who know each other's devices; Alice has a session towards Bob."""
+    alice.knows(bob)
+    bob.knows(alice)
+    asyncio.run(alice.keys.claim(alice.devices(bob)))
+    return alice, bob
