@@ -229,7 +229,12 @@ class _Apply:
             at = event.get("origin_server_ts")
             changed_at = at if type(at) is int else 0
             sound = members.set_member(self._txn, self._link, room_id, UserId(state_key), content, changed_at)
-            return {"membership": content["membership"]} if sound and state_key == self._me.user_id else {}
+            if not sound or state_key != self._me.user_id:
+                return {}
+            if content["membership"] == "join":
+                # Whichever of our devices it was: nobody is in a room without having said yes.
+                rooms.accept(self._txn, room_id, "accepted_invite")
+            return {"membership": content["membership"]}
         if state_key != "":
             return {}
         if event["type"] == "m.room.encryption":
