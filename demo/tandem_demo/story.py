@@ -47,7 +47,8 @@ def tell_headless(world: World, tell: Teller, shots: Path, *, messages: int, see
 
 def _delivered_tick(world: World, window: WindowDriver, tell: Teller, shots: Path) -> None:
     tell.step("Alice writes to Bob; watch the mark beside her message")
-    window.do("open_room", room_id=world.direct)
+    window.open_room(world.direct)
+    wait_for("the composer", lambda: window.do("has_focus", name="composer"))
     window.do("type", text=_QUESTION)
     window.shot(shots / "02-typing.png")
     window.do("key", name="Return")
@@ -102,7 +103,7 @@ def _closed_window(world: World, window: WindowDriver, tell: Teller, shots: Path
         raise DemoFailed("the window was open while the notifier was watched")
     tell.step("Alice opens her window again")
     window.open()
-    window.do("open_room", room_id=world.direct)
+    window.open_room(world.direct)
     wait_for("Bob's answer in the window", lambda: any(_ANSWER in str(name) for name in window.do("names")))
     window.shot(shots / "07-open-again.png")
     tell.line("The message is there, decrypted")

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tandem_core.uri import Address, Kind, to_uri
 from tandem_demo.device import DemoFailed, Device, wait_for
 
 
@@ -42,6 +43,20 @@ class WindowDriver:
         if "error" in answer:
             raise DemoFailed(f"the window could not {verb}: {answer['error']}")
         return answer.get("value")
+
+    def open_room(self, room_id: str) -> None:
+        """Open a room as a link does: a second ``tandem`` hands the address to the window that runs."""
+        uri = to_uri(Address(Kind.ROOM, room_id))
+        done = subprocess.run(
+            [str(Path(sys.executable).parent / "tandem"), uri],
+            env=self._device.environment(),
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        if done.returncode:
+            raise DemoFailed(f"tandem {uri}: {done.stderr.strip()}")
 
     def shot(self, path: Path) -> None:
         """Save a picture of the window as it is now."""
@@ -114,7 +129,7 @@ class Reader:
         from PySide6.QtTest import QTest
 
         for letter in text:
-            QTest.keyClick(self._window, letter)
+            QTest.keyClick(self._window, letter)  # type: ignore[call-overload]  # the stub knows no letters
         return True
 
     def do_key(self, name: str, *, control: bool = False) -> bool:
@@ -125,21 +140,27 @@ class Reader:
         QTest.keyClick(self._window, getattr(Qt.Key, f"Key_{name}"), modifier)
         return True
 
+    def do_has_focus(self, name: str) -> bool:
+        """Whether the keyboard goes to the item of this object name."""
+        item = self._window.activeFocusItem()
+        return item is not None and item.objectName() == name
+
     def do_names(self) -> list[str]:
-        """What a screen reader would read out: the accessible names of the visible items."""
+        """What a screen reader would read out: the accessible names of all that is on the screen."""
         from PySide6.QtGui import QAccessible
 
         names: list[str] = []
-        root = QAccessible.queryAccessibleInterface(self._window)
-        pending = [root] if root is not None else []
+        pending = [self._window.contentItem()]
         while pending:
             item = pending.pop()
-            if item is None or not item.isValid():
+            if not item.isVisible():
                 continue
-            name = item.text(QAccessible.Text.Name) if hasattr(QAccessible, "Text") else ""
-            if name and not item.state().invisible:
+            # The stub does not say so, but an item without accessible properties has no interface.
+            interface: Any = QAccessible.queryAccessibleInterface(item)
+            name = "" if interface is None else str(interface.text(QAccessible.Text.Name))
+            if name:
                 names.append(name)
-            pending += [item.child(index) for index in range(item.childCount())]
+            pending += item.childItems()
         return names
 
     def do_close(self) -> bool:

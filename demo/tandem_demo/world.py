@@ -6,9 +6,12 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
 from tandem_demo.device import Device, wait_for
+from tandem_demo.raw import RawClient
 from tandem_demo.synapse import SynapseServer
 from tandem_demo.tell import Teller
 
@@ -57,9 +60,10 @@ def _people(
     passwords = {name: secrets.token_urlsafe(12) for name in ("alice", "bob", "warden")}
     for name, password in passwords.items():
         server.register(name, password, admin=name == "warden")
-    from tandem_demo.raw import RawClient
-
     warden = RawClient(server.base_url).login("warden", passwords["warden"])
+    for name in ("alice", "bob"):
+        user = quote(f"@{name}:{server.server_name}")
+        warden.ok("PUT", f"/_synapse/admin/v2/users/{user}", {"displayname": name.capitalize()})
     for account, name, person in (
         ("alice", "alice", "alice"),
         ("bob", "bob-phone", "bob"),
@@ -97,12 +101,11 @@ def _people(
     direct = alice.ctl("create", "--direct", "--invite", bob)["room_id"]
     group = alice.ctl("create", "--name", "Weekend plans", "--invite", bob)["room_id"]
     for room in (direct, group):
-        wait_for("Bob's invite", lambda room=room: room in _invites(phone))
+        wait_for("Bob's invite", partial(_is_invited, phone, room))
         phone.ctl("accept", room)
     tell.line("An encrypted direct chat and an encrypted group, both joined by Bob")
     return World(server, warden.token, alice, phone, laptop, direct, group)
 
 
-def _invites(device: Device) -> set[str]:
-    rows = device.ask("SELECT room_id FROM room WHERE membership = 'invite'")
-    return {str(row[0]) for row in rows}
+def _is_invited(device: Device, room_id: str) -> bool:
+    return bool(device.ask("SELECT 1 FROM room WHERE membership = 'invite' AND room_id = ?", (room_id,)))
