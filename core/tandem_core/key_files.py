@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +110,8 @@ def _write(file: Path, sessions: list[Json], passphrase: str) -> None:
     if file.exists():
         raise BadInput(f"{file} exists already")
     temporary = file.with_name(f".{file.name}.new")
-    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
     try:
+        # nio makes the file anew, for its owner only, and refuses one that is there.
         key_export.encrypt_and_save(json.dumps(sessions).encode(), str(temporary), passphrase)
         temporary.chmod(0o600)
         temporary.rename(file)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sqlite3
 
 from tandem_core.ctl import world
@@ -16,19 +17,21 @@ from tandem_core.types import Json, RoomId
 
 _LOOK_EVERY_S = 0.05
 _CHECK_PROGRAMS_S = 2.0
+_MOST_WAITING = 1000
+_SILENT = frozenset({"none", "state", "redacted"})
 
 
 class Ear:
     """Finds what is new in the store: arrived after it began to listen, and readable now.
 
-    A message that is still sealed is remembered until it opens.
+    A message that is still sealed, or has no place in a timeline yet, is remembered until it has.
     """
 
     def __init__(self, conn: sqlite3.Connection, room_id: RoomId | None) -> None:
         self._conn = conn
         self._room_id = room_id
         self._version = -1
-        self._sealed: list[int] = []
+        self._waiting: list[int] = []
         self._last = inspect.newest_arrival(conn)
 
     def hear(self) -> list[Json]:
@@ -43,16 +46,21 @@ class Ear:
             self._last = max((number for number, _ in arrived), default=self._last)
             wanted = [number for number, room_id in arrived if self._room_id in (None, room_id)]
             heard = []
-            still_sealed = []
-            for number in [*self._sealed, *wanted]:
-                row = inspect.arrived_message(self._conn, number)
-                if row is None:
+            waiting = []
+            for number in [*self._waiting, *wanted]:
+                row = inspect.arrived(self._conn, number)
+                if (
+                    row is None
+                    or row["kind"] in _SILENT
+                    or row["seal"] == "refused"
+                    or row["origin"] == "back"
+                ):
                     continue
-                if row["seal"] == "sealed":
-                    still_sealed.append(number)
+                if row["seal"] == "sealed" or row["origin"] is None:
+                    waiting.append(number)
                 else:
                     heard.append(self._value(row))
-            self._sealed = still_sealed
+            self._waiting = waiting[-_MOST_WAITING:]
             return heard
         finally:
             self._conn.execute("ROLLBACK")
@@ -83,13 +91,16 @@ async def _listen(here: world.World, options: argparse.Namespace) -> int:
         room_id = await here.db.read(world.room_named, here.link, options.room)
     conn = here.db.reader()
     heard = 0
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
         ear = Ear(conn, room_id)
-        while True:
+        while not stop.is_set():
             # Whoever works may end: then the next round is worked by another program, or by this one.
             async with world.working(here) as work:
                 looks = 0
-                while looks * _LOOK_EVERY_S < _CHECK_PROGRAMS_S or work.is_ours:
+                while not stop.is_set() and (work.is_ours or looks * _LOOK_EVERY_S < _CHECK_PROGRAMS_S):
                     for value in ear.hear():
                         _show(options, value)
                         heard += 1
@@ -98,6 +109,7 @@ async def _listen(here: world.World, options: argparse.Namespace) -> int:
                     work.check()
                     looks += 1
                     await asyncio.sleep(_LOOK_EVERY_S)
+        return DONE
     finally:
         conn.close()
 

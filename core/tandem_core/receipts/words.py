@@ -143,7 +143,7 @@ def _words(
         case State.UNTRACKED:
             why = f" ({message.why_untracked})" if message.why_untracked else ""
             return f"Sent. Delivery is not tracked here{why}"
-        case State.DELIVERED_ALL if total == 1 and heard:
+        case State.DELIVERED_ALL if total == 1 and heard and devices > 1:
             return f"Delivered to {whom} ({heard} of {_count(devices, 'device')})"
         case State.DELIVERED_ALL:
             return f"Delivered to {whom}"

@@ -108,13 +108,16 @@ def arrivals(conn: sqlite3.Connection, after: int) -> list[tuple[int, RoomId]]:
     ]
 
 
-def arrived_message(conn: sqlite3.Connection, number: int) -> sqlite3.Row | None:
-    """An arrived event, if it makes a message row and came live or filled a gap; ``me`` is our user id."""
+def arrived(conn: sqlite3.Connection, number: int) -> sqlite3.Row | None:
+    """An arrived event: what it says, ``me`` (our user id), and ``origin``, the best either connection knows.
+
+    ``origin`` is null while no connection has placed it: our own message, sent but not come back.
+    """
     row: sqlite3.Row | None = conn.execute(
-        "SELECT e.event_id, e.room_id, e.sender, e.sent_at, e.kind, e.body, e.seal, s.user_id AS me"
-        " FROM event e LEFT JOIN session s ON s.id = 1 WHERE e.rowid = ?"
-        " AND e.kind NOT IN ('none', 'state', 'redacted') AND e.seal <> 'refused' AND EXISTS"
-        " (SELECT 1 FROM timeline t WHERE t.event_id = e.event_id AND t.origin IN ('live', 'gap'))",
+        "SELECT e.event_id, e.room_id, e.sender, e.sent_at, e.kind, e.body, e.seal, s.user_id AS me,"
+        " (SELECT t.origin FROM timeline t WHERE t.event_id = e.event_id"
+        " ORDER BY t.origin = 'back' LIMIT 1) AS origin"
+        " FROM event e LEFT JOIN session s ON s.id = 1 WHERE e.rowid = ?",
         (number,),
     ).fetchone()
     return row
