@@ -21,7 +21,8 @@ _FIRST_WORK_S = 60.0
 
 def login(paths: ProfilePaths, options: argparse.Namespace) -> int:
     """Sign in, and stay until the server has this device's keys, so that others can write to it."""
-    from tandem_core import session, vault
+    from tandem_core import session
+    from tandem_core.vault import pickle_key
 
     password = read_secret(options.password_file, "password")
     me = asyncio.run(
@@ -34,7 +35,7 @@ def login(paths: ProfilePaths, options: argparse.Namespace) -> int:
             clock=SystemClock(),
         )
     )
-    _, kept_in = vault.pickle_key(paths)
+    _, kept_in = pickle_key(paths)
     with world.opened(paths) as here:
         try:
             ready = asyncio.run(world.until(here, _has_keys, _FIRST_WORK_S))

@@ -109,7 +109,8 @@ def _store(db: Database) -> Finding:
 
 
 def _account(paths: ProfilePaths, db: Database) -> Iterator[Finding]:
-    from tandem_core import session, vault
+    from tandem_core import session
+    from tandem_core.vault import pickle_key
 
     try:
         current = session.current(db)
@@ -118,7 +119,7 @@ def _account(paths: ProfilePaths, db: Database) -> Iterator[Finding]:
         return
     yield Finding("account", True, f"{current.me.user_id}, device {current.me.device_id}")
     try:
-        _, kept_in = vault.pickle_key(paths)
+        _, kept_in = pickle_key(paths)
     except Expected as trouble:
         yield _finding("pickle key", trouble)
     else:

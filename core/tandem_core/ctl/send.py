@@ -26,7 +26,7 @@ def run(paths: ProfilePaths, options: argparse.Namespace) -> int:
 
 
 async def _send(here: world.World, options: argparse.Namespace, text: str) -> int:
-    from tandem_core import sending
+    from tandem_core.sending import enqueue
 
     try:
         room_id = await here.db.read(world.room_named, here.link, options.room)
@@ -36,7 +36,7 @@ async def _send(here: world.World, options: argparse.Namespace, text: str) -> in
             raise
         room_id = await here.db.read(world.room_named, here.link, options.room)
     txn_id = await here.db.write(
-        sending.enqueue,
+        enqueue,
         room_id,
         "m.room.message",
         {"msgtype": "m.text", "body": text},
