@@ -192,7 +192,8 @@ class Engine:
         """Say goodbye; the store may be locked by somebody else, which must not keep us."""
         self.status = final
         with contextlib.suppress(StoreError, TimeoutError):
-            await asyncio.wait_for(self._say(final), _GOODBYE_S)
+            async with asyncio.timeout(_GOODBYE_S):
+                await self._say(final)
         self._bell.ring([Change(Topic.STATUS)])
         self._bell.close()
         await self.http.close()

@@ -68,8 +68,10 @@ class Worker:
             if failures and pause is not None:
                 # A step that changes what it wants and then fails must not wake itself in a hot loop.
                 await asyncio.sleep(min(pause, 0.25))
+            # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with the waking.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._woken.wait()
 
     def _tell(self, trouble: Expected | None) -> None:
         if self.on_trouble is not None:

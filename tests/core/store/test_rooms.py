@@ -252,7 +252,8 @@ def test_encryption_once_on_never_turns_off(alice: Account) -> None:
     alice.sync_room(timeline=[state("m.room.encryption", {"algorithm": ""})])
     alice.join(NOTIFIER)
     assert alice.read(rooms.encryption, ROOM) == ALGORITHM
-    assert _room(alice).encrypted and _room(alice, NOTIFIER).encrypted
+    assert _room(alice).encrypted
+    assert _room(alice, NOTIFIER).encrypted
 
 
 def test_the_reason_for_accepting_a_room_is_the_first_one(alice: Account) -> None:

@@ -144,7 +144,8 @@ def test_device_changes_outdate_lists_and_key_counts_are_noted(alice: Account) -
     )
     assert alice.read(devices.outdated, NOW)[BOB] > before[BOB]
     count = alice.read(devices.key_count)
-    assert count is not None and count.one_time == 0, "an absent count is none"
+    assert count is not None
+    assert count.one_time == 0, "an absent count is none"
 
 
 def test_a_limited_piece_makes_the_member_list_incomplete(alice: Account) -> None:
@@ -279,15 +280,21 @@ def test_garbage_in_every_place_keeps_the_token_moving(alice: Account) -> None:
                 "prev_batch",
                 "num_live",
                 "initial",
-            )  # fmt: skip
+            )
         }
         answer = {
             "pos": f"{number}",
-            "rooms": {ROOM: said | {"timeline": [event], "required_state": [event]}, "odd": {}, "!i:x": {"invite_state": [event]}},
+            "rooms": {
+                ROOM: said | {"timeline": [event], "required_state": [event]},
+                "odd": {},
+                "!i:x": {"invite_state": [event]},
+            },
             "extensions": {
                 "to_device": {"events": [some(), olm(str(number)), {"type": "x", "sender": "y", "content": some()}],
                               "next_batch": str(number)},
-                "receipts": {"rooms": {ROOM: {"content": {"$e1": {"m.read": {BOB: {"ts": some()}}, "m.delivery": some()}}}}},
+                "receipts": {
+                    "rooms": {ROOM: {"content": {"$e1": {"m.read": {BOB: {"ts": some()}}, "m.delivery": some()}}}}
+                },
                 "typing": {"rooms": {ROOM: {"content": {"user_ids": [some()]}}}},
                 "account_data": {"global": [{"type": "m.direct", "content": {BOB: some()}}]},
             },

@@ -223,7 +223,8 @@ async def test_a_full_disk_moves_no_token_and_the_same_answer_comes_again(
     told: list[Expected | None] = []
     server = Server(answer("1", olm("a"), next_batch="5"), answer("1", olm("a"), next_batch="5"))
     await _run(_loop(alice, server, on_state=told.append), server)
-    assert told[0] is not None and told[0].title == "The disk is full"
+    assert told[0] is not None
+    assert told[0].title == "The disk is full"
     assert server.places() == [None, None, "1"]
     assert server.sinces() == [None, None, "5"]
 

@@ -129,7 +129,8 @@ def test_a_room_is_read_with_all_that_synapse_says_of_it() -> None:
         "t1",
         1,
     )
-    assert room.expanded and room.initial
+    assert room.expanded
+    assert room.initial
     assert [hero.name for hero in room.heroes or ()] == ["Bob"]
     assert [event["event_id"] for event in room.timeline] == ["$hi"]
     assert said.skipped == 2, "the broken hero and the broken event"
@@ -143,7 +144,8 @@ def test_what_is_not_said_is_none_and_not_empty() -> None:
 def test_an_empty_to_device_block_is_present_and_an_absent_one_is_not() -> None:
     present = read({"pos": "1", "extensions": {"to_device": {"events": [], "next_batch": "5"}}})
     absent = read({"pos": "1", "extensions": {}})
-    assert present.to_device is not None and present.to_device.next_batch == "5"
+    assert present.to_device is not None
+    assert present.to_device.next_batch == "5"
     assert absent.to_device is None
 
 
@@ -157,7 +159,8 @@ def test_a_to_device_block_that_cannot_be_read_moves_no_token(block: Any) -> Non
 def test_a_broken_to_device_event_does_not_hold_up_the_others() -> None:
     block = {"next_batch": "5", "events": [olm("a"), {"type": 1}, "x", olm("b")]}
     said = read({"pos": "1", "extensions": {"to_device": block}})
-    assert said.to_device is not None and len(said.to_device.events) == 2
+    assert said.to_device is not None
+    assert len(said.to_device.events) == 2
     assert said.skipped == 2
 
 
