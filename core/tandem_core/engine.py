@@ -32,6 +32,7 @@ log = logging.getLogger("tandem.engine")
 
 Listener = Callable[[frozenset[Change]], None]
 
+_LOOKS, _LOOK_AGAIN_S = 5, 0.01
 _STUCK_S = 10.0
 _WATCH_S = 5.0
 _GOODBYE_S = 5.0
@@ -60,10 +61,13 @@ def take_role(paths: ProfilePaths, role: Role) -> RoleLock:
     """Be this program of the profile; raises AlreadyRuns if another process is."""
     paths.make()
     descriptor = open_lock(paths.lock(f"role-{role}"))
-    if not try_lock(descriptor):
-        os.close(descriptor)
-        raise AlreadyRuns(f"{role}")
-    return RoleLock(descriptor)
+    for _ in range(_LOOKS):
+        if try_lock(descriptor):
+            return RoleLock(descriptor)
+        # Somebody who only looks (``is_running``) holds it for an instant.
+        time.sleep(_LOOK_AGAIN_S)
+    os.close(descriptor)
+    raise AlreadyRuns(f"{role}")
 
 
 def is_running(paths: ProfilePaths, role: Role) -> bool:

@@ -16,7 +16,7 @@ from tandem_core.store.members import display_name
 from tandem_core.types import Json, RoomId
 
 _LOOK_EVERY_S = 0.05
-_CHECK_PROGRAMS_S = 2.0
+_CHECK_PROGRAMS_EVERY = 20
 _MOST_WAITING = 1000
 _SILENT = frozenset({"none", "state", "redacted"})
 
@@ -100,14 +100,15 @@ async def _listen(here: world.World, options: argparse.Namespace) -> int:
             # Whoever works may end: then the next round is worked by another program, or by this one.
             async with world.working(here) as work:
                 looks = 0
-                while not stop.is_set() and (work.is_ours or looks * _LOOK_EVERY_S < _CHECK_PROGRAMS_S):
+                while not stop.is_set():
                     for value in ear.hear():
                         _show(options, value)
                         heard += 1
                         if heard == options.count:
                             return DONE
-                    work.check()
                     looks += 1
+                    if looks % _CHECK_PROGRAMS_EVERY == 0 and not work.is_alive(here):
+                        break
                     await asyncio.sleep(_LOOK_EVERY_S)
         return DONE
     finally:

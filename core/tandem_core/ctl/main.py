@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -38,6 +39,7 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     options = parser().parse_args(argv)
+    _log(options.debug)
     try:
         command = importlib.import_module(f"tandem_core.ctl.{options.module}")
         status: int = getattr(command, options.function)(profile_paths(options.profile), options)
@@ -202,6 +204,15 @@ def _seconds(text: str) -> float:
     if 0 < seconds <= 86_400:
         return seconds
     raise argparse.ArgumentTypeError("seconds, more than 0")
+
+
+def _log(debug: bool) -> None:
+    """Keep log lines off the terminal: what went wrong is said in one line."""
+    logger = logging.getLogger("tandem")
+    if debug:
+        logging.basicConfig(level=logging.INFO)
+    elif not logger.handlers:
+        logger.addHandler(logging.NullHandler())
 
 
 def _say(sentence: str, status: int) -> int:

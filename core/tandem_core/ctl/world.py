@@ -12,16 +12,20 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from tandem_core.clock import SystemClock, system_chance
-from tandem_core.errors import AlreadyRuns, Expected, NotSignedIn, Offline, UnknownRoom
+from tandem_core.errors import AlreadyRuns, Expected, NotSignedIn, UnknownRoom
 from tandem_core.paths import ProfilePaths
 from tandem_core.store import inspect, rooms, session, timeline
 from tandem_core.store.database import Database
 from tandem_core.types import Change, Role, RoomId
 
+if TYPE_CHECKING:
+    from tandem_core.engine import Engine
+
 T = TypeVar("T")
+CHECK_PROGRAMS_S = 2.0
 _LOOK_EVERY_S = 0.05
 
 
@@ -80,40 +84,61 @@ def ring(world: World, *changes: Change) -> None:
 
 
 async def until(
-    world: World, look: Callable[[sqlite3.Connection], T | None], timeout_s: float, *changes: Change
+    world: World,
+    look: Callable[[sqlite3.Connection], T | None],
+    timeout_s: float,
+    *changes: Change,
+    even_offline: bool = True,
 ) -> T | None:
     """Have the work done and return what ``look`` finds, or None when the time is over.
 
-    ``changes`` is what the running programs are told to look at.
+    ``changes`` is what the running programs are told to look at. Without ``even_offline`` it also ends when
+    this process works and the server does not answer.
     """
-    async with working(world) as work:
-        ring(world, *changes)
-        ends_at = time.monotonic() + timeout_s
-        conn = world.db.reader()
-        try:
-            while True:
-                found = look(conn)
-                if found is not None:
-                    return found
-                if time.monotonic() >= ends_at:
-                    return None
-                work.check()
-                await asyncio.sleep(_LOOK_EVERY_S)
-        finally:
-            conn.close()
+    ends_at = time.monotonic() + timeout_s
+    conn = world.db.reader()
+    try:
+        # The program that works may end: then the next round is another one's, or ours.
+        while True:
+            async with working(world) as work:
+                ring(world, *changes)
+                checked_at = time.monotonic()
+                while True:
+                    found = look(conn)
+                    if found is not None:
+                        return found
+                    now = time.monotonic()
+                    if now >= ends_at or (work.is_offline and not even_offline):
+                        return None
+                    if now - checked_at >= CHECK_PROGRAMS_S:
+                        checked_at = now
+                        if not work.is_alive(world):
+                            break
+                    await asyncio.sleep(_LOOK_EVERY_S)
+    finally:
+        conn.close()
 
 
 class Work:
     """Somebody's work on the account: this process's (``is_ours``) or that of a program that runs."""
 
-    def __init__(self, engine: asyncio.Task[None] | None = None) -> None:
+    def __init__(self, engine: Engine | None = None, task: asyncio.Task[None] | None = None) -> None:
         self._engine = engine
+        self._task = task
         self.is_ours = engine is not None
 
-    def check(self) -> None:
-        """Raise what ended our work."""
-        if self._engine is not None and self._engine.done():
-            self._engine.result()
+    @property
+    def is_offline(self) -> bool:
+        """Whether we work and the server does not answer us."""
+        return self._engine is not None and self._engine.status.state is session.ProgramState.OFFLINE
+
+    def is_alive(self, world: World) -> bool:
+        """Whether somebody still works; raises what ended our own work."""
+        if self._task is None:
+            return bool(world.running())
+        if self._task.done():
+            self._task.result()
+        return True
 
 
 @contextlib.asynccontextmanager
@@ -130,19 +155,17 @@ async def working(world: World) -> AsyncIterator[Work]:
         # It has just started.
         yield Work()
         return
-    try:
+    with role_lock:
         engine = Engine(
             world.paths, world.db, world.session, Role.NOTIFIER, clock=SystemClock(), chance=system_chance()
         )
         task = asyncio.create_task(engine.run())
         try:
-            yield Work(task)
+            yield Work(engine, task)
         finally:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Expected):
                 await task
-    finally:
-        role_lock.close()
 
 
 def caught_up(since_ms: int) -> Callable[[sqlite3.Connection], bool | None]:
@@ -162,11 +185,8 @@ async def refresh(world: World, timeout_s: float) -> bool:
     """Bring the store up to date where no program does; False when the server cannot be reached in time."""
     if world.running():
         return True
-    try:
-        now_ms = SystemClock().now_ms()
-        return await until(world, caught_up(now_ms), timeout_s) is not None
-    except Offline:
-        return False
+    look = caught_up(SystemClock().now_ms())
+    return await until(world, look, timeout_s, even_offline=False) is not None
 
 
 def room_named(conn: sqlite3.Connection, link: Role, text: str) -> RoomId:
