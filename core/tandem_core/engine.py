@@ -24,6 +24,7 @@ from tandem_core.store.session import ProgramState, Session, SessionState
 from tandem_core.sync.gaps import GapFiller
 from tandem_core.sync.history import History
 from tandem_core.sync.loop import SyncLoop
+from tandem_core.sync.members import OpenRoomMembers
 from tandem_core.sync.reads import ReadSender
 from tandem_core.types import Change, Json, Role, RoomId, Topic
 from tandem_core.worker import Worker
@@ -154,6 +155,7 @@ class Engine:
             chance=self.chance,
             on_state=self._on_sync_state,
         )
+        self._open_room = OpenRoomMembers(db, self.http, role, chance=self.chance)
         self._workers = self._make_workers()
 
     def listen(self, listener: Listener) -> None:
@@ -163,6 +165,7 @@ class Engine:
     def watch_room(self, room_id: RoomId | None) -> None:
         """Follow this room closely (the open one), or none. Call it on the engine's loop."""
         self._sync.watch_room(*([] if room_id is None else [room_id]))
+        self._open_room.open_room(room_id)
 
     def wake(self, changes: Iterable[Change]) -> None:
         """Tell workers and listeners of changes made elsewhere. Call it on the engine's loop."""
@@ -219,6 +222,7 @@ class Engine:
             ReceiptOutbox(paths, db, http, me, role, clock=clock, chance=chance),
             GapFiller(db, http, me, role, clock=clock, chance=chance),
             ReadSender(paths, db, http, chance=chance),
+            self._open_room,
             CapabilityCheck(db, http, clock=clock, chance=chance),
         ]
 

@@ -144,7 +144,8 @@ def fill_gap(
         _place(txn, link, room_id, place, event, Origin.GAP, judged)
         upper = place
     _close_gap(txn, link, room_id, ord)
-    if not met and next_batch and chunk:
+    # A page may be empty and not the last: the server leaves out what we may not see.
+    if not met and next_batch:
         _put_gap(txn, link, room_id, upper, next_batch)
     rooms.refresh_at_commit(txn, room_id)
     txn.changed(Topic.TIMELINE, room_id)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from tandem_core.clock import Chance, Clock, jittered_backoff_s
 from tandem_core.errors import Expected, Offline, RateLimited, ServerRefused, SignedOut
 from tandem_core.http import Http
-from tandem_core.store import devices
+from tandem_core.store import devices, inbox
 from tandem_core.store import session as sessions
 from tandem_core.store.database import Database, Transaction
 from tandem_core.store.session import Connection
@@ -29,6 +29,8 @@ log = logging.getLogger("tandem.sync.loop")
 LONG_POLL_MS = 30_000
 _SPARE_S = 20.0
 _PROBE_EVERY_S = 6 * 3600.0
+_KEEP_DIGESTS_MS = 30 * 24 * 3600 * 1000
+"""Processed to-device events are told apart from repeated ones for so long."""
 
 
 class SyncLoop:
@@ -115,6 +117,7 @@ class SyncLoop:
             log.warning("%s: %d pieces of a sync response were skipped", self._role, applied.skipped)
         if since is None:
             self._probed_at = self._clock.monotonic_s()
+            await self._db.write(inbox.forget_old, self._clock.now_ms() - _KEEP_DIGESTS_MS)
         self._on_state(None)
         await self._grow(response)
         return applied

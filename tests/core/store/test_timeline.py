@@ -82,6 +82,15 @@ def test_a_gap_closes_at_the_rooms_start(alice: Account) -> None:
     assert alice.read(timeline.gaps, APP) == []
 
 
+def test_an_empty_page_moves_a_gap_on_and_does_not_close_it(alice: Account) -> None:
+    alice.join(APP, message("a"))
+    _live(alice, "c", limited=True, prev_batch="t1")
+    assert _fill(alice, [], "t2") == []
+    assert _gap(alice).prev_batch == "t2"
+    assert _fill(alice, ["b", "a"], "t3") == ["b"]
+    assert alice.bodies() == ["a", "b", "c"]
+
+
 def test_filling_a_gap_that_is_gone_does_nothing(alice: Account) -> None:
     alice.join(APP, message("a"))
     _live(alice, "c", limited=True, prev_batch="t1")

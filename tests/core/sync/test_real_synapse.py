@@ -239,6 +239,23 @@ async def test_the_full_member_list_is_fetched_and_kept_current(sign_in: Any, ma
 
 
 @in_loop
+async def test_opening_a_room_names_everybody_and_opening_a_strange_one_harms_nothing(
+    sign_in: Any, make_user: Any
+) -> None:
+    me, bob, carol = await sign_in(), make_user("bob"), make_user("carol")
+    async with running() as alice:
+        room_id = RoomId(await _chat(alice, bob, me))
+        bob.invite(room_id, carol.user_id)
+        alice.engine.watch_room(RoomId("!nowhere:localhost"))
+        carol.join(room_id)
+        bob.say(room_id, "still here")
+        await until(lambda: "still here" in alice.bodies(room_id))
+        alice.engine.watch_room(room_id)
+        await until(lambda: members.is_complete(alice.conn, APP, room_id))
+        assert members.agreed_members(alice.conn, room_id) == {me.user_id, bob.user_id, carol.user_id}
+
+
+@in_loop
 async def test_a_redaction_takes_the_message_away_here_and_there(sign_in: Any, make_user: Any) -> None:
     me, bob = await sign_in(), make_user("bob")
     async with running() as alice:

@@ -60,8 +60,8 @@ def test_whatever_comes_in_only_allowed_tags_come_out(pieces: list[str]) -> None
 
 
 _KEYS = (
-    "body", "msgtype", "format", "formatted_body", "m.relates_to", "m.new_content", "membership", "displayname", "m.poll",
-    "name", "redacts",
+    "body", "msgtype", "format", "formatted_body", "m.relates_to", "m.new_content", "membership", "displayname",
+    "m.poll", "name", "redacts",
 )  # fmt: skip
 _VALUES = st.recursive(
     st.none() | st.integers() | st.text(max_size=8),

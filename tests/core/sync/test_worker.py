@@ -27,7 +27,7 @@ class Counter(Worker):
         self.steps += 1
         if self.troubles:
             raise self.troubles.pop(0)
-        return None
+        return 60.0
 
 
 async def _steps(worker: Counter, count: int) -> None:
