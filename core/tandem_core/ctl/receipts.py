@@ -9,7 +9,7 @@ from tandem_core.ctl.main import DONE
 from tandem_core.ctl.output import local_time, show, show_json, table
 from tandem_core.paths import ProfilePaths
 from tandem_core.receipts.summary import PersonDelivery, Summary, details, summary
-from tandem_core.store import receipts as store
+from tandem_core.store import deliveries as store
 from tandem_core.types import Json, UserId
 
 

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tandem_core.store import receipts as store
+from tandem_core.store import deliveries as store
+from tandem_core.store import receipts
 from tandem_core.store.database import Transaction
 from tandem_core.types import EventId, Json, Me, RoomId, UserId
 
@@ -122,11 +123,11 @@ def _may_confirm(txn: Transaction, own: store.OwnMessage, user_id: UserId) -> bo
     addressed = None if own.txn_id is None else store.was_addressed(txn.conn, own.txn_id, user_id)
     if addressed:
         return True
-    said = {membership for membership, _ in store.memberships(txn.conn, own.room_id, user_id)}
+    said = {membership for membership, _ in receipts.memberships(txn.conn, own.room_id, user_id)}
     if said:
         return "join" in said
     # Members load lazily: a stranger is refused only where the list is complete or the audience was kept.
-    complete = any(complete for _, _, complete in store.room_standing(txn.conn, own.room_id))
+    complete = any(complete for _, _, complete in receipts.room_standing(txn.conn, own.room_id))
     return addressed is None and not complete
 
 

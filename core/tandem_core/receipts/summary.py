@@ -10,7 +10,7 @@ from tandem_core.errors import BadInput
 from tandem_core.receipts.gate import MOST_PEOPLE
 from tandem_core.receipts.words import DeviceDelivery, Message, PersonDelivery, State, Summary, summarise
 from tandem_core.store import audience, members, rooms
-from tandem_core.store import receipts as store
+from tandem_core.store import deliveries as store
 from tandem_core.types import Role, RoomId, UserId
 
 __all__ = ["DeviceDelivery", "PersonDelivery", "State", "Summary", "details", "summaries", "summary"]
