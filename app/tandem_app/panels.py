@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tandem_app.actions import Shell
     from tandem_app.engine_thread import EngineThread
     from tandem_app.reader import Reader
+    from tandem_core.errors import Expected
 
 _MODELS = {
     "login": ("login", "LoginModel"),
@@ -40,6 +41,10 @@ class Panels(QObject):
         """The model of a page."""
         model: QObject = self._model(what)
         return model
+
+    def show_trouble(self, error: Expected) -> None:
+        """Have the banner say what is wrong."""
+        self._model("banner").show(error)
 
     def _model(self, what: str) -> Any:
         if what not in self._made:

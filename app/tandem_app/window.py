@@ -122,7 +122,8 @@ class MainWindow(QObject):
     def _show_trouble(self, error: Expected) -> None:
         """The engine cannot work; where rooms are shown, a line says so, else it fills the window."""
         self.shell.set_trouble(error.title, error.advice)
-        self.shell.set_status(error.title)
+        self.panels.show_trouble(error)
+        self.shell.set_banner(True)
 
     @Slot()
     def _follow_settings(self) -> None:

@@ -128,10 +128,9 @@ Window {
             id: banner
             width: parent.width
             active: root.shell.bannerShown
-            source: "ErrorBanner.qml"
             visible: active
+            onActiveChanged: if (active) setSource("ErrorBanner.qml", { "model": root.panels.make("banner") })
             height: active && item ? (item as Item).implicitHeight : 0
-            onLoaded: item.model = root.panels.banner
         }
         Item {
             anchors.top: banner.bottom
