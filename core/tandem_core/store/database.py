@@ -237,8 +237,16 @@ def _mapped(error: sqlite3.DatabaseError) -> StoreError | sqlite3.DatabaseError:
 
 
 def _make_private(path: Path) -> None:
+    """Make sure that the file exists with mode 0600, without ever opening one that exists.
+
+    POSIX drops all of a process's locks on a file when the process closes any descriptor of it. Opening and
+    closing the database beside SQLite would take away the lock that says "in use": another program that
+    closes its last connection would then delete the write-ahead log under this one, and the store is damaged.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # SQLite gives -wal and -shm the mode of the database file.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    if path.stat().st_mode & 0o077:
-        path.chmod(0o600)
+    try:
+        # SQLite gives -wal and -shm the mode of the database file.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o600)
