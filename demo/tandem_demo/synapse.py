@@ -1,11 +1,10 @@
 """A real Synapse on loopback, in its own folder, for the demo, the tests and the bench.
 
-Started as a subprocess (never forked: law 5), ended by its pid, and by the kernel if we die.
+Started as a subprocess (never forked: law 5), ended by its pid, and by a closed pipe if we die.
 """
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import hmac
 import json
@@ -23,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 _START_WITHIN_S = 60.0
-_PR_SET_PDEATHSIG = 1
 
 
 class SynapseError(Exception):
@@ -79,6 +77,7 @@ class SynapseServer:
             },
             "log_config": str(self.folder / "log.json"),
             "media_store_path": str(self.folder / "media"),
+            "max_upload_size": "5M",
             "signing_key_path": str(self.folder / "signing.key"),
             "registration_shared_secret": self._secret,
             "macaroon_secret_key": secrets.token_urlsafe(24),
@@ -116,22 +115,16 @@ class SynapseServer:
     def start(self) -> None:
         """Start the process; ``wait_ready`` waits until it answers."""
         output = (self.folder / "output.log").open("ab")
-        command = [sys.executable, "-m", "synapse.app.homeserver", "-c", str(self.folder / "homeserver.yaml")]
-        environment = os.environ | {"SYNAPSE_CACHE_FACTOR": "0.5"}
-        libc = ctypes.CDLL(None)
-
-        def end_with_parent() -> None:
-            libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
+        config = str(self.folder / "homeserver.yaml")
+        command = [sys.executable, "-m", "tandem_demo.tied", "synapse.app.homeserver", "-c", config]
         self._child = subprocess.Popen(
             command,
             cwd=self.folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
+            env=os.environ | {"SYNAPSE_CACHE_FACTOR": "0.5"},
+            stdin=subprocess.PIPE,  # never written to: it closes when we end
             stdout=output,
             stderr=output,
             start_new_session=True,
-            preexec_fn=end_with_parent,  # noqa: PLW1509  one prctl, before any thread can matter
         )
         output.close()
 
@@ -190,6 +183,8 @@ class SynapseServer:
             except subprocess.TimeoutExpired:
                 self._child.kill()
                 self._child.wait()
+        if self._child.stdin is not None:
+            self._child.stdin.close()
         self._child = None
 
 
