@@ -35,13 +35,14 @@ bench: ready  ## speed and memory as ratios against bare floors; prints a table 
 	@$(TEST_ENV) $(PY) -m bench $(ARGS)
 
 shots: ready  ## pictures of every screen, light and dark, into shots/
-	@$(TEST_ENV) $(PY) tools/shots.py $(ARGS)
+	@$(TEST_ENV) $(PY) -m tests.app.shots $(or $(ARGS),shots)
 
-lock:  ## renew requirements/dev.txt (needs uv)
-	@uv pip compile --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
+lock: ready  ## renew requirements/dev.txt; ARGS=--upgrade for newer versions
+	@test -x $(BIN)/uv || $(PY) -m pip install --quiet uv
+	@$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
 	  --no-emit-index-url --no-emit-package tandem-core --no-emit-package tandem-resources --quiet \
 	  --group dev core/pyproject.toml app/pyproject.toml notifier/pyproject.toml demo/pyproject.toml \
-	  -o requirements/dev.txt
+	  -o requirements/dev.txt $(ARGS)
 
 clean:  ## remove what was installed and made
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-shots shots
