@@ -58,7 +58,7 @@ class Probe(QObject):
     def _newest(self) -> str:
         model = self._window.property("timeline")
         names = {bytes(name.data()).decode(): role for role, name in model.roleNames().items()}
-        return str(model.data(model.index(0, 0), names["body"])) if model.rowCount() else ""
+        return str(model.data(model.index(0, 0), names["text"])) if model.rowCount() else ""
 
 
 def _say(words: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -55,7 +56,17 @@ def cold_home(server: SynapseServer, user: str) -> Iterator[Path]:
         device.ctl(
             "login", "--homeserver", server.base_url, "--user", user, "--password-file", "-", password="bench"
         )
+        _empty(device)
         yield Path(folder)
+
+
+def _empty(device: Device) -> None:
+    """tandemctl login leaves a first sync behind; a cold start has none."""
+    conn = sqlite3.connect(device.paths.database)
+    with conn:
+        for table in ("connection", "room", "room_fact", "member", "timeline", "gap", "event", "read_marker"):
+            conn.execute(f"DELETE FROM {table}")
+    conn.close()
 
 
 def cold(server: SynapseServer, few: RawClient, many: RawClient, runs: int) -> list[Figure]:
