@@ -21,7 +21,9 @@ def session_state(conn: sqlite3.Connection) -> str | None:
 
 def has_synced(conn: sqlite3.Connection, link: Role) -> bool:
     """Whether this connection has ever had an answer of the server."""
-    row = conn.execute("SELECT 1 FROM connection WHERE conn = ? AND synced_at IS NOT NULL", (link,)).fetchone()
+    row = conn.execute(
+        "SELECT 1 FROM connection WHERE conn = ? AND synced_at IS NOT NULL", (link,)
+    ).fetchone()
     return row is not None
 
 
@@ -54,7 +56,8 @@ def keep_draft(txn: Transaction, room_id: RoomId, body: str, now_ms: int) -> Non
     """Keep what is being written in a room; an empty one is forgotten."""
     if body.strip():
         txn.execute(
-            "INSERT OR REPLACE INTO draft (room_id, body, changed_at) VALUES (?, ?, ?)", (room_id, body, now_ms)
+            "INSERT OR REPLACE INTO draft (room_id, body, changed_at) VALUES (?, ?, ?)",
+            (room_id, body, now_ms),
         )
     else:
         txn.execute("DELETE FROM draft WHERE room_id = ?", (room_id,))
