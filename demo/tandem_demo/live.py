@@ -10,6 +10,7 @@ from pathlib import Path
 from tandem_demo.device import wait_for
 from tandem_demo.tell import Teller
 from tandem_demo.traffic import Pen
+from tandem_demo.window import WindowDriver
 from tandem_demo.world import World
 
 _ANSWERS = (
@@ -28,6 +29,7 @@ def live(world: World, tell: Teller) -> None:
         tell.step("Opening Alice's window. Write to Bob: he answers. Ctrl-C here ends everything")
         world.alice.start("window", tandem)
         wait_for("the window", lambda: world.alice.is_syncing("app"))
+        WindowDriver(world.alice).open_room(world.direct)
         alice.write(world.direct, "Hello Bob!")
         tell.line("Alice's first message is on its way; Bob's Laptop wakes up in 15 seconds")
         _until_interrupted(world, bob, tandem, tell)

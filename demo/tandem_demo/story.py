@@ -29,6 +29,8 @@ def tell_headless(world: World, tell: Teller, shots: Path, *, messages: int, see
     )
     ledger = traffic.write_messages(world, messages, seed, tell, window.open)
     traffic.settle(world, ledger, window.open, tell)
+    window.open_room(world.direct)
+    wait_for("the room", lambda: window.do("has_focus", name="composer"))
     window.shot(shots / "08-after-the-storm.png")
     tell.step("An outside observer compares the server with every store")
     findings = observer.compare(world, ledger)
