@@ -21,7 +21,8 @@ _BACK_LIMIT = 60
 class Commands(QObject):
     """Hands work to the engine. What a person should know of a failure is told by ``failed``."""
 
-    failed = Signal(str)
+    failed = Signal(object)
+    """The ``Expected`` error."""
 
     def __init__(self, thread: EngineThread, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -136,7 +137,7 @@ class Commands(QObject):
     def _tell(self, error: Exception) -> None:
         if not isinstance(error, Expected):
             raise error
-        self.failed.emit(error.sentence)
+        self.failed.emit(error)
 
 
 def _now() -> int:

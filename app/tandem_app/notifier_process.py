@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from tandem_core import settings
 from tandem_core.engine import is_running
+from tandem_core.store import session as sessions
 from tandem_core.types import Role
 
 if TYPE_CHECKING:
@@ -41,6 +43,20 @@ async def start_if_wanted(paths: ProfilePaths, db: Database) -> bool:
         return False
     await asyncio.to_thread(_spawn, command)
     return True
+
+
+async def follow_setting(paths: ProfilePaths, db: Database) -> None:
+    """The setting has changed: start the notifier, or have the one that runs end in its own good order."""
+    if os.environ.get(OFF):
+        return
+    if await db.read(settings.get, "background.notifier"):
+        await start_if_wanted(paths, db)
+        return
+    program = await db.read(sessions.program, Role.NOTIFIER)
+    # Its lock tells that it runs now, so the process number it wrote is its own.
+    if program is not None and program.pid and is_running(paths, Role.NOTIFIER):
+        os.kill(program.pid, signal.SIGTERM)
+        log.info("asked the notifier (process %d) to end", program.pid)
 
 
 def notifier_command(profile: str) -> list[str] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -26,15 +27,24 @@ class Panels(QObject):
     """Makes a page's model once and gives it to QML by name; tells it what it is to show."""
 
     def __init__(
-        self, thread: EngineThread, reader: Reader, shell: Shell, parent: QObject | None = None
+        self,
+        thread: EngineThread,
+        reader: Reader,
+        shell: Shell,
+        clock_ms: Callable[[], int] | None = None,
+        parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
         self._thread = thread
         self._reader = reader
+        self._shell = shell
+        self._clock_ms = clock_ms
         self._made: dict[str, Any] = {}
         shell.settingsWanted.connect(lambda room_id: self._model("settings").open(room_id))
         shell.infoWanted.connect(lambda key: self._model("messageInfo").open(key))
         shell.inviteWanted.connect(lambda room_id: self._model("invite").open(room_id))
+        thread.trouble.connect(self.show_trouble)
+        thread.status.connect(self.show_status)
 
     @Slot(str, result=QObject)
     def make(self, what: str) -> QObject:
@@ -42,13 +52,36 @@ class Panels(QObject):
         model: QObject = self._model(what)
         return model
 
+    @Slot(object)
     def show_trouble(self, error: Expected) -> None:
-        """Have the banner say what is wrong."""
-        self._model("banner").show(error)
+        """Have the banner say what keeps the engine from working."""
+        self._model("banner").trouble(error)
+
+    @Slot(object)
+    def show_failure(self, error: Expected) -> None:
+        """Have the banner say that what was asked for was not done."""
+        self._model("banner").failure(error)
+
+    @Slot(str)
+    def show_status(self, words: str) -> None:
+        """The engine says how it is doing; a banner that was never needed is not made for good news."""
+        if words or "banner" in self._made:
+            self._model("banner").status(words)
+
+    @Slot()
+    def look(self) -> None:
+        """Somebody has written to the store, and no ring said what: the pages read again."""
+        for what in ("settings", "messageInfo", "invite"):
+            if what in self._made:
+                self._made[what].look()
 
     def _model(self, what: str) -> Any:
         if what not in self._made:
             module, name = _MODELS[what]
             make = getattr(import_module(f"tandem_app.models.{module}"), name)
-            self._made[what] = make(self._thread, self._reader)
+            made = self._made[what] = make(self._thread, self._reader, self._clock_ms, self)
+            if what == "banner":
+                made.changed.connect(lambda: self._shell.set_banner(bool(made.property("title"))))
+            if what == "login":
+                made.signedIn.connect(lambda words: self._model("banner").news(words))
         return self._made[what]

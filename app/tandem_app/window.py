@@ -58,7 +58,7 @@ class MainWindow(QObject):
         self.watch = Watch(self.reader, self.source, self.rooms, self.timeline, self)
         self.commands = commands
         self.shell = Shell(self.source, self.watch, self.rooms, self.timeline, commands, self)
-        self.panels = Panels(thread, self.reader, self.shell, self)
+        self.panels = Panels(thread, self.reader, self.shell, clock_ms, self)
         self.qml = QQmlApplicationEngine()
         self.window: QQuickWindow | None = None
         thread.session.connect(self._follow_session)
@@ -66,8 +66,9 @@ class MainWindow(QObject):
         thread.trouble.connect(self._show_trouble)
         thread.changed.connect(self.watch.take)
         thread.knocked.connect(self.knock)
-        commands.failed.connect(self.shell.set_status)
+        commands.failed.connect(self.panels.show_failure)
         self.watch.settings_changed.connect(self._follow_settings)
+        self.watch.settings_changed.connect(self.panels.look)
 
     def show(self) -> None:
         """Load the first screen and fill it from the store."""
@@ -120,10 +121,8 @@ class MainWindow(QObject):
 
     @Slot(object)
     def _show_trouble(self, error: Expected) -> None:
-        """The engine cannot work; where rooms are shown, a line says so, else it fills the window."""
+        """The engine cannot work; where rooms are shown, the banner says so, else it fills the window."""
         self.shell.set_trouble(error.title, error.advice)
-        self.panels.show_trouble(error)
-        self.shell.set_banner(True)
 
     @Slot()
     def _follow_settings(self) -> None:

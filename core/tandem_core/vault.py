@@ -67,6 +67,13 @@ def pickle_key(paths: ProfilePaths) -> tuple[bytes, Where]:
         os.close(lock)
 
 
+def kept_in(paths: ProfilePaths) -> Where | None:
+    """Where the account's key is, without asking for it; None while there is none."""
+    if paths.vault_file.exists():
+        return "file"
+    return "keyring" if _marker(paths).exists() else None
+
+
 def forget(paths: ProfilePaths) -> None:
     """Remove the key wherever it is."""
     paths.vault_file.unlink(missing_ok=True)

@@ -26,16 +26,22 @@ from tests.app.glass import Glass
 from tests.app.seed import NOON_MS, Seed
 
 BOB, CAROL, DORA = "@bob:example.org", "@carol:example.org", "@dora:example.org"
+Look = Callable[[Glass], None]
 PEOPLE = {BOB: "Bob", CAROL: "Carol Díaz", DORA: "Dora"}
 DEVICES = {BOB: ["Phone", "Laptop"], CAROL: ["Phone"]}
 
 
 def main() -> int:
     """Save all pictures; returns 0."""
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "shots")
+    take(Path(sys.argv[1] if len(sys.argv) > 1 else "shots"), _SCENES)
+    return 0
+
+
+def take(folder: Path, scenes: dict[str, Callable[[Seed], Look]]) -> None:
+    """Fill a store for each scene, show the window over it, do what the scene does, and save what is seen."""
     folder.mkdir(parents=True, exist_ok=True)
     application = make_application(sys.argv[:1])
-    for number, (name, fill) in enumerate(_SCENES.items()):
+    for number, (name, fill) in enumerate(scenes.items()):
         with tempfile.TemporaryDirectory() as home:
             os.environ["TANDEM_HOME"] = home
             seed = Seed(profile_paths())
@@ -55,10 +61,6 @@ def main() -> int:
             glass.settle()
             glass.window.grabWindow().save(str(folder / f"{number:02}-{name}.png"))
             glass.close()
-    return 0
-
-
-Look = Callable[[Glass], None]
 
 
 def hike(seed: Seed) -> RoomId:

@@ -1,21 +1,34 @@
-"""What keeps Tandem from working as it should, in a line above the room."""
+"""What keeps Tandem from working as it should, and the rare good news, one at a time above the room."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Property, QObject, Signal, Slot
+from PySide6.QtCore import Property, QObject, QTimer, Signal, Slot
+
+from tandem_core import errors
 
 if TYPE_CHECKING:
     import sqlite3
 
     from tandem_app.engine_thread import EngineThread
-    from tandem_core.errors import Expected
+
+CONNECTION_MS = 4000
+"""A connection that comes back this soon is not worth a line that moves the room."""
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A few words, and what to do."""
+
+    title: str
+    advice: str
 
 
 class BannerModel(QObject):
-    """The newest trouble until it is over or put away."""
+    """Shows the weightiest notice that is not put away: trouble, failure, connection, news."""
 
     changed = Signal()
 
@@ -23,28 +36,125 @@ class BannerModel(QObject):
         self,
         thread: EngineThread,
         reader: Callable[[], sqlite3.Connection | None],
+        clock_ms: Callable[[], int] | None = None,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
-        self._title = ""
-        self._advice = ""
+        self._notices: dict[str, Notice] = {}
+        self._put_away: dict[str, Notice] = {}
+        self._late: Notice | None = None
+        self._timer = QTimer(self, singleShot=True, interval=CONNECTION_MS)
+        self._timer.timeout.connect(self._lasts)
         thread.session.connect(self._over)
 
-    def show(self, error: Expected) -> None:
-        """Say what is wrong and what to do."""
-        self._title, self._advice = error.title, error.advice
-        self.changed.emit()
+    def trouble(self, error: errors.Expected) -> None:
+        """Something keeps the engine from working. The sign-in page itself says why nobody is signed in."""
+        if not isinstance(error, errors.SignedOut):
+            self._set("trouble", Notice(error.title, error.advice))
 
-    @Slot(str)
-    def _over(self, state: str) -> None:
-        if state == "signed_in":
-            self.dismiss()
+    def failure(self, error: errors.Expected) -> None:
+        """Something a person asked for was not done."""
+        self._put_away.pop("failure", None)
+        self._set("failure", Notice(error.title, _advice(error)))
+
+    def news(self, sentence: str) -> None:
+        """Something worth knowing once."""
+        self._put_away.pop("news", None)
+        self._set("news", Notice(sentence, ""))
+
+    def status(self, words: str) -> None:
+        """What the engine says of itself; empty while all is well."""
+        notice = _status(words)
+        if not words:
+            self._set("trouble", None)
+        if notice is None or notice.title != WAITING.title:
+            self._timer.stop()
+            self._late = None
+            self._set("connection", None)
+            if notice is not None:
+                self._set("trouble", notice)
+        elif "connection" in self._notices:
+            self._set("connection", notice)
+        else:
+            self._late = notice
+            if not self._timer.isActive():
+                self._timer.start()
 
     @Slot()
     def dismiss(self) -> None:
-        """Put it away; the next trouble shows again."""
-        self._title = self._advice = ""
+        """Put away what is shown; it comes back only after it was over."""
+        kind = self._kind()
+        if kind:
+            self._put_away[kind] = self._notices.pop(kind)
+            self.changed.emit()
+
+    def _set(self, kind: str, notice: Notice | None) -> None:
+        if notice is None:
+            self._put_away.pop(kind, None)
+        elif self._put_away.get(kind) == notice:
+            return
+        if self._notices.get(kind) == notice:
+            return
+        if notice is None:
+            del self._notices[kind]
+        else:
+            self._notices[kind] = notice
         self.changed.emit()
 
-    title = Property(str, lambda self: self._title, notify=changed)
-    advice = Property(str, lambda self: self._advice, notify=changed)
+    @Slot()
+    def _lasts(self) -> None:
+        self._set("connection", self._late)
+
+    @Slot(str)
+    def _over(self, state: str) -> None:
+        """Another session begins, or the store could be opened after all."""
+        if state == "signed_in":
+            self._set("trouble", None)
+
+    def _kind(self) -> str:
+        return next((kind for kind in _KINDS if kind in self._notices), "")
+
+    def _shown(self) -> Notice:
+        return self._notices.get(self._kind(), _NOTHING)
+
+    title = Property(str, lambda self: self._shown().title, notify=changed)
+    advice = Property(str, lambda self: self._shown().advice, notify=changed)
+    kind = Property(str, _kind, notify=changed)
+    """trouble, failure, connection, news, or empty when there is nothing to say."""
+
+
+WAITING = Notice("Waiting for connection", "")
+_KINDS = ("trouble", "failure", "connection", "news")
+_NOTHING = Notice("", "")
+_CONNECTION = (errors.Offline, errors.RateLimited)
+
+
+def _status(words: str) -> Notice | None:
+    """The engine's own few words, with the advice that belongs to them."""
+    if not words:
+        return None
+    from tandem_core.engine import STUCK
+    from tandem_core.http import NotJson
+
+    if words == STUCK:
+        return Notice(errors.StoreBusy.title, errors.StoreBusy.advice)
+    kind = _named(words)
+    if kind is None:
+        return Notice(words, "")
+    if issubclass(kind, (*_CONNECTION, NotJson)):
+        return Notice(WAITING.title, f"{kind.title}. {kind.advice}")
+    return Notice(kind.title, kind.advice)
+
+
+def _named(title: str) -> type[errors.Expected] | None:
+    waiting: list[type[errors.Expected]] = [errors.Expected]
+    while waiting:
+        kind = waiting.pop()
+        if kind.title == title:
+            return kind
+        waiting += kind.__subclasses__()
+    return None
+
+
+def _advice(error: errors.Expected) -> str:
+    return f"{error.detail}. {error.advice}" if error.detail else error.advice

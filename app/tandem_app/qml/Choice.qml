@@ -1,4 +1,4 @@
-// One of a few words, side by side; the arrow keys move it.
+// One of a few words: side by side where they fit, below each other where they do not. The arrow keys move it.
 pragma ComponentBehavior: Bound
 
 import QtQuick
@@ -9,16 +9,21 @@ Item {
     required property string label
     required property var options
     required property string value
+    // The width there is; words are never cut.
+    property real most: 640
 
     signal chosen(string value)
 
     readonly property int current: root.options.findIndex(option => option.value === root.value)
     readonly property string word: root.current < 0 ? "" : root.options[root.current].label
+    readonly property real lineWidth: root.options.reduce((sum, option) =>
+        sum + Theme.optionWidth(option.label), 4)
+    readonly property bool tall: root.lineWidth > root.most
 
-    implicitWidth: row.implicitWidth + 4
-    implicitHeight: 32
+    implicitWidth: root.tall ? root.most : root.lineWidth
+    implicitHeight: root.tall ? 34 * root.options.length + 4 : Theme.controlHeight
     activeFocusOnTab: true
-    Accessible.role: Accessible.ComboBox
+    Accessible.role: Accessible.Grouping
     Accessible.name: root.label + ": " + root.word
     Accessible.focusable: true
     Keys.onLeftPressed: root.step(-1)
@@ -37,10 +42,10 @@ Item {
         radius: Theme.radius
         color: Theme.bubble
     }
-    Row {
-        id: row
+    Grid {
         x: 2
-        anchors.verticalCenter: parent.verticalCenter
+        y: 2
+        columns: root.tall ? 1 : root.options.length
 
         Repeater {
             model: root.options
@@ -50,31 +55,56 @@ Item {
 
                 required property var modelData
                 required property int index
+                readonly property bool current: option.index === root.current
 
-                width: words.implicitWidth + 2 * Theme.medium
-                height: root.height - 4
+                objectName: root.objectName + "=" + option.modelData.value
+                width: root.tall ? root.width - 4 : Theme.optionWidth(option.modelData.label)
+                height: root.tall ? 34 : root.height - 4
                 radius: Theme.radius - 2
-                color: option.index === root.current ? Theme.raised : "transparent"
-                border.width: option.index === root.current ? 1 : 0
+                color: option.current ? Theme.raised : hover.hovered ? Theme.hover : "transparent"
+                border.width: option.current ? 1 : 0
                 border.color: Theme.line
+                Accessible.role: Accessible.RadioButton
+                Accessible.name: option.modelData.label
+                Accessible.checkable: true
+                Accessible.checked: option.current
+                Accessible.onPressAction: root.chosen(option.modelData.value)
 
                 Text {
-                    id: words
-                    anchors.centerIn: parent
+                    x: root.tall ? Theme.medium : (parent.width - width) / 2
+                    anchors.verticalCenter: parent.verticalCenter
                     text: option.modelData.label
                     textFormat: Text.PlainText
-                    color: option.index === root.current ? Theme.text : Theme.softText
+                    color: option.current ? Theme.text : Theme.softText
                     font.pixelSize: Theme.smallFont + 1
-                    font.weight: option.index === root.current ? Font.DemiBold : Font.Normal
+                    font.weight: option.current ? Font.DemiBold : Font.Normal
                     Accessible.ignored: true
                 }
-                HoverHandler { cursorShape: Qt.PointingHandCursor }
-                TapHandler { onTapped: root.chosen(option.modelData.value) }
+                Icon {
+                    anchors.right: parent.right
+                    anchors.rightMargin: Theme.medium
+                    anchors.verticalCenter: parent.verticalCenter
+                    visible: root.tall && option.current
+                    name: "check"
+                    size: 16
+                    color: Theme.accent
+                }
+                HoverHandler {
+                    id: hover
+                    cursorShape: Qt.PointingHandCursor
+                }
+                TapHandler {
+                    onTapped: {
+                        root.forceActiveFocus(Qt.MouseFocusReason);
+                        root.chosen(option.modelData.value);
+                    }
+                }
             }
         }
     }
     FocusRing {
         visible: root.activeFocus
         inset: -3
+        radius: Theme.radius + 3
     }
 }

@@ -8,26 +8,30 @@ Rectangle {
 
     signal closed
 
+    readonly property bool grave: root.model.kind === "trouble" || root.model.kind === "failure"
+    readonly property color ink: root.grave ? Theme.danger : root.model.kind === "news" ? Theme.accent : Theme.warning
+
     objectName: "errorBanner"
-    implicitHeight: visible ? words.implicitHeight + 2 * Theme.medium : 0
+    implicitHeight: visible ? Math.max(words.implicitHeight + 2 * Theme.medium, 52) : 0
     visible: root.model.title !== ""
-    color: Theme.warningSoft
+    color: root.grave ? Theme.dangerSoft : root.model.kind === "news" ? Theme.accentSoft : Theme.warningSoft
     Accessible.role: Accessible.AlertMessage
-    Accessible.name: root.model.title + ". " + root.model.advice
+    Accessible.name: root.model.advice === "" ? root.model.title : root.model.title + ". " + root.model.advice
 
     Icon {
         id: glyph
         x: Theme.large
         anchors.verticalCenter: parent.verticalCenter
-        name: "warning"
+        name: root.model.kind === "news" ? "key" : root.model.kind === "connection" ? "offline" : "warning"
         size: 20
-        color: Theme.warning
+        color: root.ink
     }
     Column {
         id: words
         anchors.left: glyph.right
         anchors.leftMargin: Theme.medium
         anchors.right: dismiss.left
+        anchors.rightMargin: Theme.small
         anchors.verticalCenter: parent.verticalCenter
         spacing: 2
 
@@ -35,18 +39,23 @@ Rectangle {
             width: parent.width
             text: root.model.title
             textFormat: Text.PlainText
-            wrapMode: Text.Wrap
+            wrapMode: Text.WrapAtWordBoundaryOrAnywhere
+            maximumLineCount: 4
+            elide: Text.ElideRight
             color: Theme.text
             font.pixelSize: Theme.normalFont
-            font.weight: Font.DemiBold
+            font.weight: root.model.advice === "" ? Font.Normal : Font.DemiBold
             Accessible.ignored: true
         }
         Text {
             width: parent.width
+            visible: text !== ""
             text: root.model.advice
             textFormat: Text.PlainText
-            wrapMode: Text.Wrap
-            color: Theme.softText
+            wrapMode: Text.WrapAtWordBoundaryOrAnywhere
+            maximumLineCount: 5
+            elide: Text.ElideRight
+            color: Theme.text
             font.pixelSize: Theme.smallFont + 1
             Accessible.ignored: true
         }
@@ -58,6 +67,7 @@ Rectangle {
         anchors.rightMargin: Theme.small
         anchors.verticalCenter: parent.verticalCenter
         icon: "close"
+        tint: Theme.text
         label: qsTr("Put this notice away")
         onClicked: root.model.dismiss()
     }

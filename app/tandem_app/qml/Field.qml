@@ -7,6 +7,7 @@ Rectangle {
     id: root
 
     required property string label
+    property string spoken: root.label
     property string icon: ""
     property alias text: input.text
     property alias input: input
@@ -44,7 +45,7 @@ Rectangle {
         selectedTextColor: Theme.accentText
         font.pixelSize: Theme.normalFont
         Accessible.role: Accessible.EditableText
-        Accessible.name: root.label
+        Accessible.name: root.spoken
         onTextEdited: root.edited(text)
         onAccepted: root.accepted()
 

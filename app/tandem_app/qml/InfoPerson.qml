@@ -1,4 +1,4 @@
-// One person of the info panel with their devices.
+// One person of the info panel, with their devices.
 pragma ComponentBehavior: Bound
 
 import QtQuick
@@ -7,40 +7,50 @@ Column {
     id: root
 
     required property var person
-
-    spacing: 6
+    property bool focused: false
 
     Text {
         visible: root.person.heading !== ""
-        topPadding: Theme.small
+        width: root.width
+        topPadding: Theme.medium
+        bottomPadding: Theme.small
         text: root.person.heading
         textFormat: Text.PlainText
+        wrapMode: Text.Wrap
         color: Theme.softText
         font.pixelSize: Theme.smallFont
         font.weight: Font.DemiBold
-        font.capitalization: Font.AllUppercase
-        font.letterSpacing: 0.6
         Accessible.role: Accessible.Heading
         Accessible.name: text
     }
     Rectangle {
+        objectName: "infoPerson"
         width: root.width
-        height: card.implicitHeight + 2 * Theme.medium
+        height: Math.max(avatar.height, card.height) + 2 * Theme.medium
         radius: Theme.radius
         color: Theme.raised
-        border.width: 1
-        border.color: Theme.line
-        activeFocusOnTab: true
+        border.width: root.focused ? Theme.focusWidth : 1
+        border.color: root.focused ? Theme.accent : Theme.line
         Accessible.role: Accessible.ListItem
         Accessible.name: root.person.spoken
         Accessible.focusable: true
+        Accessible.focused: root.focused
 
-        Column {
-            id: card
+        Avatar {
+            id: avatar
             x: Theme.medium
             y: Theme.medium
-            width: parent.width - 2 * Theme.medium
-            spacing: 4
+            name: root.person.name
+            hue: root.person.hue
+            size: 32
+        }
+        Column {
+            id: card
+            anchors.left: avatar.right
+            anchors.leftMargin: Theme.medium
+            y: Theme.medium
+            width: root.width - x - Theme.medium
+            spacing: 2
 
             Text {
                 width: parent.width
@@ -54,10 +64,21 @@ Column {
             }
             Text {
                 width: parent.width
+                visible: root.person.name !== root.person.userId
+                text: root.person.userId
+                textFormat: Text.PlainText
+                elide: Text.ElideMiddle
+                color: Theme.softText
+                font.pixelSize: Theme.tinyFont
+                Accessible.ignored: true
+            }
+            Text {
+                width: parent.width
+                topPadding: 2
                 text: root.person.line
                 textFormat: Text.PlainText
                 wrapMode: Text.Wrap
-                color: Theme.softText
+                color: Theme.text
                 font.pixelSize: Theme.smallFont + 1
                 Accessible.ignored: true
             }
@@ -110,6 +131,9 @@ Column {
                 }
             }
         }
-        FocusRing { visible: parent.activeFocus }
+    }
+    Item {
+        width: 1
+        height: Theme.small
     }
 }

@@ -12,28 +12,49 @@ FocusScope {
 
     objectName: "inviteView"
     Accessible.role: Accessible.Pane
-    Accessible.name: qsTr("Invitation from %1").arg(root.model.inviter)
-    Component.onCompleted: accept.forceActiveFocus()
+    Accessible.name: root.model.title
+    Keys.onEscapePressed: root.closed()
+    Component.onCompleted: accept.forceActiveFocus(Qt.OtherFocusReason)
 
-    Column {
-        anchors.centerIn: parent
-        width: Math.min(parent.width - 2 * Theme.large, 400)
-        spacing: Theme.medium
+    Rectangle {
+        anchors.fill: parent
+        color: Theme.surface
+    }
+    PageBar {
+        id: bar
+        width: parent.width
+        // In a wide window the list is beside it.
+        visible: root.Window.width < Theme.narrowWidth
+        height: visible ? implicitHeight : 0
+        title: qsTr("Invitation")
+        leaveName: "closeInvite"
+        leaveLabel: qsTr("Back to the rooms")
+        onLeaving: root.closed()
+    }
+    Page {
+        anchors.top: bar.bottom
+        anchors.bottom: parent.bottom
+        width: parent.width
+        columnWidth: 420
+        centred: true
+        spacing: Theme.small
 
         Avatar {
-            anchors.horizontalCenter: parent.horizontalCenter
+            anchors.horizontalCenter: parent?.horizontalCenter
             name: root.model.name
-            hue: 0
-            size: 72
+            hue: root.model.hue
+            size: 80
         }
         Text {
             objectName: "inviteTitle"
             width: parent.width
+            topPadding: Theme.small
             horizontalAlignment: Text.AlignHCenter
-            text: root.model.isDirect ? qsTr("%1 wants to chat with you").arg(root.model.inviter)
-                : qsTr("%1 invites you to %2").arg(root.model.inviter).arg(root.model.name)
+            text: root.model.title
             textFormat: Text.PlainText
-            wrapMode: Text.Wrap
+            wrapMode: Text.WrapAtWordBoundaryOrAnywhere
+            maximumLineCount: 4
+            elide: Text.ElideRight
             color: Theme.text
             font.pixelSize: Theme.headlineFont
             font.weight: Font.DemiBold
@@ -41,6 +62,7 @@ FocusScope {
             Accessible.name: text
         }
         Text {
+            objectName: "inviterId"
             width: parent.width
             horizontalAlignment: Text.AlignHCenter
             text: root.model.inviterId
@@ -54,43 +76,51 @@ FocusScope {
         Text {
             width: parent.width
             visible: root.model.topic !== ""
+            topPadding: Theme.small
             horizontalAlignment: Text.AlignHCenter
             text: root.model.topic
             textFormat: Text.PlainText
-            wrapMode: Text.Wrap
+            wrapMode: Text.WrapAtWordBoundaryOrAnywhere
+            maximumLineCount: 4
+            elide: Text.ElideRight
             color: Theme.text
             font.pixelSize: Theme.normalFont
             Accessible.role: Accessible.StaticText
             Accessible.name: text
         }
-        Text {
-            width: parent.width
-            horizontalAlignment: Text.AlignHCenter
-            text: qsTr("Until you accept, they learn nothing: not whether you saw this, not when you are here.")
-            textFormat: Text.PlainText
-            wrapMode: Text.Wrap
-            color: Theme.softText
-            font.pixelSize: Theme.smallFont + 1
-            lineHeight: 1.2
-            Accessible.role: Accessible.StaticText
-            Accessible.name: text
+        Row {
+            anchors.horizontalCenter: parent?.horizontalCenter
+            topPadding: Theme.tiny
+            spacing: 6
+
+            Icon {
+                anchors.verticalCenter: kind.verticalCenter
+                visible: root.model.isEncrypted
+                name: "lock"
+                size: 16
+                color: Theme.softText
+            }
+            Text {
+                id: kind
+                text: root.model.kindWords
+                textFormat: Text.PlainText
+                color: Theme.softText
+                font.pixelSize: Theme.smallFont + 1
+                Accessible.role: Accessible.StaticText
+                Accessible.name: text
+            }
         }
-        Text {
+        Remark {
             objectName: "inviteProblem"
             width: parent.width
-            visible: root.model.problem !== ""
-            horizontalAlignment: Text.AlignHCenter
-            text: root.model.problem
-            textFormat: Text.PlainText
-            wrapMode: Text.Wrap
-            color: Theme.danger
-            font.pixelSize: Theme.normalFont
-            Accessible.role: Accessible.AlertMessage
-            Accessible.name: text
+            visible: title !== ""
+            title: root.model.problemTitle
+            words: root.model.problemAdvice
         }
         Row {
-            anchors.horizontalCenter: parent.horizontalCenter
-            topPadding: Theme.small
+            anchors.horizontalCenter: parent?.horizontalCenter
+            topPadding: Theme.large
+            bottomPadding: Theme.small
             spacing: Theme.medium
 
             PushButton {
@@ -103,10 +133,21 @@ FocusScope {
                 id: accept
                 objectName: "accept"
                 kind: "filled"
-                label: root.model.busy === "accept" ? qsTr("Joining…") : qsTr("Accept")
+                label: root.model.busy === "accept" ? qsTr("Opening the room…") : qsTr("Accept")
                 active: root.model.busy === ""
                 onClicked: root.model.accept()
             }
+        }
+        Text {
+            width: parent.width
+            horizontalAlignment: Text.AlignHCenter
+            text: qsTr("Before you accept, nothing tells them that you have seen this.")
+            textFormat: Text.PlainText
+            wrapMode: Text.Wrap
+            color: Theme.softText
+            font.pixelSize: Theme.smallFont
+            Accessible.role: Accessible.StaticText
+            Accessible.name: text
         }
     }
 }

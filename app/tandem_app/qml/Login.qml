@@ -1,4 +1,4 @@
-// Signing in: three lines and a button, and errors in plain words.
+// Signing in: a few lines and a button. What is wrong is said below the line it concerns.
 pragma ComponentBehavior: Bound
 
 import QtQuick
@@ -7,34 +7,61 @@ FocusScope {
     id: root
 
     required property var model
+    readonly property bool known: root.model.mode !== "new"
+    property bool askingToForget: false
 
     signal closed
 
     objectName: "login"
     Accessible.role: Accessible.Pane
-    Accessible.name: qsTr("Sign in")
-    Component.onCompleted: (root.model.isAgain ? password : homeserver).input.forceActiveFocus()
+    Accessible.name: heading.text
+    Component.onCompleted: root.begin()
+    onKnownChanged: root.begin()
 
+    // Never bound: what was typed must outlive every word from the model.
+    function begin(): void {
+        root.askingToForget = false;
+        device.text = root.model.deviceName;
+        password.text = "";
+        (root.known ? password : server).input.forceActiveFocus(Qt.OtherFocusReason);
+    }
     function submit(): void {
-        root.model.signIn(homeserver.text, user.text, password.text, device.text);
+        root.model.signIn(server.text, user.text, password.text, device.text);
     }
 
+    Connections {
+        target: root.model
+        function onRefused(field: string): void {
+            switch (root.known && field !== "form" ? "password" : field) {
+            case "server":
+                server.input.forceActiveFocus(Qt.OtherFocusReason);
+                break;
+            case "user":
+                user.input.forceActiveFocus(Qt.OtherFocusReason);
+                break;
+            case "password":
+                password.input.forceActiveFocus(Qt.OtherFocusReason);
+                password.input.selectAll();
+                break;
+            }
+        }
+        function onSignedIn(): void {
+            password.text = "";
+        }
+    }
     Rectangle {
         anchors.fill: parent
         color: Theme.sidebar
     }
-    Flickable {
-        id: flick
+    Page {
         anchors.fill: parent
-        contentHeight: Math.max(height, card.height + 2 * Theme.huge)
-        boundsBehavior: Flickable.StopAtBounds
+        centred: true
+        columnWidth: 420
 
         Rectangle {
-            id: card
-            anchors.centerIn: parent
-            width: Math.min(flick.width - 2 * Theme.large, 400)
+            width: parent.width
             height: form.implicitHeight + 2 * Theme.huge
-            radius: 12
+            radius: 14
             color: Theme.surface
             border.width: 1
             border.color: Theme.line
@@ -44,126 +71,180 @@ FocusScope {
                 x: Theme.huge
                 y: Theme.huge
                 width: parent.width - 2 * Theme.huge
-                spacing: Theme.medium
+                spacing: Theme.large
 
-                Text {
-                    width: parent.width
-                    text: root.model.isAgain ? qsTr("Sign in again") : qsTr("Sign in to Tandem")
-                    textFormat: Text.PlainText
-                    wrapMode: Text.Wrap
-                    color: Theme.text
-                    font.pixelSize: Theme.headlineFont
-                    font.weight: Font.DemiBold
-                    Accessible.role: Accessible.Heading
-                    Accessible.name: text
+                AppMark {
+                    size: 52
                 }
-                Text {
+                Column {
                     width: parent.width
-                    text: root.model.isAgain
-                        ? qsTr("Your session has expired. Your messages and keys are kept; only the password is needed.")
-                        : qsTr("Use an account of any Matrix homeserver that offers sliding sync.")
-                    textFormat: Text.PlainText
-                    wrapMode: Text.Wrap
-                    color: Theme.softText
-                    font.pixelSize: Theme.normalFont
-                    lineHeight: 1.2
-                    Accessible.role: Accessible.StaticText
-                    Accessible.name: text
+                    spacing: Theme.tiny
+
+                    Text {
+                        id: heading
+                        width: parent.width
+                        text: root.known ? qsTr("Sign in again") : qsTr("Sign in to Tandem")
+                        textFormat: Text.PlainText
+                        wrapMode: Text.Wrap
+                        color: Theme.text
+                        font.pixelSize: Theme.headlineFont
+                        font.weight: Font.DemiBold
+                        Accessible.role: Accessible.Heading
+                        Accessible.name: text
+                    }
+                    Text {
+                        objectName: "loginNotice"
+                        width: parent.width
+                        text: root.known ? root.model.notice : qsTr("With your Matrix account, on any homeserver.")
+                        textFormat: Text.PlainText
+                        wrapMode: Text.Wrap
+                        color: Theme.softText
+                        font.pixelSize: Theme.normalFont
+                        lineHeight: 1.2
+                        Accessible.role: Accessible.StaticText
+                        Accessible.name: text
+                    }
                 }
-                Field {
-                    id: homeserver
-                    objectName: "homeserver"
+                FormField {
+                    id: server
+                    input.objectName: "homeserver"
                     width: parent.width
-                    label: qsTr("Homeserver, for example matrix.example.org")
-                    text: root.model.homeserver
-                    enabled: !root.model.isAgain && !root.model.isBusy
-                    opacity: enabled ? 1 : 0.6
+                    visible: !root.known
+                    enabled: root.model.busy === ""
+                    label: qsTr("Homeserver")
+                    hint: qsTr("example.org")
+                    input.inputMethodHints: Qt.ImhUrlCharactersOnly | Qt.ImhNoAutoUppercase
+                    problem: root.model.serverProblem
                     onAccepted: user.input.forceActiveFocus()
                 }
-                Field {
+                FormField {
                     id: user
-                    objectName: "user"
+                    input.objectName: "user"
                     width: parent.width
+                    visible: !root.known
+                    enabled: root.model.busy === ""
                     label: qsTr("User name")
-                    text: root.model.user
-                    enabled: !root.model.isAgain && !root.model.isBusy
-                    opacity: enabled ? 1 : 0.6
+                    hint: qsTr("alice, or @alice:example.org")
+                    problem: root.model.userProblem
                     onAccepted: password.input.forceActiveFocus()
                 }
-                Field {
+                Column {
+                    width: parent.width
+                    visible: root.known
+                    spacing: 2
+
+                    Text {
+                        objectName: "knownUser"
+                        width: parent.width
+                        text: root.model.user
+                        textFormat: Text.PlainText
+                        wrapMode: Text.WrapAnywhere
+                        color: Theme.text
+                        font.pixelSize: Theme.titleFont
+                        font.weight: Font.DemiBold
+                        Accessible.role: Accessible.StaticText
+                        Accessible.name: text
+                    }
+                    Text {
+                        width: parent.width
+                        text: root.model.server
+                        textFormat: Text.PlainText
+                        wrapMode: Text.WrapAnywhere
+                        color: Theme.softText
+                        font.pixelSize: Theme.smallFont + 1
+                        Accessible.role: Accessible.StaticText
+                        Accessible.name: text
+                    }
+                    Text {
+                        width: parent.width
+                        visible: text !== ""
+                        topPadding: Theme.small
+                        text: root.known ? root.model.serverProblem + root.model.userProblem : ""
+                        textFormat: Text.PlainText
+                        wrapMode: Text.Wrap
+                        color: Theme.danger
+                        font.pixelSize: Theme.smallFont + 1
+                        Accessible.role: Accessible.AlertMessage
+                        Accessible.name: text
+                    }
+                }
+                FormField {
                     id: password
-                    objectName: "password"
+                    input.objectName: "password"
                     width: parent.width
+                    enabled: root.model.busy === ""
                     label: qsTr("Password")
-                    input.echoMode: TextInput.Password
-                    enabled: !root.model.isBusy
+                    secret: true
+                    problem: root.model.passwordProblem
                     onAccepted: root.submit()
                 }
-                Field {
+                FormField {
                     id: device
-                    objectName: "device"
+                    input.objectName: "device"
                     width: parent.width
-                    visible: !root.model.isAgain
+                    visible: root.model.mode !== "again"
+                    enabled: root.model.busy === ""
                     label: qsTr("Name of this device, as others may see it")
-                    text: root.model.deviceName
-                    enabled: !root.model.isBusy
                     onAccepted: root.submit()
                 }
-                Rectangle {
+                Remark {
                     objectName: "loginError"
                     width: parent.width
-                    height: problem.implicitHeight + 2 * Theme.small
-                    visible: root.model.errorTitle !== ""
-                    radius: Theme.radius
-                    color: Theme.dangerSoft
-                    Accessible.role: Accessible.AlertMessage
-                    Accessible.name: root.model.errorTitle + ". " + root.model.errorAdvice
-
-                    Column {
-                        id: problem
-                        x: Theme.medium
-                        y: Theme.small
-                        width: parent.width - 2 * Theme.medium
-
-                        Text {
-                            width: parent.width
-                            text: root.model.errorTitle
-                            textFormat: Text.PlainText
-                            wrapMode: Text.Wrap
-                            color: Theme.danger
-                            font.pixelSize: Theme.normalFont
-                            font.weight: Font.DemiBold
-                            Accessible.ignored: true
-                        }
-                        Text {
-                            width: parent.width
-                            text: root.model.errorAdvice
-                            textFormat: Text.PlainText
-                            wrapMode: Text.Wrap
-                            color: Theme.text
-                            font.pixelSize: Theme.smallFont + 1
-                            Accessible.ignored: true
-                        }
-                    }
+                    visible: words !== ""
+                    words: root.model.formProblem
                 }
                 PushButton {
                     objectName: "signIn"
                     width: parent.width
                     kind: "filled"
-                    label: root.model.isBusy ? qsTr("Signing in…") : qsTr("Sign in")
-                    active: !root.model.isBusy
+                    label: root.model.busy === "sign_in" ? qsTr("Signing in…") : qsTr("Sign in")
+                    active: root.model.busy === ""
                     onClicked: root.submit()
                 }
-                Text {
+                Column {
                     width: parent.width
-                    visible: text !== ""
-                    text: root.model.keyNote
-                    textFormat: Text.PlainText
-                    wrapMode: Text.Wrap
-                    color: Theme.softText
-                    font.pixelSize: Theme.smallFont
-                    Accessible.role: Accessible.StaticText
-                    Accessible.name: text
+                    visible: root.known
+                    spacing: Theme.small
+
+                    Text {
+                        width: parent.width
+                        visible: root.askingToForget
+                        text: qsTr("The messages and keys of %1 are removed from this computer. Messages that no other "
+                            + "device of that account can read are lost for good.").arg(root.model.user)
+                        textFormat: Text.PlainText
+                        wrapMode: Text.Wrap
+                        color: Theme.text
+                        font.pixelSize: Theme.smallFont + 1
+                        lineHeight: 1.15
+                        Accessible.role: Accessible.AlertMessage
+                        Accessible.name: text
+                    }
+                    Flow {
+                        width: parent.width
+                        spacing: Theme.small
+
+                        PushButton {
+                            objectName: "forgetAccount"
+                            kind: root.askingToForget ? "outlined" : "plain"
+                            danger: root.askingToForget
+                            active: root.model.busy === ""
+                            label: root.model.busy === "forget" ? qsTr("Removing…")
+                                : root.askingToForget ? qsTr("Remove them") : qsTr("Use another account…")
+                            onClicked: {
+                                if (root.askingToForget)
+                                    root.model.forgetAccount();
+                                else
+                                    root.askingToForget = true;
+                            }
+                        }
+                        PushButton {
+                            objectName: "keepAccount"
+                            visible: root.askingToForget
+                            active: root.model.busy === ""
+                            label: qsTr("Keep them")
+                            onClicked: root.askingToForget = false
+                        }
+                    }
                 }
             }
         }

@@ -168,6 +168,10 @@ Window {
                 file: "InviteView.qml"
                 panels: root.panels
                 what: "invite"
+                onClosed: {
+                    root.shell.closeAll();
+                    root.focusMain();
+                }
             }
             Panel {
                 anchors.fill: parent

@@ -7,6 +7,7 @@ FocusScope {
     id: root
 
     required property var model
+    property bool copied: false
 
     signal closed
 
@@ -14,66 +15,69 @@ FocusScope {
     Accessible.role: Accessible.Pane
     Accessible.name: qsTr("Message info")
     Keys.onEscapePressed: root.closed()
-    Component.onCompleted: closeButton.forceActiveFocus()
+    Component.onCompleted: bar.take()
 
     Rectangle {
         anchors.fill: parent
         color: Theme.sidebar
+    }
+    PageBar {
+        id: bar
+        width: parent.width
+        title: qsTr("Message info")
+        leaveName: "closeInfo"
+        leaveLabel: qsTr("Close message info")
+        atEnd: true
+        onLeaving: root.closed()
     }
     Rectangle {
         width: 1
         height: parent.height
         color: Theme.line
     }
-    Item {
-        id: bar
-        width: parent.width
-        height: Theme.barHeight
+    ListView {
+        id: list
+        objectName: "infoPeople"
 
-        Text {
-            anchors.left: parent.left
-            anchors.leftMargin: Theme.large
-            anchors.verticalCenter: parent.verticalCenter
-            text: qsTr("Message info")
-            color: Theme.text
-            font.pixelSize: Theme.titleFont
-            font.weight: Font.DemiBold
-            Accessible.role: Accessible.Heading
-            Accessible.name: text
+        function step(by: int): void {
+            currentIndex = Math.max(0, Math.min(count - 1, currentIndex + by));
+            positionViewAtIndex(currentIndex, ListView.Contain);
         }
-        IconButton {
-            id: closeButton
-            objectName: "closeInfo"
-            anchors.right: parent.right
-            anchors.rightMargin: Theme.small
-            anchors.verticalCenter: parent.verticalCenter
-            icon: "close"
-            label: qsTr("Close message info")
-            focus: true
-            onClicked: root.closed()
-        }
-        Rectangle {
-            anchors.bottom: parent.bottom
-            width: parent.width
-            height: 1
-            color: Theme.line
-        }
-    }
-    Flickable {
-        id: flick
+
         anchors.top: bar.bottom
-        anchors.bottom: parent.bottom
-        width: parent.width
-        contentHeight: column.implicitHeight + 2 * Theme.large
+        anchors.bottom: foot.top
+        anchors.left: parent.left
+        anchors.right: parent.right
+        anchors.leftMargin: Theme.large
+        anchors.rightMargin: Theme.large
         clip: true
         boundsBehavior: Flickable.StopAtBounds
+        cacheBuffer: 400
+        currentIndex: -1
+        keyNavigationEnabled: false
+        highlightFollowsCurrentItem: false
+        activeFocusOnTab: count > 0
+        Accessible.role: Accessible.List
+        Accessible.name: qsTr("People")
+        Accessible.focusable: true
+        onActiveFocusChanged: if (activeFocus && currentIndex < 0) step(1)
+        Keys.onUpPressed: step(-1)
+        Keys.onDownPressed: step(1)
+        Keys.onPressed: event => {
+            if (event.key === Qt.Key_Home)
+                step(-count);
+            else if (event.key === Qt.Key_End)
+                step(count);
+            else
+                return;
+            event.accepted = true;
+        }
 
-        Column {
-            id: column
-            x: Theme.large
-            y: Theme.large
-            width: flick.width - 2 * Theme.large
-            spacing: Theme.medium
+        header: Column {
+            width: list.width
+            topPadding: Theme.large
+            bottomPadding: Theme.medium
+            spacing: Theme.small
 
             Text {
                 objectName: "infoSummary"
@@ -87,55 +91,71 @@ FocusScope {
                 Accessible.role: Accessible.StaticText
                 Accessible.name: text
             }
-            Column {
+            Lines {
                 width: parent.width
-                spacing: 2
-
-                Repeater {
-                    model: root.model.facts
-
-                    Text {
-                        required property string modelData
-
-                        width: parent.width
-                        text: modelData
-                        textFormat: Text.PlainText
-                        wrapMode: Text.Wrap
-                        color: Theme.softText
-                        font.pixelSize: Theme.smallFont + 1
-                        Accessible.role: Accessible.StaticText
-                        Accessible.name: text
-                    }
-                }
+                lines: root.model.facts
             }
-            Repeater {
-                model: root.model.people
+        }
+        // By number: new word of one person must not rebuild the others.
+        model: root.model.people.length
+        delegate: InfoPerson {
+            required property int index
 
-                InfoPerson {
-                    required property var modelData
+            width: list.width
+            person: root.model.people[Math.min(index, root.model.people.length - 1)]
+            focused: list.activeFocus && ListView.isCurrentItem
+        }
+        footer: Text {
+            width: list.width
+            topPadding: Theme.medium
+            bottomPadding: Theme.large
+            text: root.model.people.length === 0 ? "" : root.model.tracked
+                ? qsTr("No confirmation only means that none came: people may be offline, or not send any.")
+                : qsTr("Nobody is asked to confirm here, so nothing can be said about delivery.")
+            textFormat: Text.PlainText
+            wrapMode: Text.Wrap
+            color: Theme.softText
+            font.pixelSize: Theme.smallFont
+            lineHeight: 1.2
+            Accessible.role: Accessible.StaticText
+            Accessible.name: text
+        }
+    }
+    ScrollMark {
+        anchors.top: list.top
+        anchors.bottom: list.bottom
+        anchors.right: parent.right
+        view: list
+    }
+    Item {
+        id: foot
+        anchors.bottom: parent.bottom
+        width: parent.width
+        height: visible ? 56 : 0
+        visible: root.model.people.length > 0
 
-                    width: column.width
-                    person: modelData
-                }
+        Rectangle {
+            width: parent.width
+            height: 1
+            color: Theme.line
+        }
+        PushButton {
+            objectName: "copyInfo"
+            x: Theme.large
+            anchors.verticalCenter: parent.verticalCenter
+            width: parent.width - 2 * Theme.large
+            icon: root.copied ? "check" : "copy"
+            label: root.copied ? qsTr("Copied") : qsTr("Copy as text")
+            onClicked: {
+                root.model.copy();
+                root.copied = true;
+                shown.restart();
             }
-            PushButton {
-                objectName: "copyInfo"
-                visible: root.model.people.length > 0
-                label: qsTr("Copy as text")
-                onClicked: root.model.copy()
-            }
-            Text {
-                width: parent.width
-                text: qsTr("No confirmation means only that none came: the person may be offline, or their app "
-                    + "may not send any.")
-                textFormat: Text.PlainText
-                wrapMode: Text.Wrap
-                color: Theme.softText
-                font.pixelSize: Theme.smallFont
-                lineHeight: 1.2
-                Accessible.role: Accessible.StaticText
-                Accessible.name: text
-            }
+        }
+        Timer {
+            id: shown
+            interval: 2000
+            onTriggered: root.copied = false
         }
     }
 }

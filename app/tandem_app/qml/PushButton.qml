@@ -7,6 +7,7 @@ Item {
     id: root
 
     required property string label
+    property string spoken: root.label
     property string kind: "outlined"
     property string icon: ""
     property bool active: true
@@ -24,7 +25,7 @@ Item {
     opacity: root.active ? 1 : 0.45
 
     Accessible.role: Accessible.Button
-    Accessible.name: root.label
+    Accessible.name: root.spoken
     Accessible.focusable: true
     Accessible.onPressAction: root.clicked()
     Keys.onSpacePressed: root.clicked()

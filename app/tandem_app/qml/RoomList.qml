@@ -156,7 +156,8 @@ Rectangle {
         anchors.bottom: parent.bottom
         width: parent.width
         height: active ? 32 : 0
-        active: root.shell.statusWords !== ""
+        // The banner beside the list says the same at more length.
+        active: root.shell.statusWords !== "" && (!root.shell.bannerShown || root.Window.width < Theme.narrowWidth)
         sourceComponent: Rectangle {
             color: Theme.warningSoft
             Accessible.role: Accessible.StaticText

@@ -6,24 +6,34 @@ import QtQuick
 Column {
     id: root
 
+    // A map with the keys of tandem_app.models.setting_rows.BLANK.
     required property var setting
 
-    signal changed(string key, string value)
-    signal forgotten(string key, string room, string person)
+    signal chosen(string key, string value, string room, string person)
+    signal neverConfirm(string person)
 
-    // Words beside a control where both fit, above it where they do not.
-    readonly property bool stacked: root.setting.kind === "choice" && root.width < 560
-    readonly property real beside: control.item && !root.stacked ? (control.item as Item).width + Theme.large : 0
+    readonly property string kind: root.setting.kind
+    // A choice stands below its words where both do not fit side by side.
+    readonly property bool stacked: root.kind === "person" || root.kind === "choice"
+        && root.setting.options.reduce((sum, option) => sum + Theme.optionWidth(option.label), 4) > root.width * 0.55
+    readonly property real beside: root.stacked ? 0 : control.implicitWidth + Theme.huge
 
-    spacing: 0
+    function choose(value: string): void {
+        root.chosen(root.setting.key, value, root.setting.room, root.setting.person);
+    }
 
+    Item {
+        width: 1
+        height: root.setting.heading !== "" ? Theme.large : 0
+    }
     Text {
         visible: root.setting.heading !== ""
-        width: parent.width
-        topPadding: Theme.huge
-        bottomPadding: root.setting.words === "" ? Theme.small : 2
+        width: root.width
+        topPadding: Theme.small
+        bottomPadding: root.setting.words === "" ? Theme.small : Theme.tiny
         text: root.setting.heading
         textFormat: Text.PlainText
+        wrapMode: Text.Wrap
         color: Theme.text
         font.pixelSize: Theme.titleFont
         font.weight: Font.DemiBold
@@ -32,20 +42,21 @@ Column {
     }
     Text {
         visible: root.setting.words !== ""
-        width: parent.width
-        bottomPadding: Theme.small
+        width: root.width
+        bottomPadding: Theme.medium
         text: root.setting.words
         textFormat: Text.PlainText
         wrapMode: Text.Wrap
         color: Theme.softText
         font.pixelSize: Theme.smallFont + 1
+        lineHeight: 1.2
         Accessible.role: Accessible.StaticText
         Accessible.name: text
     }
     Item {
-        width: parent.width
-        height: Math.max(words.implicitHeight, root.stacked ? 0 : control.height) + 2 * Theme.medium
-            + (root.stacked ? control.height + Theme.small : 0)
+        width: root.width
+        implicitHeight: (root.stacked ? words.implicitHeight + Theme.small + control.implicitHeight
+            : Math.max(words.implicitHeight, control.implicitHeight)) + 2 * Theme.medium
 
         Rectangle {
             width: parent.width
@@ -54,9 +65,10 @@ Column {
         }
         Column {
             id: words
-            y: Theme.medium
-            width: parent.width - root.beside
+            y: root.stacked ? Theme.medium : Math.max(Theme.medium, (parent.height - height) / 2)
+            width: root.width - root.beside
             spacing: 2
+            opacity: root.setting.active ? 1 : 0.5
 
             Text {
                 width: parent.width
@@ -80,13 +92,25 @@ Column {
                 Accessible.role: Accessible.StaticText
                 Accessible.name: text
             }
+            Text {
+                width: parent.width
+                visible: root.setting.warning !== ""
+                text: root.setting.warning
+                textFormat: Text.PlainText
+                wrapMode: Text.Wrap
+                color: Theme.warning
+                font.pixelSize: Theme.smallFont + 1
+                font.weight: Font.DemiBold
+                Accessible.role: Accessible.AlertMessage
+                Accessible.name: text
+            }
         }
         Loader {
             id: control
-            anchors.right: root.stacked ? undefined : parent.right
-            y: root.stacked ? words.y + words.height + Theme.small : Theme.medium
+            x: root.stacked ? 0 : parent.width - width
+            y: root.stacked ? words.y + words.implicitHeight + Theme.small : (parent.height - height) / 2
             sourceComponent: {
-                switch (root.setting.kind) {
+                switch (root.kind) {
                 case "switch":
                 case "onoff":
                     return toggle;
@@ -96,6 +120,8 @@ Column {
                     return number;
                 case "exception":
                     return exception;
+                case "person":
+                    return person;
                 default:
                     return fixed;
                 }
@@ -109,8 +135,8 @@ Column {
             objectName: root.setting.key
             label: root.setting.title
             checked: root.setting.value === true
-            onToggled: checked => root.changed(root.setting.key, root.setting.kind === "onoff"
-                ? (checked ? "on" : "off") : (checked ? "true" : "false"))
+            onToggled: checked => root.choose(root.kind === "onoff" ? (checked ? "on" : "off")
+                : (checked ? "true" : "false"))
         }
     }
     Component {
@@ -121,7 +147,8 @@ Column {
             label: root.setting.title
             options: root.setting.options
             value: root.setting.value
-            onChosen: value => root.changed(root.setting.key, value)
+            most: root.width
+            onChosen: value => root.choose(value)
         }
     }
     Component {
@@ -130,10 +157,11 @@ Column {
         Stepper {
             objectName: root.setting.key
             label: root.setting.title
-            value: root.setting.value
+            value: Number(root.setting.value)
             least: root.setting.least
             most: root.setting.most
-            onChosen: value => root.changed(root.setting.key, String(value))
+            active: root.setting.active
+            onChosen: value => root.choose(String(value))
         }
     }
     Component {
@@ -143,7 +171,40 @@ Column {
             objectName: "forget"
             kind: "plain"
             label: qsTr("Remove")
-            onClicked: root.forgotten(root.setting.key, root.setting.room, root.setting.person)
+            spoken: qsTr("Remove the exception for %1").arg(root.setting.title)
+            onClicked: root.choose("default")
+        }
+    }
+    Component {
+        id: person
+
+        Row {
+            id: line
+
+            function submit(): void {
+                root.neverConfirm(id.text);
+                if (id.text.trim().startsWith("@") && id.text.includes(":"))
+                    id.text = "";
+            }
+
+            width: root.width
+            spacing: Theme.small
+
+            Field {
+                id: id
+                input.objectName: "neverConfirmTo"
+                width: line.width - add.width - line.spacing
+                label: qsTr("@carol:example.org")
+                spoken: qsTr("Matrix id of a person who never gets confirmations")
+                onAccepted: line.submit()
+            }
+            PushButton {
+                id: add
+                objectName: "addException"
+                label: qsTr("Add")
+                spoken: qsTr("Never confirm to this person")
+                onClicked: line.submit()
+            }
         }
     }
     Component {

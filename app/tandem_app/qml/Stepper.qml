@@ -1,4 +1,4 @@
-// A small whole number with a button on each side; the arrow keys move it.
+// A small whole number with a button on each side; the arrow keys move it, Page Up and Down by ten.
 import QtQuick
 
 Item {
@@ -8,21 +8,49 @@ Item {
     required property int value
     required property int least
     required property int most
+    property bool active: true
 
     signal chosen(int value)
 
-    implicitWidth: 116
+    implicitWidth: 120
     implicitHeight: Theme.controlHeight
-    activeFocusOnTab: true
+    enabled: root.active
+    opacity: root.active ? 1 : 0.45
+    activeFocusOnTab: root.active
     Accessible.role: Accessible.SpinBox
     Accessible.name: root.label + ": " + root.value
     Accessible.focusable: true
     Accessible.onIncreaseAction: root.step(1)
     Accessible.onDecreaseAction: root.step(-1)
-    Keys.onUpPressed: root.step(1)
-    Keys.onRightPressed: root.step(1)
-    Keys.onDownPressed: root.step(-1)
-    Keys.onLeftPressed: root.step(-1)
+    Keys.onPressed: event => {
+        switch (event.key) {
+        case Qt.Key_Up:
+        case Qt.Key_Right:
+        case Qt.Key_Plus:
+            root.step(1);
+            break;
+        case Qt.Key_Down:
+        case Qt.Key_Left:
+        case Qt.Key_Minus:
+            root.step(-1);
+            break;
+        case Qt.Key_PageUp:
+            root.step(10);
+            break;
+        case Qt.Key_PageDown:
+            root.step(-10);
+            break;
+        case Qt.Key_Home:
+            root.step(root.least - root.value);
+            break;
+        case Qt.Key_End:
+            root.step(root.most - root.value);
+            break;
+        default:
+            return;
+        }
+        event.accepted = true;
+    }
 
     function step(by: int): void {
         const next = Math.max(root.least, Math.min(root.most, root.value + by));
@@ -30,12 +58,16 @@ Item {
             root.chosen(next);
     }
 
+    Rectangle {
+        anchors.fill: parent
+        radius: Theme.radius
+        color: Theme.bubble
+    }
     IconButton {
-        id: less
         anchors.left: parent.left
         icon: "minus"
         iconSize: 16
-        label: qsTr("Fewer")
+        label: qsTr("%1: fewer").arg(root.label)
         active: root.value > root.least
         activeFocusOnTab: false
         onClicked: root.step(-1)
@@ -52,10 +84,14 @@ Item {
         anchors.right: parent.right
         icon: "plus"
         iconSize: 16
-        label: qsTr("More")
+        label: qsTr("%1: more").arg(root.label)
         active: root.value < root.most
         activeFocusOnTab: false
         onClicked: root.step(1)
     }
-    FocusRing { visible: root.activeFocus }
+    FocusRing {
+        visible: root.activeFocus
+        inset: -3
+        radius: Theme.radius + 3
+    }
 }

@@ -71,6 +71,15 @@ QtObject {
     readonly property int narrowWidth: 700
     readonly property int readableWidth: 860
 
+    // What a word of a choice takes up: chosen words are bold, and nothing may move when one is.
+    readonly property FontMetrics optionFont: FontMetrics {
+        font.pixelSize: root.smallFont + 1
+        font.weight: Font.DemiBold
+    }
+
+    function optionWidth(word: string): real {
+        return Math.ceil(root.optionFont.advanceWidth(word)) + 2 * root.medium;
+    }
     function personColour(hue: int): color {
         return personColours[hue % personColours.length];
     }

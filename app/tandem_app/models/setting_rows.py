@@ -1,0 +1,243 @@
+"""What the settings page shows, read from the store: sections, rows and words. Nothing here changes anything."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tandem_core import capabilities, settings, vault
+from tandem_core.receipts import facts, gate
+from tandem_core.store import members, rooms
+from tandem_core.store import session as sessions
+from tandem_core.types import Role, RoomId, UserId
+
+if TYPE_CHECKING:
+    from tandem_core.paths import ProfilePaths
+    from tandem_core.settings import Effective, Setting
+
+LINK = Role.APP
+
+BLANK: dict[str, Any] = {
+    "key": "", "kind": "", "heading": "", "words": "", "title": "", "help": "", "warning": "", "value": "",
+    "options": [], "least": 0, "most": 0, "active": True, "room": "", "person": "",
+}  # fmt: skip
+"""A row with every key that QML asks for. ``kind``: switch, onoff, choice, number, fixed, exception, person."""
+
+
+@dataclass(slots=True)
+class Page:
+    """A title, a few lines about the account or room, and the rows."""
+
+    title: str = ""
+    lines: list[str] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+_CONFIRMATIONS = (
+    "A confirmation tells the author of a message that it reached you, and nobody else. It goes out after a random"
+    " pause of some seconds, only for messages you can read, and only where you have written or accepted."
+)
+_NO_SUPPORT = " Your homeserver does not offer confirmations (MSC4089), so none are sent or shown now."
+_SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("Reading and typing", ("reads.mode", "typing.send")),
+    ("Notifications", ("notifications.enabled", "notifications.hide_content", "background.notifier")),
+    ("Appearance", ("appearance.theme",)),
+)
+_KINDS = ("receipts.direct", "receipts.groups", "receipts.groups_max", "receipts.plain")
+_WORDS = {
+    "on": "On",
+    "off": "Off",
+    "never": "Never",
+    "default": "Default",
+    "nobody": "Nobody",
+    "verified": "Verified people",
+    "accepted": "Everybody I accepted",
+    "public": "Everybody in the room",
+    "private": "Only my devices",
+    "system": "As the desktop",
+    "light": "Light",
+    "dark": "Dark",
+    "all": "All messages",
+    "mentions": "Mentions only",
+    "mute": "None",
+}
+_READS = {"off": "Nobody"}
+_HELP = {
+    "receipts.groups_max": "Only groups with at most this many other people.",
+    "receipts.device_detail": "In direct chats only; all others see just that it reached you. This version of Tandem"
+    " cannot verify people yet, so nobody counts as verified.",
+    "receipts.notifier": "So a confirmation says nothing about where you are. If you turn this off, a delivered mark"
+    " tells the author that your Tandem window is open.",
+    "reads.mode": "Apart from delivery: that a message was read is told only by this setting.",
+}
+_UNSOUND = "What is stored here cannot be understood. Until you choose anew, nothing is confirmed."
+
+
+def account_page(conn: sqlite3.Connection, paths: ProfilePaths) -> Page:
+    """Everything that is chosen for the account, and who that is."""
+    page = Page("Settings")
+    server = capabilities.kept(conn)
+    words = _CONFIRMATIONS + (_NO_SUPPORT if server is not None and not server.delivery else "")
+    page.rows = [_row(conn, key) for key in _KINDS]
+    page.rows[2]["active"] = settings.get(conn, "receipts.groups") == "on"
+    page.rows += [_public(), _row(conn, "receipts.notifier"), _row(conn, "receipts.device_detail")]
+    page.rows[0] |= {"heading": "Delivery confirmations", "words": words}
+    page.rows += _exceptions(conn)
+    for heading, keys in _SECTIONS:
+        found = [_row(conn, key) for key in keys]
+        found[0]["heading"] = heading
+        page.rows += found
+    session = sessions.session(conn)
+    if session is not None:
+        page.lines = [
+            f"Signed in as {session.me.user_id}",
+            f"Device {session.me.device_id} at {session.homeserver}",
+        ]
+        where = vault.kept_in(paths)
+        if where is not None:
+            place = "a file that only you can read" if where == "file" else "your desktop's keyring"
+            page.lines.append(f"The key that protects your encryption keys is in {place}.")
+    return page
+
+
+def room_page(conn: sqlite3.Connection, room_id: RoomId) -> Page:
+    """What may be chosen for one room, and what holds there if nothing is."""
+    room = rooms.room(conn, LINK, room_id)
+    session = sessions.session(conn)
+    if room is None or session is None:
+        return Page("Room")
+    me = session.me
+    page = Page(room.name, [line for line in (room.topic or "", _about(room)) if line])
+    confirm = _row(conn, "receipts.room", room_id)
+    others = rooms.joined_people(conn, room_id, me.user_id)
+    known = facts.room_facts(conn, me, room_id)
+    confirm |= {"heading": "In this room", "help": f"Default here: {_default_here(conn, known, room_id)}."}
+    if known.kind is rooms.RoomKind.PUBLIC and confirm["value"] == "on":
+        confirm["warning"] = (
+            "Anyone may join this room, write to you, and learn from confirmations when you are here."
+        )
+    page.rows = [confirm]
+    if room.is_dm and len(others) == 1:
+        partner = others[0]
+        row = _row(conn, "receipts.person", None, partner)
+        row["title"] = f"Confirm delivery to {members.display_name(conn, room_id, partner)}"
+        page.rows.append(row)
+    page.rows.append(_row(conn, "notifications.room", room_id))
+    return page
+
+
+def _row(
+    conn: sqlite3.Connection, key: str, room_id: RoomId | None = None, user_id: UserId | None = None
+) -> dict[str, Any]:
+    setting = settings.declared(key)
+    holds = settings.effective(conn, key, room_id, user_id)
+    row = BLANK | {
+        "key": key,
+        "kind": setting.kind,
+        "title": setting.title,
+        "help": _HELP.get(key, setting.help),
+        "warning": "" if holds.is_sound else _UNSOUND,
+        "value": holds.value,
+        "options": [{"value": word, "label": _label(key, word)} for word in setting.choices],
+        "least": setting.least,
+        "most": setting.most,
+        "room": room_id or "",
+        "person": user_id or "",
+    }
+    return row | _as_switch(setting, holds)
+
+
+def _as_switch(setting: Setting, holds: Effective) -> dict[str, Any]:
+    """Two words, on and off, are a switch to a person."""
+    if setting.choices != ("on", "off"):
+        return {}
+    return {"kind": "onoff", "value": holds.value == "on", "options": []}
+
+
+def _label(key: str, word: str) -> str:
+    return (_READS if key == "reads.mode" else {}).get(word) or _WORDS.get(word, word.capitalize())
+
+
+def _public() -> dict[str, Any]:
+    return BLANK | {
+        "kind": "fixed",
+        "title": "Confirm delivery in public rooms",
+        "help": "Anyone may join a public room and would learn when you are here. You can turn it on for one room,"
+        " in that room's settings.",
+        "value": "Never",
+    }
+
+
+def _exceptions(conn: sqlite3.Connection) -> list[dict[str, Any]]:
+    """Rooms and people with a choice of their own, then the line to add a person."""
+    found = []
+    for chosen in settings.all_values(conn):
+        if chosen.setting.key not in ("receipts.room", "receipts.person"):
+            continue
+        is_room = chosen.setting.key == "receipts.room"
+        room = rooms.room(conn, LINK, RoomId(chosen.target)) if is_room else None
+        always = chosen.effective.value == "on"
+        found.append(
+            BLANK
+            | {
+                "key": chosen.setting.key,
+                "kind": "exception",
+                "title": room.name if room is not None else chosen.target,
+                "help": f"{'Room' if is_room else 'Person'} · {'always confirm' if always else 'never confirm'}",
+                "warning": "" if chosen.effective.is_sound else _UNSOUND,
+                "room": chosen.target if is_room else "",
+                "person": "" if is_room else chosen.target,
+            }
+        )
+    add = BLANK | {"key": "receipts.person", "kind": "person", "title": "Never confirm to"}
+    lines = [*found, add]
+    lines[0] |= {
+        "heading": "Exceptions",
+        "words": "Never beats always. Rooms get theirs in their own settings.",
+    }
+    return lines
+
+
+def _about(room: rooms.RoomRow) -> str:
+    people = f"{room.joined_count} people" if room.joined_count != 1 else "Only you"
+    kind = "Direct chat" if room.is_dm else people
+    return f"{kind} · {'encrypted' if room.encrypted else 'not encrypted'}"
+
+
+def _default_here(conn: sqlite3.Connection, room: gate.RoomFacts, room_id: RoomId) -> str:
+    """What the gate itself would say to somebody here of whom nothing special is chosen."""
+    nobody = UserId("@:")
+    held = facts.receipt_settings(conn, room_id, nobody)
+    plain = gate.ReceiptSettings(
+        held.direct, held.groups, held.groups_max, held.plain, held.device_detail, is_sound=held.is_sound
+    )
+    reason = gate.still_owed(room, gate.SenderFacts(is_me=False, ignored=False, joined=True), plain)
+    match reason:
+        case None:
+            return f"on, as in all {_kind_words(room.kind)}"
+        case gate.Reason.KIND_OFF:
+            return f"off, as in all {_kind_words(room.kind)}"
+        case gate.Reason.PUBLIC_ROOM:
+            return "off, because anyone may join this room"
+        case gate.Reason.TOO_MANY_PEOPLE:
+            most = min(plain.groups_max, gate.MOST_PEOPLE)
+            return f"off, because more than {most} other people are here"
+        case gate.Reason.NOT_ACCEPTED:
+            return "off until you write here for the first time"
+        case gate.Reason.SETTINGS_UNSOUND:
+            return "off, because a stored setting cannot be understood"
+        case _:
+            return "off, as long as it is not certain what kind of room this is"
+
+
+def _kind_words(kind: rooms.RoomKind) -> str:
+    match kind:
+        case rooms.RoomKind.DIRECT:
+            return "encrypted direct chats"
+        case rooms.RoomKind.PRIVATE_GROUP:
+            return "encrypted private groups"
+        case rooms.RoomKind.PRIVATE_PLAIN:
+            return "private rooms without encryption"
+        case _:
+            return "rooms like this"

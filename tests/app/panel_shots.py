@@ -1,0 +1,308 @@
+"""Pictures of the pages and panels in their states, to be looked at: ``python -m tests.app.panel_shots FOLDER``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tandem_core import capabilities, settings
+from tandem_core.errors import DiskFull, ServerRefused
+from tandem_core.types import RoomId, UserId
+from tests.app.glass import Glass
+from tests.app.seed import NOON_MS, Seed
+from tests.app.shots import BOB, CAROL, DEVICES, DORA, PEOPLE, Look, hike, take
+
+LONG = "Maximiliane-Friederike von und zu Hohenstein-Wolkenburg auf Niederlangenau"
+
+
+def main() -> int:
+    """Save all pictures; returns 0."""
+    take(Path(sys.argv[1] if len(sys.argv) > 1 else "shots"), _SCENES)
+    return 0
+
+
+def size(glass: Glass, width: int, height: int) -> None:
+    glass.window.setWidth(width)
+    glass.window.setHeight(height)
+    glass.settle()
+
+
+def dark(glass: Glass) -> None:
+    glass.main.shell.set_theme("dark")
+
+
+def model(glass: Glass, what: str) -> Any:
+    return glass.main.panels.make(what)
+
+
+# Signing in.
+
+
+def login(
+    *, width: int = 1120, is_dark: bool = False, problem: tuple[str, str] | None = None
+) -> Callable[[Seed], Look]:
+    def fill(seed: Seed) -> Look:
+        seed.db.write_now(lambda txn: txn.execute("DELETE FROM session"))
+
+        def look(glass: Glass) -> None:
+            size(glass, width, 740)
+            if is_dark:
+                dark(glass)
+            glass.main.shell.set_session("signed_out")
+            glass.settle()
+            glass.type("example.org")
+            if problem:
+                model(glass, "login")._refuse(*problem)
+
+        return look
+
+    return fill
+
+
+def ended(state: str, *, asking: bool = False) -> Callable[[Seed], Look]:
+    def fill(seed: Seed) -> Look:
+        seed.db.write_now(
+            lambda txn: txn.execute("UPDATE session SET state = ?, access_token = NULL", (state,))
+        )
+
+        def look(glass: Glass) -> None:
+            glass.main.shell.set_session(state)
+            model(glass, "login")._look("")
+            glass.settle()
+            if asking:
+                glass.click(glass.item("forgetAccount"))
+
+        return look
+
+    return fill
+
+
+# Settings.
+
+
+def choices(seed: Seed) -> RoomId:
+    room = hike(seed)
+
+    def write(txn: Any) -> None:
+        settings.set_value(txn, "receipts.room", "never", now_ms=NOON_MS, room_id=room)
+        settings.set_value(
+            txn, "receipts.person", "never", now_ms=NOON_MS, user_id=UserId("@mallory:example.org")
+        )
+        settings.set_value(txn, "receipts.groups_max", 12, now_ms=NOON_MS)
+
+    seed.db.write_now(write)
+    return room
+
+
+def account(
+    *,
+    width: int = 1120,
+    is_dark: bool = False,
+    page_downs: int = 0,
+    leaving: str = "",
+    supported: bool = True,
+) -> Callable[[Seed], Look]:
+    def fill(seed: Seed) -> Look:
+        choices(seed)
+        can = capabilities.Capabilities(True, supported, supported, "m.delivery" if supported else None)
+        seed.db.write_now(lambda txn: capabilities.keep(txn, can, NOON_MS))
+
+        def look(glass: Glass) -> None:
+            from PySide6.QtCore import Qt
+
+            size(glass, width, 740)
+            if is_dark:
+                dark(glass)
+            glass.main.shell.openSettings("")
+            glass.settle()
+            glass.press(Qt.Key.Key_Tab, times=2)
+            glass.press(Qt.Key.Key_PageDown, times=page_downs)
+            settings_model = model(glass, "settings")
+            if leaving == "offline":
+                from tandem_core.errors import Offline
+
+                settings_model._not_left(Offline())
+            elif leaving:
+                settings_model.askToLeave()
+            glass.press(Qt.Key.Key_PageDown, times=page_downs)
+
+        return look
+
+    return fill
+
+
+def of_room(
+    *,
+    width: int = 1120,
+    is_dark: bool = False,
+    public: bool = False,
+    direct: bool = False,
+    long: bool = False,
+) -> Callable[[Seed], Look]:
+    def fill(seed: Seed) -> Look:
+        seed.many_rooms(12)
+        name = LONG if long else "Bob" if direct else "Weekend hike"
+        topic = (
+            None
+            if direct
+            else "Saturday, if it stays dry. " + ("Bring cake and a raincoat. " * 8 if long else "")
+        )
+        people = {BOB: "Bob"} if direct else PEOPLE
+        room = seed.room(name, people=people, direct=direct, topic=topic, encrypted=not public)
+
+        def write(txn: Any) -> None:
+            txn.execute("INSERT OR REPLACE INTO room_fact (room_id, accepted, encryption) VALUES (?, 'sent', ?)",
+                        (room, None if public else '{"algorithm":"m.megolm.v1.aes-sha2"}'))  # fmt: skip
+            if public:
+                txn.execute("UPDATE room SET join_rule = 'public' WHERE room_id = ?", (room,))
+                settings.set_value(txn, "receipts.room", "on", now_ms=NOON_MS, room_id=room)
+
+        seed.db.write_now(write)
+
+        def look(glass: Glass) -> None:
+            size(glass, width, 740)
+            if is_dark:
+                dark(glass)
+            glass.main.shell.openRoom(room)
+            glass.main.shell.openSettings(room)
+
+        return look
+
+    return fill
+
+
+# Message info.
+
+
+def info(*, width: int = 1120, is_dark: bool = False, kind: str = "some") -> Callable[[Seed], Look]:
+    def fill(seed: Seed) -> Look:
+        seed.many_rooms(8)
+        people: dict[str, str] = dict(PEOPLE)
+        devices: dict[str, list[str]] = {**DEVICES, DORA: ["Tablet"]}
+        if kind == "long":
+            people = {
+                BOB: LONG,
+                "@a-very-long-name-of-a-person-that-never-ends:matrix.a-long-server-name.example.org": "x",
+            }
+            devices = {BOB: ["The telephone that I got from my grandmother for my birthday", "Laptop"], **{
+                user: ["Phone"] for user in people if user != BOB}}  # fmt: skip
+        if kind == "many":
+            people = {f"@p{n:02}:example.org": f"Person {n:02}" for n in range(40)}
+            devices = {user: ["Phone", "Laptop"] for user in people}
+        room = seed.room("Weekend hike", people=people)
+        seed.say(room, seed.message("Who is in?", at=60))
+        heard = {
+            "some": [(BOB, ""), (BOB, "Phone"), (CAROL, "")],
+            "none": [],
+            "long": [(BOB, ""), (BOB, "Laptop")],
+            "many": [(user, "") for user in list(people)[:25]],
+        }[kind]
+        sent = seed.sent(room, "Yes, nine at the main entrance.", people=devices, at=40, delivered=heard)
+        as_sent = "UPDATE event SET type = 'm.room.encrypted', opened_type = type, seal = 'opened' WHERE event_id = ?"
+        seed.db.write_now(lambda txn: txn.execute(as_sent, (sent,)))
+        if kind == "some":
+            seed.read_up_to(room, sent, CAROL, at=NOON_MS - 60_000)
+
+        def look(glass: Glass) -> None:
+            from PySide6.QtCore import Qt
+
+            size(glass, width, 740)
+            if is_dark:
+                dark(glass)
+            glass.main.shell.openRoom(room)
+            glass.settle()
+            glass.main.shell.showInfo(glass.main.timeline.keyAt(0))
+            glass.settle()
+            if kind == "some":
+                glass.press(Qt.Key.Key_Tab)
+
+        return look
+
+    return fill
+
+
+# Invitations and the banner.
+
+
+def invite(
+    *, width: int = 1120, is_dark: bool = False, long: bool = False, problem: bool = False
+) -> Callable[[Seed], Look]:
+    def fill(seed: Seed) -> Look:
+        seed.many_rooms(8)
+        room = seed.room(
+            LONG * 3 if long else "Book club", membership="invite", inviter=DORA,
+            people={DORA: LONG if long else "Dora"}, topic="We read one book a month" * (9 if long else 1),
+        )  # fmt: skip
+
+        def look(glass: Glass) -> None:
+            size(glass, width, 740)
+            if is_dark:
+                dark(glass)
+            glass.main.shell.openRoom(room)
+            if problem:
+                model(glass, "invite")._failed(room, ServerRefused(403, "M_FORBIDDEN", "not invited"))
+
+        return look
+
+    return fill
+
+
+def banner(kind: str, *, width: int = 1120, is_dark: bool = False) -> Callable[[Seed], Look]:
+    def fill(seed: Seed) -> Look:
+        room = hike(seed)
+
+        def look(glass: Glass) -> None:
+            size(glass, width, 740)
+            if is_dark:
+                dark(glass)
+            glass.main.shell.openRoom(room)
+            panels = glass.main.panels
+            match kind:
+                case "disk":
+                    panels.show_trouble(DiskFull())
+                case "failure":
+                    panels.show_failure(
+                        ServerRefused(403, "M_FORBIDDEN", "You don't have permission to do that")
+                    )
+                case "connection":
+                    panels.show_status("No connection to your homeserver")
+                    model(glass, "banner")._lasts()
+                case "news":
+                    from tandem_app.models.login import key_words
+
+                    model(glass, "banner").news(key_words("file", glass.main.paths))
+
+        return look
+
+    return fill
+
+
+WRONG = ("password", "User name or password is wrong. Check both and try again.")
+AWAY = ("server", "This server cannot be reached. Check the address and your network, then try again.")
+LIMITED = ("form", "There were too many attempts. The server asks to wait 20 s before the next one.")
+_SCENES: dict[str, Callable[[Seed], Look]] = {
+    "login": login(), "login-dark-wrong": login(is_dark=True, problem=WRONG),
+    "login-narrow-away": login(width=360, problem=AWAY),
+    "login-limited": login(problem=LIMITED),
+    "login-again": ended("soft_logged_out"), "login-removed-asking": ended("signed_out", asking=True),
+    "settings": account(), "settings-dark-2": account(is_dark=True, page_downs=1),
+    "settings-leaving": account(page_downs=4, leaving="asked"),
+    "settings-offline": account(page_downs=4, leaving="offline", is_dark=True),
+    "settings-narrow": account(width=360, supported=False), "settings-narrow-2": account(width=360, page_downs=1),
+    "settings-narrow-3": account(width=360, page_downs=2),
+    "room-group": of_room(), "room-direct-dark": of_room(direct=True, is_dark=True),
+    "room-public": of_room(public=True),
+    "room-long-narrow": of_room(long=True, width=360),
+    "info": info(), "info-dark": info(is_dark=True), "info-none": info(kind="none"), "info-long": info(kind="long"),
+    "info-many": info(kind="many"), "info-narrow": info(width=360),
+    "invite": invite(), "invite-dark-problem": invite(is_dark=True, problem=True),
+    "invite-narrow-long": invite(width=360, long=True),
+    "banner-disk": banner("disk"), "banner-failure-dark": banner("failure", is_dark=True),
+    "banner-connection-narrow": banner("connection", width=360), "banner-news": banner("news"),
+}  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())
