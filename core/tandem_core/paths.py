@@ -60,11 +60,15 @@ def profile_paths(profile: str = "default") -> ProfilePaths:
         root = Path(home).absolute()
         data, runtime, log = root / "data" / profile, root / "run" / profile, root / "log" / profile
     else:
-        from platformdirs import PlatformDirs  # noqa: PLC0415  only without TANDEM_HOME
+        from platformdirs import PlatformDirs
 
         dirs = PlatformDirs("tandem", appauthor=False)
         data = Path(dirs.user_data_dir) / profile
-        runtime = Path(dirs.user_runtime_dir) / profile
+        runtime = (
+            Path(dirs.user_runtime_dir) / profile
+            if os.environ.get("XDG_RUNTIME_DIR")
+            else _short_runtime(data)
+        )
         log = Path(dirs.user_log_dir) / profile
     if len(os.fsencode(runtime / "notifier.sock")) > _SOCKET_PATH_BYTES:
         runtime = _short_runtime(data)
@@ -73,7 +77,7 @@ def profile_paths(profile: str = "default") -> ProfilePaths:
 
 def _short_runtime(data: Path) -> Path:
     """A short folder of this user's for sockets, the same for every program that uses ``data``."""
-    import hashlib  # noqa: PLC0415
+    import hashlib
 
     name = hashlib.sha256(os.fsencode(data)).hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"tandem-{os.getuid()}-{name}"
