@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("tandem.app.invites")
 
+_MOST_LETTERS = 60
+"""Of a name: a stranger's endless one must not push the rest of the sentence off the page."""
+
 
 @dataclass(frozen=True, slots=True)
 class Invitation:
@@ -83,9 +86,9 @@ class InvitesModel(QObject):
         if conn is not None and room is not None:
             inviter = UserId(room.inviter or "")
             shown = Invitation(
-                name=one_line(room.name),
+                name=_short(room.name),
                 topic=one_line(room.topic or ""),
-                inviter=one_line(members.display_name(conn, room_id, inviter)) if inviter else "",
+                inviter=_short(members.display_name(conn, room_id, inviter)) if inviter else "",
                 inviter_id=inviter,
                 is_direct=room.is_dm,
                 is_encrypted=room.encrypted,
@@ -167,3 +170,8 @@ class InvitesModel(QObject):
     """accept or decline while the server is asked and until its answer has arrived; empty otherwise."""
     problemTitle = Property(str, lambda self: self._problem[0], notify=changed)
     problemAdvice = Property(str, lambda self: self._problem[1], notify=changed)
+
+
+def _short(name: str) -> str:
+    line: str = one_line(name)
+    return line if len(line) <= _MOST_LETTERS else f"{line[:_MOST_LETTERS].rstrip()}\N{HORIZONTAL ELLIPSIS}"

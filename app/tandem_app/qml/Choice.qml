@@ -61,9 +61,7 @@ Item {
                 width: root.tall ? root.width - 4 : Theme.optionWidth(option.modelData.label)
                 height: root.tall ? 34 : root.height - 4
                 radius: Theme.radius - 2
-                color: option.current ? Theme.raised : hover.hovered ? Theme.hover : "transparent"
-                border.width: option.current ? 1 : 0
-                border.color: Theme.line
+                color: option.current ? Theme.selected : hover.hovered ? Theme.hover : "transparent"
                 Accessible.role: Accessible.RadioButton
                 Accessible.name: option.modelData.label
                 Accessible.checkable: true

@@ -53,10 +53,8 @@ FocusScope {
             text: root.model.title
             textFormat: Text.PlainText
             wrapMode: Text.WrapAtWordBoundaryOrAnywhere
-            maximumLineCount: 4
-            elide: Text.ElideRight
             color: Theme.text
-            font.pixelSize: Theme.headlineFont
+            font.pixelSize: root.model.title.length > 60 ? Theme.titleFont : Theme.headlineFont
             font.weight: Font.DemiBold
             Accessible.role: Accessible.Heading
             Accessible.name: text

@@ -220,6 +220,8 @@ FocusScope {
                         Accessible.name: text
                     }
                     Flow {
+                        // A plain button's words stand in line with the rest.
+                        x: root.askingToForget ? 0 : -Theme.small
                         width: parent.width
                         spacing: Theme.small
 

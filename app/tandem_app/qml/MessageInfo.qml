@@ -28,9 +28,11 @@ FocusScope {
         leaveName: "closeInfo"
         leaveLabel: qsTr("Close message info")
         atEnd: true
+        ground: Theme.sidebar
         onLeaving: root.closed()
     }
     Rectangle {
+        z: 2
         width: 1
         height: parent.height
         color: Theme.line
@@ -133,7 +135,12 @@ FocusScope {
         width: parent.width
         height: visible ? 56 : 0
         visible: root.model.people.length > 0
+        z: 1
 
+        Rectangle {
+            anchors.fill: parent
+            color: Theme.sidebar
+        }
         Rectangle {
             width: parent.width
             height: 1

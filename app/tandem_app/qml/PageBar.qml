@@ -8,6 +8,7 @@ Item {
     required property string leaveLabel
     property string leaveName: ""
     property bool atEnd: false
+    property color ground: Theme.surface
 
     signal leaving
 
@@ -16,7 +17,13 @@ Item {
     }
 
     implicitHeight: Theme.barHeight
+    // The software renderer draws shapes beyond the clip of a list, so the bar covers what scrolls under it.
+    z: 1
 
+    Rectangle {
+        anchors.fill: parent
+        color: root.ground
+    }
     IconButton {
         id: leave
         objectName: root.leaveName
