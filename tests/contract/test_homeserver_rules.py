@@ -12,6 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from tandem_demo.raw import CLIENT, RawClient
+from tests.support.fake.push_rules import push_rules
 from tests.support.fake_homeserver import FakeHomeserver
 
 Json = dict[str, Any]
@@ -177,6 +178,55 @@ def test_a_request_can_be_repeated_from_the_same_place(person: Person) -> None:
     assert (
         bodies(follow(me, pos=pos)["rooms"][room]) == bodies(follow(me, pos=pos)["rooms"][room]) == ["again"]
     )
+
+
+def test_an_answer_has_lists_only_when_lists_were_asked_for(person: Person) -> None:
+    me = person()
+    me.create_room()
+    assert "lists" not in me.sliding_sync({})[1]
+    assert follow(me)["lists"]["all"]["count"] == 1
+
+
+@pytest.mark.parametrize("limit", [None, "5"])
+def test_a_limit_that_is_no_number_is_refused(person: Person, limit: Any) -> None:
+    body = {"extensions": {"to_device": {"enabled": True, "limit": limit}}}
+    status, answer = person().sliding_sync(body)
+    assert (status, answer["errcode"]) == (400, "M_BAD_JSON")
+
+
+def test_a_new_account_has_the_predefined_push_rules_in_their_order(person: Person) -> None:
+    me = person()
+    extensions = {"account_data": {"enabled": True}}
+    told = follow(me, extensions=extensions)["extensions"]["account_data"]["global"]
+    [rules] = [data["content"]["global"] for data in told if data["type"] == "m.push_rules"]
+    expected = push_rules(me.user_id)["global"]
+    for kind in ("override", "content", "room", "sender", "underride"):
+        # A server may add rules of its own; those of the spec are named so.
+        of_the_spec = [rule for rule in rules[kind] if rule["rule_id"].startswith(".m.rule.")]
+        assert of_the_spec == expected[kind]
+
+
+def test_only_members_see_who_is_joined(person: Person) -> None:
+    me, other, outsider = person("me"), person("other"), person()
+    room = me.create_room(invite=[other.user_id, outsider.user_id])
+    other.join(room)
+    where = f"{CLIENT}/rooms/{quote(room)}/joined_members"
+    joined = me.ok("GET", where)["joined"]
+    assert {who: about["display_name"] for who, about in joined.items()} == {
+        one.user_id: one.user_id[1:].partition(":")[0] for one in (me, other)
+    }
+    assert outsider.request("GET", where)[0] == 403
+
+
+def test_nobody_uninvited_joins_or_speaks_in_a_private_room(person: Person) -> None:
+    me, outsider = person(), person()
+    room = me.create_room()
+    for method, path in (
+        ("POST", f"join/{quote(room)}"),
+        ("PUT", f"rooms/{quote(room)}/send/m.room.message/1"),
+    ):
+        status, answer = outsider.request(method, f"{CLIENT}/{path}", {"body": "?", "msgtype": "m.text"})
+        assert (status, answer["errcode"]) == (403, "M_FORBIDDEN")
 
 
 def test_the_same_transaction_makes_one_event(person: Person) -> None:

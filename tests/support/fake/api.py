@@ -178,6 +178,16 @@ def members(state: State, me: Device, body: Json, query: Json, room_id: str) -> 
     return {"chunk": [raw for raw in people if raw["content"]["membership"] != query.get("not_membership")]}
 
 
+@route("GET", f"{CLIENT}/rooms/{{room_id}}/joined_members")
+def joined_members(state: State, me: Device, body: Json, query: Json, room_id: str) -> Json:
+    room = state.joined_room(room_id, me.user_id)
+    found = {}
+    for user_id in room.people("join"):
+        content = room.state["m.room.member", user_id].raw["content"]
+        found[user_id] = {"display_name": content.get("displayname"), "avatar_url": content.get("avatar_url")}
+    return {"joined": found}
+
+
 @route("GET", f"{CLIENT}/rooms/{{room_id}}/messages")
 def messages(state: State, me: Device, body: Json, query: Json, room_id: str) -> Json:
     room = state.joined_room(room_id, me.user_id)

@@ -102,7 +102,7 @@ def _answer(
         depth = max(int(config.get("timeline_limit", 0)), old.depth if old else 0)
         sent[room.room_id] = Sent(None, depth)
     told_extensions, is_news = _extensions(state, device, extensions, place, rooms, wanted)
-    answer = {"lists": lists, "rooms": rooms, "extensions": told_extensions}
+    answer = {"rooms": rooms, "extensions": told_extensions} | ({"lists": lists} if lists else {})
     return answer, sent, bool(rooms) or is_news
 
 

@@ -9,6 +9,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.support.fake.push_rules import push_rules
+
 Json = dict[str, Any]
 SERVER_NAME = "fake.test"
 DELIVERY = "org.matrix.msc4089.delivery"
@@ -134,7 +136,8 @@ class State:
 
     def register(self, localpart: str, password: str) -> str:
         user_id = f"@{localpart}:{SERVER_NAME}"
-        self.accounts[user_id] = Account(user_id, password)
+        data = {"m.push_rules": (self.step(), push_rules(user_id))}
+        self.accounts[user_id] = Account(user_id, password, data)
         return user_id
 
     def sign_in(self, user_id: str, device_id: str | None, name: str) -> Json:
