@@ -5,13 +5,16 @@ Plain standard library: it runs before anything is installed. Run again it does 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -53,32 +56,52 @@ DEBIAN = {
 
 
 def main() -> int:
-    stamp = _stamp()
-    if STAMP.exists() and STAMP.read_text("utf-8") == stamp:
-        return 0
-    started = time.monotonic()
-    _say("Getting Tandem ready; the first time takes two to four minutes, mostly downloads")
     if sys.version_info < (3, 11):  # noqa: UP036  the one file that an older Python may run
         _die(f"Python 3.11 or later is needed, this is {sys.version.split()[0]} (Debian package: python3)")
+    if _is_ready():
+        return 0
+    folder = os.open(Path(__file__).parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        _say("Another make is getting Tandem ready; waiting for it")
+        fcntl.flock(folder, fcntl.LOCK_EX)
+    try:
+        return 0 if _is_ready() else _make_ready()
+    finally:
+        os.close(folder)
+
+
+def _is_ready() -> bool:
+    return PYTHON.exists() and STAMP.exists() and STAMP.read_text("utf-8") == _stamp()
+
+
+def _make_ready() -> int:
+    started = time.monotonic()
+    _say("Getting Tandem ready; the first time takes two to four minutes, mostly downloads")
+    STAMP.unlink(missing_ok=True)
     _make_venv()
     _install()
     _check_libraries()
     _check_fonts()
-    STAMP.write_text(stamp, "utf-8")
+    STAMP.write_text(_stamp(), "utf-8")
     _say(f"Ready after {time.monotonic() - started:.0f} s")
     return 0
 
 
 def _stamp() -> str:
-    digest = hashlib.sha256(f"{ROOT}{sys.version}".encode())
+    digest = hashlib.sha256(f"{ROOT} {sys.version_info[:2]}".encode())
     for path in (LOCK, Path(__file__), *(ROOT / member / "pyproject.toml" for member in MEMBERS)):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
 def _make_venv() -> None:
-    if PYTHON.exists():
-        return
+    if VENV.exists():
+        if _is_whole():
+            return
+        _say("    .venv was left unfinished or comes from elsewhere; making it anew")
+        shutil.rmtree(VENV)
     _say("1/4 Making a virtual environment in .venv")
     probe = subprocess.run([sys.executable, "-c", "import ensurepip, venv"], capture_output=True, check=False)
     if probe.returncode:
@@ -90,6 +113,15 @@ def _make_venv() -> None:
     if done.returncode:
         shutil.rmtree(VENV, ignore_errors=True)
         _die(f"the virtual environment could not be made: {done.stdout.strip()} {done.stderr.strip()}")
+
+
+def _is_whole() -> bool:
+    """Whether .venv runs and was made in this place (its programs name their folder in the first lines)."""
+    program = VENV / "bin" / "pip"
+    if not PYTHON.exists() or not program.exists() or str(VENV) not in program.read_text("utf-8")[:400]:
+        return False
+    probe = [str(PYTHON), "-c", "import pip, sys; sys.exit(sys.version_info < (3, 11))"]
+    return subprocess.run(probe, capture_output=True, check=False).returncode == 0
 
 
 def _install() -> None:
@@ -123,19 +155,19 @@ def _run(command: list[str]) -> None:
 
 def _check_libraries() -> None:
     _say("4/4 Checking the system libraries that Qt needs")
-    for _attempt in range(2):
-        missing = _missing_libraries()
-        if not missing:
-            return
-        unknown = [name for name in missing if name not in DEBIAN]
+    tried: set[str] = set()
+    while missing := _missing_libraries():
+        unknown = sorted(name for name in missing if name not in DEBIAN)
         if unknown:
             _die(f"Qt cannot be loaded; shared libraries not found: {' '.join(unknown)}")
+        if missing <= tried:
+            _die(f"Qt still cannot be loaded after the packages were installed: {' '.join(sorted(missing))}")
+        tried |= missing
         _apt(sorted({DEBIAN[name] for name in missing}), f"Qt needs {' '.join(sorted(missing))}")
-    _die("Qt still cannot be loaded after the packages were installed")
 
 
 def _missing_libraries() -> set[str]:
-    """What ``ldd`` misses for the Qt modules we import and the platform plug-ins we may run on."""
+    """What ``ldd`` misses for the Qt modules and plug-ins we use, or else what a real start misses."""
     script = "import PySide6, pathlib; print(pathlib.Path(PySide6.__file__).parent)"
     where = subprocess.run([str(PYTHON), "-c", script], capture_output=True, text=True, check=True)
     folder = Path(where.stdout.strip())
@@ -148,7 +180,21 @@ def _missing_libraries() -> set[str]:
     for path in files:
         listed = subprocess.run(["ldd", str(path)], capture_output=True, text=True, check=False)
         missing |= {line.split()[0] for line in listed.stdout.splitlines() if "not found" in line}
-    return missing
+    return missing or _missing_at_start()
+
+
+def _missing_at_start() -> set[str]:
+    """Start Qt without a display; returns the library it names, nothing when all is well."""
+    script = "from PySide6.QtGui import QGuiApplication; import PySide6.QtQuick; QGuiApplication([])"
+    environment = os.environ | {"QT_QPA_PLATFORM": "offscreen", "QT_QUICK_BACKEND": "software"}
+    start = [str(PYTHON), "-c", script]
+    done = subprocess.run(start, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return set()
+    named = re.search(r"(lib[\w.+-]+\.so[\d.]*): cannot open shared object", done.stderr)
+    if named is None:
+        _die(f"Qt does not start: {' '.join(done.stderr.split()[-40:]) or f'exit status {done.returncode}'}")
+    return {named[1]}
 
 
 def _check_fonts() -> None:
@@ -168,14 +214,17 @@ def _apt(packages: list[str], why: str) -> None:
     command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        _die(f"{why}, and apt-get could not install {names}: {done.stderr.strip().splitlines()[-1:]}")
+        said = (done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}").splitlines()[
+            -1
+        ]
+        _die(f"{why}, and apt-get could not install {names}: {said}")
 
 
 def _say(words: str) -> None:
     print(f"tandem: {words}", file=sys.stderr, flush=True)
 
 
-def _die(words: str) -> None:
+def _die(words: str) -> NoReturn:
     _say(words)
     raise SystemExit(1)
 
