@@ -24,6 +24,17 @@ def test_rows_tell_name_last_words_unread_and_time(seed: Seed, show: Show) -> No
     assert glass.rooms() == ["Weekend hike, 1 unread, Bob: on Saturday, 10:40"]
 
 
+@pytest.mark.parametrize("user", ["@bob:example.org", "@alice:example.org"])
+def test_a_change_of_the_room_is_told_without_naming_its_sender_twice(
+    seed: Seed, show: Show, user: str
+) -> None:
+    hall = seed.room("Hall")
+    joined = {"membership": "join", "displayname": "Sam"}
+    seed.say(hall, seed.message("", user, at=30, type="m.room.member", content=joined, state_key=user))
+    (row,) = show().rooms()
+    assert row == "Hall, Sam joined, 11:30"
+
+
 def test_invitations_stand_first_and_say_who_invites(seed: Seed, show: Show) -> None:
     talk = seed.room("Talk")
     seed.say(talk, seed.message("hello", at=1))

@@ -260,7 +260,8 @@ def _room_row(row: sqlite3.Row) -> RoomRow:
     avatar = row["avatar_url"]
     if not avatar and row["is_dm"] and len(heroes) == 1:
         avatar = heroes[0][1]
-    sender = row["sender"]
+    # A state row says by itself who did it.
+    sender = row["sender"] if row["kind"] != "state" else None
     inviter = local_name(row["inviter"]) if row["membership"] == "invite" and row["inviter"] else ""
     names = _names([name for name, _ in heroes])
     return RoomRow(
@@ -278,7 +279,7 @@ def _room_row(row: sqlite3.Row) -> RoomRow:
         inviter=row["inviter"],
         topic=row["topic"],
         joined_count=row["joined_count"] or 0,
-        last_is_own=bool(row["is_own"]),
+        last_is_own=sender is not None and bool(row["is_own"]),
     )
 
 
