@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sqlite3
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
+from tandem_core.store.codec import digest
 from tandem_demo.device import Device, wait_for
 from tandem_demo.raw import RawClient
 from tandem_demo.window import WindowDriver
@@ -68,6 +72,26 @@ def position_of_server(world: World) -> int:
     status, answer = warden.sliding_sync(body)
     assert status == 200
     return int(answer["extensions"]["to_device"]["next_batch"])
+
+
+def kept_by_server(world: World, device: Device) -> dict[str, int]:
+    """The encrypted to-device events that the server still keeps for a device: digest and position.
+
+    Read in the server's own database, since asking it over HTTP with a token would acknowledge them.
+    """
+    user_id, device_id = device.ask("SELECT user_id, device_id FROM session")[0]
+    file = world.server.folder / "homeserver.db"
+    with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=10)) as conn:
+        rows = conn.execute(
+            "SELECT stream_id, message_json FROM device_inbox WHERE user_id = ? AND device_id = ?",
+            (user_id, device_id),
+        ).fetchall()
+    events = [(position, json.loads(text)) for position, text in rows]
+    return {
+        digest([event["type"], event["sender"], event["content"]]): int(position)
+        for position, event in events
+        if event["type"] == "m.room.encrypted"
+    }
 
 
 def times_shown(device: Device, event_id: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from PySide6.QtGui import QImage
 
+from tandem_demo.device import wait_for
 from tests.e2e.scene import processes_under
 
 pytestmark = [pytest.mark.synapse, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -82,3 +84,16 @@ def test_every_step_left_a_picture_that_shows_something(told: Told) -> None:
 def test_no_process_of_it_is_left(told: Told) -> None:
     assert told.folder.is_dir()
     assert processes_under(told.folder) == []
+
+
+def test_the_search_for_processes_finds_one_by_its_environment(tmp_path: Path) -> None:
+    """So that finding none after the demo says something."""
+    mine = subprocess.Popen(
+        ["sleep", "60"], env={"PATH": os.environ["PATH"], "TANDEM_HOME": str(tmp_path / "x")}
+    )
+    try:
+        wait_for("the process", lambda: processes_under(tmp_path) == [mine.pid])
+    finally:
+        mine.kill()
+        mine.wait()
+    assert processes_under(tmp_path) == []

@@ -67,8 +67,9 @@ def test_both_programs_keep_a_token_and_a_view_of_their_own(
         for link in _LINKS:
             wait_in_view(world.alice, link, event_id)
     wait_for("both tokens", lambda: set(tokens(world.alice)) == set(_LINKS))
+    held = tokens(world.alice)
     newest = position_of_server(world)
-    assert all(0 < int(since) <= newest for since in tokens(world.alice).values())
+    assert all(0 < int(since) <= newest for since in held.values())
     # One shared inbox: nothing that both programs were given is in it twice, and nothing waits.
     digests = world.alice.ask("SELECT count(*), count(DISTINCT digest) FROM inbox WHERE digest IS NOT NULL")
     assert digests[0][0] == digests[0][1] > 0
