@@ -87,8 +87,8 @@ def _options(words: list[str]) -> Options | None:
 
 
 def _run(options: Options, on_window: Callable[[QQuickWindow], object] | None) -> int:
+    from tandem_app import first_look
     from tandem_app.instance import claim, hand_over
-    from tandem_app.run import run
     from tandem_core.paths import profile_paths
 
     paths = profile_paths(options.profile)
@@ -100,9 +100,15 @@ def _run(options: Options, on_window: Callable[[QQuickWindow], object] | None) -
             title="Tandem already runs for this account, but does not answer",
             advice="Close its window, or end the process, and try again.",
         )
+    look = None
     try:
-        return run(paths, options, on_window)
+        look = first_look.begin(paths)
+        from tandem_app.run import run  # loads Qt, beside the first look if there is one
+
+        return run(paths, options, on_window, look)
     finally:
+        if look is not None:
+            look.give_up()
         instance.close()
 
 

@@ -6,7 +6,7 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QObject, QTimer, Slot
+from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
 from tandem_app.commands import Commands
 from tandem_app.engine_thread import EngineThread
@@ -18,15 +18,22 @@ if TYPE_CHECKING:
 
     from PySide6.QtQuick import QQuickWindow
 
+    from tandem_app.first_look import FirstLook
     from tandem_app.main import Options
     from tandem_app.signals import Signals
     from tandem_core.paths import ProfilePaths
 
+_UNPAINTED_MS = 1500
+_LOOK_MS = 5000
+
 
 def run(
-    paths: ProfilePaths, options: Options, on_window: Callable[[QQuickWindow], object] | None = None
+    paths: ProfilePaths,
+    options: Options,
+    on_window: Callable[[QQuickWindow], object] | None = None,
+    look: FirstLook | None = None,
 ) -> int:
-    """Show the window of this profile until it is closed."""
+    """Show the window of this profile until it is closed; ``look`` may be bringing the very first rooms."""
     sys.excepthook = _log_crash
     application = make_application(sys.argv[:1])
     thread = EngineThread(paths)
@@ -46,13 +53,28 @@ def run(
 
             log.start(paths, "app")
             ending.append(Signals(application))
+            if look is not None:
+                look.give_up()
             thread.start()
 
         start = Once(begin)
-        # Not inside the frame's own signal: the frame is finished first.
-        window.window.frameSwapped.connect(start.soon)
-        # A window that is never painted (minimised from the start) still needs its engine.
-        QTimer.singleShot(1500, start.go)
+        if look is None:
+            # Not inside the frame's own signal: the frame is finished first.
+            window.window.frameSwapped.connect(start.soon)
+            # A window that is never painted (minimised from the start) still needs its engine.
+            QTimer.singleShot(_UNPAINTED_MS, start.go)
+        else:
+            # The first rooms are on their way: the engine's imports wait until they are painted.
+            def show_rooms() -> None:
+                assert window.window is not None
+                window.watch.start()
+                window.window.frameSwapped.connect(start.soon)
+                window.window.update()
+                QTimer.singleShot(_UNPAINTED_MS, start.go)
+
+            seen = Once(show_rooms)
+            look.when_over(seen.over.emit)
+            QTimer.singleShot(_LOOK_MS, start.go)
         if options.uri:
             QTimer.singleShot(0, lambda: window.shell.openUri(options.uri))
         status: int = application.exec()
@@ -71,11 +93,15 @@ def _log_crash(kind: type[BaseException], error: BaseException, trace: Traceback
 
 
 class Once(QObject):
-    """Calls something the first time it is asked to."""
+    """Calls something the first time it is asked to, in the Qt thread."""
+
+    over = Signal()
+    """To be emitted in other threads: the same as ``soon``."""
 
     def __init__(self, call: Any) -> None:
         super().__init__()
         self._call = call
+        self.over.connect(self.soon)
 
     @Slot()
     def soon(self) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote as _percent
+from urllib.parse import urlsplit
 
 from tandem_core.clock import Chance, Clock, SystemClock, jittered_backoff_s, system_chance
 from tandem_core.codec import canonical, parse
@@ -13,6 +14,8 @@ from tandem_core.errors import Offline, RateLimited, ServerRefused, SignedOut
 from tandem_core.types import Json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import aiohttp
 
 log = logging.getLogger("tandem.http")
@@ -73,20 +76,7 @@ class Http:
 
         Raises Offline (no answer, 5xx, or no JSON: NotJson), RateLimited, SignedOut, ServerRefused.
         """
-        status, data, retry_after = await self._exchange(method, path, body, query, timeout_s, auth)
-        try:
-            value: Any = parse(data)
-        except ValueError:
-            value = None
-        if status >= 500 or not isinstance(value, dict):
-            if status >= 500:
-                raise Offline(f"HTTP {status}")
-            raise NotJson(f"HTTP {status}")
-        if status < 300:
-            return value
-        if status == 429:
-            raise RateLimited(_retry_after_s(value, retry_after))
-        raise _refusal(status, value)
+        return _answer(*await self._exchange(method, path, body, query, timeout_s, auth))
 
     async def retry(
         self,
@@ -136,13 +126,7 @@ class Http:
     ) -> tuple[int, bytes, str | None]:
         import aiohttp
 
-        headers = {"Accept": "application/json"}
-        if auth and self.token:
-            headers["Authorization"] = f"Bearer {self.token}"
-        data = None
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-            data = canonical(body)
+        headers, data = _question(self.token if auth else None, body)
         if self._session is None:
             # The store keeps what matters; cookies of a homeserver do not.
             self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
@@ -168,6 +152,68 @@ class Http:
             raise Offline(_words_for(error)) from error
 
 
+def request_now(
+    base_url: str,
+    token: str | None,
+    method: str,
+    path: str,
+    body: Json | None = None,
+    *,
+    timeout_s: float,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> Json:
+    """Ask once in the calling thread, without an event loop and what that costs to import.
+
+    Returns and raises what ``Http.request`` does. ``timeout_s`` is for each wait on the network, not for all.
+    ``meanwhile`` is called while the server makes its answer.
+    """
+    import http.client
+
+    headers, data = _question(token, body)
+    try:
+        server = urlsplit(base_url.rstrip("/") + path)
+        secure = server.scheme == "https"
+        kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+        with contextlib.closing(kind(server.hostname or "", server.port, timeout=timeout_s)) as connection:
+            target = server.path + (f"?{server.query}" if server.query else "")
+            connection.request(method, target, body=data, headers=headers)
+            meanwhile()
+            answer = connection.getresponse()
+            content = answer.read(_MOST_ANSWER + 1)
+            retry_after = answer.getheader("Retry-After")
+    except (http.client.HTTPException, OSError, ValueError) as error:
+        raise Offline(_words_for(error)) from error
+    if len(content) > _MOST_ANSWER:
+        raise Offline("the answer is too big")
+    return _answer(answer.status, content, retry_after)
+
+
+def _question(token: str | None, body: Json | None) -> tuple[dict[str, str], bytes | None]:
+    headers = {"Accept": "application/json"}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    if body is None:
+        return headers, None
+    headers["Content-Type"] = "application/json"
+    return headers, canonical(body)
+
+
+def _answer(status: int, data: bytes, retry_after: str | None) -> Json:
+    try:
+        value: Any = parse(data)
+    except ValueError:
+        value = None
+    if status >= 500:
+        raise Offline(f"HTTP {status}")
+    if not isinstance(value, dict):
+        raise NotJson(f"HTTP {status}")
+    if status < 300:
+        return value
+    if status == 429:
+        raise RateLimited(_retry_after_s(value, retry_after))
+    raise _refusal(status, value)
+
+
 def _refusal(status: int, answer: Json) -> ServerRefused | SignedOut:
     errcode = answer.get("errcode")
     message = answer.get("error")
@@ -187,11 +233,11 @@ def _retry_after_s(answer: Json, header: str | None) -> float:
 
 
 def _words_for(error: BaseException) -> str:
-    if isinstance(error, (TimeoutError, asyncio.TimeoutError)):
+    if isinstance(error, TimeoutError):
         return "no answer in time"
     name = type(error).__name__
-    if "DNS" in name:
+    if "DNS" in name or name == "gaierror":
         return "the name of the server is not known"
     if "Certificate" in name or "SSL" in name:
         return "the server's certificate is not trusted"
-    return "cannot connect" if "Connector" in name else "the connection broke"
+    return "cannot connect" if "Connector" in name or "Refused" in name else "the connection broke"

@@ -14,13 +14,14 @@ from collections.abc import Callable
 from tandem_core.clock import Chance, Clock, jittered_backoff_s
 from tandem_core.errors import Expected, Offline, RateLimited, ServerRefused, SignedOut
 from tandem_core.http import Http
-from tandem_core.store import devices, inbox
+from tandem_core.store import inbox
 from tandem_core.store import session as sessions
-from tandem_core.store.database import Database, Transaction
+from tandem_core.store.database import Database
 from tandem_core.store.session import Connection
 from tandem_core.sync import request
 from tandem_core.sync.apply import Applied, apply
 from tandem_core.sync.departures import settle_departures
+from tandem_core.sync.place import grown_key, start_over
 from tandem_core.sync.response import NotAResponse, Response, read
 from tandem_core.types import Json, Me, Role, RoomId
 
@@ -124,7 +125,7 @@ class SyncLoop:
 
     @property
     def _grown_key(self) -> str:
-        return f"sync.grown.{self._role}"
+        return grown_key(self._role)
 
     @property
     def _is_growing(self) -> bool:
@@ -173,7 +174,7 @@ class SyncLoop:
         return False
 
     async def _start_over(self) -> None:
-        await self._db.write(start_over, self._role, self._grown_key)
+        await self._db.write(start_over, self._role)
         self._rooms = request.FIRST_ROOMS
         self._grown_before = False
         self._heard = set()
@@ -207,15 +208,3 @@ class SyncLoop:
         self._on_state(trouble)
         await self._clock.sleep(pause)
         return failures + 1
-
-
-def start_over(txn: Transaction, link: Role, grown_key: str) -> None:
-    """Give up this connection's place, durably and before the next request.
-
-    A request without a place brings no word of changed devices or members for the time between, so all that
-    depends on it is outdated now. The to-device token stays.
-    """
-    devices.mark_all_outdated(txn)
-    txn.execute("UPDATE room SET members_complete = 0 WHERE conn = ?", (link,))
-    sessions.set_fact(txn, grown_key, False)
-    sessions.set_pos(txn, link, None, None)

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from tandem_core.errors import Offline, RateLimited, ServerRefused, SignedOut
-from tandem_core.http import Http, NotJson, path
+from tandem_core.http import Http, NotJson, path, request_now
 from tests.core.sync_world import StillClock
 from tests.support.aio import in_loop
 
@@ -241,3 +241,53 @@ async def test_a_bomb_of_brackets_and_nan_are_no_json() -> None:
 
         with pytest.raises(NotJson):
             await _ask(answer)
+
+
+async def _ask_now(handler: Handler, *, timeout_s: float = 10.0) -> object:
+    async with serving(handler) as base_url:
+        return await asyncio.to_thread(
+            request_now, f"{base_url}/", "token", "POST", path("x") + "?a=b", {"c": "d"}, timeout_s=timeout_s
+        )
+
+
+@in_loop
+async def test_a_request_without_a_loop_says_the_same() -> None:
+    seen: list[object] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        seen.extend([request.method, request.path_qs, request.headers["Authorization"], await request.json()])
+        return web.json_response({"e": 1})
+
+    assert await _ask_now(answer) == {"e": 1}
+    assert seen == ["POST", "/_matrix/client/v3/x?a=b", "Bearer token", {"c": "d"}]
+
+
+@pytest.mark.parametrize(
+    ("handler", "error"),
+    [
+        (_always(502, text="<html>gateway</html>"), Offline),
+        (_always(200, text="<html>log in</html>"), NotJson),
+        (_always(json=[1]), NotJson),
+        (_always(403, json={"errcode": "M_FORBIDDEN"}), ServerRefused),
+        (_always(401, json={"errcode": "M_UNKNOWN_TOKEN"}), SignedOut),
+        (_always(429, json={"errcode": "M_LIMIT_EXCEEDED"}), RateLimited),
+        (_always(302, json={}, Location="/elsewhere"), ServerRefused),
+    ],
+)
+def test_a_request_without_a_loop_fails_in_the_same_words(handler: Handler, error: type[Exception]) -> None:
+    async def ask() -> None:
+        with pytest.raises(error) as raised:
+            await _ask_now(handler)
+        assert type(raised.value) is error
+
+    asyncio.run(ask())
+
+
+@in_loop
+async def test_a_request_without_a_loop_to_nobody_is_offline() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    for base_url in (f"http://127.0.0.1:{port}", "http://name.invalid", "http://127.0.0.1:odd"):
+        with pytest.raises(Offline):
+            request_now(base_url, None, "GET", path("x"), timeout_s=5.0)
