@@ -53,7 +53,6 @@ Column {
             Accessible.role: Accessible.EditableText
             Accessible.name: root.label
             Accessible.description: root.problem
-            Accessible.passwordEdit: root.secret
             onAccepted: root.accepted()
 
             Text {

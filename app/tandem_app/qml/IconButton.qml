@@ -14,7 +14,7 @@ Item {
 
     implicitWidth: Theme.controlHeight
     implicitHeight: Theme.controlHeight
-    activeFocusOnTab: root.active
+    activeFocusOnTab: true
     enabled: root.active
     opacity: root.active ? 1 : 0.4
 

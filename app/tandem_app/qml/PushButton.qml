@@ -20,7 +20,7 @@ Item {
 
     implicitWidth: row.implicitWidth + 2 * (root.kind === "plain" ? Theme.small : Theme.large)
     implicitHeight: root.kind === "plain" ? 28 : Theme.controlHeight
-    activeFocusOnTab: root.active
+    activeFocusOnTab: true
     enabled: root.active
     opacity: root.active ? 1 : 0.45
 

@@ -16,7 +16,7 @@ Item {
     implicitHeight: Theme.controlHeight
     enabled: root.active
     opacity: root.active ? 1 : 0.45
-    activeFocusOnTab: root.active
+    activeFocusOnTab: true
     Accessible.role: Accessible.SpinBox
     Accessible.name: root.label + ": " + root.value
     Accessible.focusable: true
