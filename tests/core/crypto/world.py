@@ -157,10 +157,18 @@ class Device:
         self.write(members.set_member, self.role, room_id, user, {"membership": "leave"}, NOW + 1)
         self.server.members[room_id][user] = "leave"
 
-    def seal(self, body: str, users: set[UserId], encryption: Json = ENCRYPTION, room: RoomId = ROOM) -> Json:
+    def seal(
+        self,
+        body: str,
+        users: set[UserId],
+        encryption: Json = ENCRYPTION,
+        *,
+        room: RoomId = ROOM,
+        extra: Json | None = None,
+    ) -> Json:
         """Encrypt a message in one transaction and return its wire content; keys wait in the outbox."""
 
-        content = {"msgtype": "m.text", "body": body}
+        content = {"msgtype": "m.text", "body": body} | (extra or {})
 
         def put(txn: Transaction) -> str:
             now_ms = self.clock.now_ms()
