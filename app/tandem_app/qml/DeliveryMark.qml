@@ -43,7 +43,7 @@ Item {
         font.weight: Font.DemiBold
         Accessible.ignored: true
     }
-    Shape {
+    Ink {
         x: root.width - 16
         width: 24
         height: 24

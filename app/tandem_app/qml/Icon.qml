@@ -43,7 +43,7 @@ Item {
     implicitHeight: size
     Accessible.ignored: true
 
-    Shape {
+    Ink {
         width: 24
         height: 24
         scale: root.size / 24
