@@ -73,9 +73,6 @@ def test_appstream_finds_the_metainfo_valid() -> None:
     _approves("appstreamcli", "validate", "--no-net", str(LINUX / "im.tandem.Tandem.metainfo.xml"))
 
 
-@pytest.mark.skipif(
-    shutil.which("desktop-file-validate") is None, reason="desktop-file-utils is not installed"
-)
 def test_the_desktop_entries_are_valid() -> None:
     for file in sorted(LINUX.glob("*.desktop")):
         _approves("desktop-file-validate", str(file))
