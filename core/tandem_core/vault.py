@@ -131,12 +131,12 @@ def _new_file(paths: ProfilePaths) -> tuple[bytes, Where]:
 
 def _read_file(path: Path) -> bytes:
     try:
-        return _decoded(path.read_text("ascii"))
+        return _decoded(path.read_bytes())
     except OSError as error:
         raise VaultError(error.strerror or "") from error
 
 
-def _decoded(text: str) -> bytes:
+def _decoded(text: str | bytes) -> bytes:
     try:
         key = base64.b64decode(text.strip(), validate=True)
     except ValueError as error:
