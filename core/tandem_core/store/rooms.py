@@ -228,8 +228,8 @@ def _unread(
             break
         if row.sender == me or row.kind not in UNREAD_KINDS:
             continue
-        if marker is None and row.origin == "back":
-            continue
+        if marker is None and row.origin == "back" and not row.verdict:
+            continue  # history; what the other program judged came while we were here
         unread += 1
         highlights += row.verdict == 2
     return unread, highlights
