@@ -111,6 +111,7 @@ def _bare(folder: Path, count: int) -> float:
     """vodozemac and SQL, nothing between: the same rows, the same commits."""
     mine = Account()
     letters = _letters(mine, count)
+    (folder / "bare.db").touch()
     conn = connect(folder / "bare.db")
     conn.execute(
         "CREATE TABLE inbox (seq INTEGER PRIMARY KEY, kind INTEGER, body BLOB, sender TEXT, done INTEGER)"

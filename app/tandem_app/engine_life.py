@@ -71,6 +71,7 @@ class EngineLife:
         greeter = asyncio.create_task(self._keep_focus_known())
         try:
             while not self._stopping.is_set():
+                self._again.clear()
                 db = await self._open()
                 if db is None:
                     continue
@@ -78,6 +79,12 @@ class EngineLife:
                     self.db = db
                     self._is_open.set()
                     await self._live(db)
+                except StoreError as error:
+                    # Signing out removes the file, perhaps just after we have opened it.
+                    if self._host.paths.database.exists():
+                        log.error("the store cannot be used: %s", error.title)
+                        self._host.tell_trouble(error)
+                        await self._pause(_LOOK_S)
                 finally:
                     self.db = None
                     self._is_open.clear()

@@ -195,8 +195,12 @@ class Database:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """A connection with our pragmas, in explicit-transaction mode, rows by name."""
-    conn = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+    """A connection with our pragmas, in explicit-transaction mode, rows by name.
+
+    The file must be there: one that signing out has removed must not come back empty, for all to read.
+    """
+    where = f"{path.absolute().as_uri()}?mode=rw"
+    conn = sqlite3.connect(where, uri=True, timeout=30, isolation_level=None, check_same_thread=False)
     conn.row_factory = sqlite3.Row
     conn.execute("PRAGMA journal_mode=WAL")
     conn.execute("PRAGMA synchronous=FULL")
