@@ -5,7 +5,7 @@ TEST_ENV := QT_QPA_PLATFORM=offscreen QT_QUICK_BACKEND=software TANDEM_VAULT=fil
 PYTEST := $(TEST_ENV) $(PY) -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help ready demo test test-fast check bench shots lock clean
+.PHONY: help ready servers demo test test-fast check bench shots lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | column -t -s "$$(printf '\t')"
@@ -16,7 +16,10 @@ ready:  ## install what is needed into .venv (done by the others, too)
 demo: ready  ## the whole product at work; ARGS=--headless without a display
 	@$(BIN)/tandem demo $(ARGS)
 
-test: check  ## everything, with real Synapse
+servers:  ## install the programs that tests start (done by test)
+	@python3 tools/servers.py
+
+test: check servers  ## everything, with real Synapse
 	@$(PYTEST) $(ARGS)
 
 test-fast: ready  ## no real Synapse, nothing slow

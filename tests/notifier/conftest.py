@@ -45,7 +45,7 @@ class Bus:
     def start(self) -> None:
         program = shutil.which("dbus-daemon")
         if program is None:
-            pytest.skip("needs dbus-daemon (Debian: apt install dbus-daemon)")
+            pytest.fail("needs dbus-daemon (Debian: apt install dbus-daemon)")
         self._daemon = subprocess.Popen(
             [program, f"--config-file={self._config}", "--nofork", "--nopidfile", "--print-address"],
             stdout=subprocess.PIPE,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import configparser
-import shutil
-import subprocess
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -26,11 +24,8 @@ def test_every_desktop_entry_is_an_application_with_a_name_an_icon_and_a_command
     assert entry.getboolean("Terminal") is False
 
 
-def test_the_window_is_one_for_all_links_and_notifies() -> None:
+def test_the_window_takes_all_links_and_notifies() -> None:
     entry = _entry(WINDOW)
-    assert entry.getboolean("SingleMainWindow")
-    # SingleMainWindow came with this version of the specification.
-    assert tuple(map(int, entry["Version"].split("."))) >= (1, 5)
     assert entry.getboolean("X-GNOME-UsesNotifications")
     assert _words(entry["MimeType"]) == ["x-scheme-handler/matrix"]
 
@@ -49,15 +44,6 @@ def test_software_centres_and_menus_file_tandem_alike() -> None:
     assert set(filed) <= set(_words(entry["Categories"]))
     types = [mediatype.text for mediatype in root.findall("provides/mediatype")]
     assert types == _words(entry["MimeType"])
-
-
-@pytest.mark.skipif(
-    shutil.which("desktop-file-validate") is None, reason="desktop-file-utils is not installed"
-)
-@pytest.mark.parametrize("file", ENTRIES, ids=[file.stem for file in ENTRIES])
-def test_the_desktop_finds_every_entry_valid(file: Path) -> None:
-    done = subprocess.run(["desktop-file-validate", str(file)], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
 def _entry(file: Path) -> configparser.SectionProxy:
