@@ -38,7 +38,7 @@ def tab_round(glass: Glass, page: QQuickItem) -> list[str]:
     names = []
     for _ in range(_MANY):
         here = glass.window.activeFocusItem()
-        if here is not None and here in list(walk(page)):
+        if here in list(walk(page)):
             names.append(here.objectName())
         glass.press(Qt.Key.Key_Tab)
         if glass.window.activeFocusItem() is start:
@@ -55,18 +55,15 @@ def silent(page: QQuickItem) -> list[str]:
     """Controls that have no name or no role for a screen reader; empty where all is well."""
     found = []
     for item in controls(page):
-        interface = QAccessible.queryAccessibleInterface(item)
-        if interface is None or interface.role() == QAccessible.Role.NoRole or not says(item).strip():
+        role = QAccessible.queryAccessibleInterface(item).role()
+        if role == QAccessible.Role.NoRole or not says(item).strip():
             found.append(item.objectName() or item.metaObject().className())
     return found
 
 
 def is_checked(item: QQuickItem) -> bool:
     """What a screen reader is told of a switch."""
-    interface = QAccessible.queryAccessibleInterface(item)
-    assert interface is not None
-    # The stub lacks the bits of this struct.
-    return bool(interface.state().checked)  # type: ignore[attr-defined]
+    return bool(QAccessible.queryAccessibleInterface(item).state().checked)
 
 
 def sticks_out(glass: Glass, page: QQuickItem) -> list[str]:

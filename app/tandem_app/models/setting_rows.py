@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from tandem_core import capabilities, settings, vault
@@ -212,7 +212,11 @@ def _default_here(conn: sqlite3.Connection, room: gate.RoomFacts, room_id: RoomI
     plain = gate.ReceiptSettings(
         held.direct, held.groups, held.groups_max, held.plain, held.device_detail, is_sound=held.is_sound
     )
-    reason = gate.still_owed(room, gate.SenderFacts(is_me=False, ignored=False, joined=True), plain)
+    # Where the kind of room says no, writing here would not change that.
+    accepted = replace(room, accepted=True)
+    reason = gate.still_owed(accepted, gate.SenderFacts(is_me=False, ignored=False, joined=True), plain)
+    if reason is None and not room.accepted:
+        reason = gate.Reason.NOT_ACCEPTED
     match reason:
         case None:
             return f"on, as in all {_kind_words(room.kind)}"

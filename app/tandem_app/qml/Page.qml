@@ -32,21 +32,44 @@ Item {
         event.accepted = true;
     }
 
+    // The item of this page that has the keyboard.
+    function focused(): Item {
+        const found = root.Window.activeFocusItem;
+        let item = found;
+        while (item !== null && item !== column)
+            item = item.parent;
+        return item !== null ? found : null;
+    }
+    // Words that appear above it must not push it away; but one that was scrolled out of sight stays there.
+    function follow(growth: real): void {
+        const item = root.focused();
+        if (item === null)
+            return;
+        const before = item.mapToItem(flick.contentItem, 0, 0).y - growth;
+        if (before + item.height > flick.contentY && before < flick.contentY + flick.height)
+            root.reveal(item);
+    }
+
     Connections {
         target: root.Window.window
         function onActiveFocusItemChanged(): void {
-            const focused = root.Window.activeFocusItem;
-            let item = focused;
-            while (item !== null && item !== column)
-                item = item.parent;
-            if (item !== null && focused !== null)
-                root.reveal(focused);
+            const item = root.focused();
+            if (item !== null)
+                root.reveal(item);
         }
     }
     Flickable {
         id: flick
+
+        property real lastHeight: 0
+
         anchors.fill: parent
         contentHeight: Math.max(root.centred ? height : 0, column.height + 2 * root.pad)
+        onContentHeightChanged: {
+            const growth = contentHeight - lastHeight;
+            lastHeight = contentHeight;
+            root.follow(growth);
+        }
         clip: true
         boundsBehavior: Flickable.StopAtBounds
 

@@ -1,0 +1,301 @@
+"""The settings pages beyond the plain choices: exceptions, what is locked, small windows, and signing out for real."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtQuick import QQuickItem
+
+from tandem_core import settings
+from tandem_core.paths import ProfilePaths
+from tandem_core.store import session as sessions
+from tandem_core.store.database import Transaction
+from tandem_core.types import DeviceId, Me, RoomId, UserId
+from tandem_demo.raw import RawClient
+from tests.app.by_keyboard import heard, is_checked, reads, silent, sticks_out, tab_round, tab_to
+from tests.app.glass import Glass, says
+from tests.app.seed import NOON_MS, Seed
+from tests.support.fake_homeserver import FakeHomeserver
+
+pytestmark = pytest.mark.gui
+Show = Callable[..., Glass]
+
+PASSWORD = "correct horse"
+CAROL = "@carol:example.org"
+ASKED = "Sign out of this computer?"
+
+
+# Named before ``show`` in a test, so that it outlives the window.
+@pytest.fixture
+def server() -> Iterator[FakeHomeserver]:
+    """A homeserver that knows alice."""
+    with FakeHomeserver() as made:
+        made.register("alice", PASSWORD)
+        yield made
+
+
+def account(show: Show, *, engine: bool = True, **size: int) -> Glass:
+    """The window with the account's settings open."""
+    glass = show(engine=engine, **size)
+    glass.press(Qt.Key.Key_Comma, Qt.KeyboardModifier.ControlModifier)
+    assert glass.focus() == "closeSettings"
+    return glass
+
+
+def room_page(show: Show, room_id: RoomId, *, engine: bool = False, **size: int) -> Glass:
+    """The window with a room's settings open."""
+    glass = show(engine=engine, **size)
+    glass.main.shell.openRoom(room_id)
+    glass.main.shell.openSettings(room_id)
+    glass.settle()
+    assert glass.focus() == "closeSettings"
+    return glass
+
+
+def choose(
+    seed: Seed, key: str, value: settings.Value, *, room: RoomId | None = None, person: str = ""
+) -> None:
+    """As the notifier or tandemctl writes it."""
+    user_id = UserId(person) if person else None
+
+    def write(txn: Transaction) -> None:
+        settings.set_value(txn, key, value, now_ms=NOON_MS, room_id=room, user_id=user_id)
+
+    seed.db.write_now(write)
+
+
+def in_sight(item: QQuickItem, page: QQuickItem) -> bool:
+    """Whether the whole of an item is inside the page."""
+    box = item.mapRectToItem(page, item.boundingRect())
+    return box.top() >= 0 and box.bottom() <= page.height()
+
+
+def chosen(seed: Seed, scope: str, target: str) -> dict[str, object]:
+    """What is stored for a room or person."""
+    rows = seed.db.read_now(
+        lambda conn: conn.execute(
+            "SELECT key, value FROM setting WHERE scope = ? AND target = ?", (scope, target)
+        ).fetchall()
+    )
+    return {row["key"]: json.loads(row["value"]) for row in rows}
+
+
+def test_tab_goes_through_the_whole_page_and_back_to_its_start(seed: Seed, show: Show) -> None:
+    glass = account(show, engine=False)
+    page = glass.item("settingsPage")
+    found = tab_round(glass, page)
+    of_account = [s.key for s in settings.SETTINGS.values() if s.scope is settings.Scope.ACCOUNT]
+    assert [name for name in found if name in of_account] == of_account
+    assert found[0] == "closeSettings"
+    assert found[-1] == "signOut"
+    assert silent(page) == []
+
+
+def test_escape_leaves_the_settings_and_gives_the_keyboard_back_to_the_room(seed: Seed, show: Show) -> None:
+    room = seed.room("Weekend hike")
+    glass = show()
+    glass.main.shell.openRoom(room)
+    glass.press(Qt.Key.Key_Comma, Qt.KeyboardModifier.ControlModifier)
+    tab_to(glass, "receipts.plain")
+    glass.press(Qt.Key.Key_Escape)
+    assert glass.items("settingsPage") == []
+    assert glass.focus() == "composer"
+
+
+def test_what_has_the_keyboard_is_kept_in_sight(seed: Seed, show: Show) -> None:
+    glass = account(show, engine=False, height=440)
+    page = glass.item("settingsPage")
+    for name in ("appearance.theme", "closeSettings", "receipts.direct", "signOut"):
+        assert in_sight(tab_to(glass, name), page), name
+    glass.press(Qt.Key.Key_Return)
+    reads(glass, ASKED)
+    assert in_sight(glass.item("signOut"), page), "after the question above it appeared"
+
+
+@pytest.mark.parametrize("width", [360, 1120])
+def test_no_control_is_cut(seed: Seed, show: Show, width: int) -> None:
+    room = seed.room("Weekend hike")
+    choose(seed, "receipts.person", "never", person="@" + "a-name-without-an-end" * 5 + ":example.org")
+    glass = account(show, engine=False, width=width)
+    assert sticks_out(glass, glass.item("settingsPage")) == []
+    glass.main.shell.openSettings(room)
+    glass.settle()
+    assert sticks_out(glass, glass.item("settingsPage")) == []
+
+
+def test_public_rooms_are_never_confirmed_and_no_switch_offers_it(seed: Seed, show: Show) -> None:
+    glass = account(show, engine=False)
+    assert heard(glass, "Confirm delivery in public rooms: Never")
+    assert heard(glass, "Anyone may join a public room and would learn when you are here.")
+    assert "receipts.public" not in tab_round(glass, glass.item("settingsPage"))
+
+
+def test_it_is_said_what_turning_the_notifiers_confirmations_off_tells_others(seed: Seed, show: Show) -> None:
+    glass = account(show, engine=False)
+    assert heard(
+        glass, "If you turn this off, a delivered mark tells the author that your Tandem window is open."
+    )
+
+
+def test_the_size_of_groups_is_locked_while_groups_are_off(seed: Seed, show: Show) -> None:
+    glass = account(show)
+    assert glass.item("receipts.groups_max").isEnabled()
+    tab_to(glass, "receipts.groups")
+    glass.press(Qt.Key.Key_Space)
+    glass.wait(lambda: not is_checked(glass.item("receipts.groups")), "the switch")
+    assert not glass.item("receipts.groups_max").isEnabled()
+    glass.press(Qt.Key.Key_Tab)
+    assert glass.focus() == "receipts.plain"
+
+
+def test_the_chosen_colours_are_worn_at_once(seed: Seed, show: Show) -> None:
+    glass = account(show)
+    tab_to(glass, "appearance.theme")
+    before = glass.picture().pixelColor(1100, 5).lightness()
+    glass.press(Qt.Key.Key_Right)
+    glass.wait(lambda: says(glass.item("appearance.theme")) == "Colours: Light")
+    glass.press(Qt.Key.Key_Right)
+    glass.wait(lambda: says(glass.item("appearance.theme")) == "Colours: Dark")
+    glass.wait(lambda: glass.picture().pixelColor(1100, 5).lightness() < 60, "dark")
+    assert before > 200
+    assert glass.focus() == "appearance.theme"
+
+
+def test_a_person_is_excepted_and_let_back_in_by_keyboard(seed: Seed, show: Show) -> None:
+    glass = account(show)
+    tab_to(glass, "neverConfirmTo")
+    glass.type("carol")
+    glass.press(Qt.Key.Key_Return)
+    reads(glass, "Write the full Matrix id, for example @carol:example.org.")
+    assert glass.item("neverConfirmTo").property("text") == "carol"
+    glass.press(Qt.Key.Key_A, Qt.KeyboardModifier.ControlModifier)
+    glass.type(CAROL)
+    glass.press(Qt.Key.Key_Return)
+    reads(glass, f"Remove the exception for {CAROL}")
+    assert chosen(seed, "person", CAROL) == {"receipts.person": "never"}
+    assert not heard(glass, "Write the full Matrix id")
+    glass.press(Qt.Key.Key_Tab, Qt.KeyboardModifier.ShiftModifier)
+    while glass.focus() != "forget":
+        assert glass.focus() != "closeSettings"
+        glass.press(Qt.Key.Key_Tab, Qt.KeyboardModifier.ShiftModifier)
+    glass.press(Qt.Key.Key_Return)
+    glass.wait(lambda: not heard(glass, "Remove the exception"), "the exception is gone")
+    assert chosen(seed, "person", CAROL) == {}
+
+
+def test_rooms_with_a_choice_of_their_own_are_listed_and_can_be_freed(seed: Seed, show: Show) -> None:
+    room = seed.room("Weekend hike")
+    choose(seed, "receipts.room", "never", room=room)
+    glass = account(show)
+    assert heard(glass, "Room · never confirm")
+    assert says(tab_to(glass, "forget")) == "Remove the exception for Weekend hike"
+    glass.press(Qt.Key.Key_Space)
+    glass.wait(lambda: glass.items("forget") == [], "the exception is gone")
+    assert chosen(seed, "room", room) == {}
+
+
+def test_an_exception_made_by_the_other_program_appears(seed: Seed, show: Show) -> None:
+    glass = account(show, engine=False)
+    assert glass.items("forget") == []
+    choose(seed, "receipts.person", "never", person=CAROL)
+    glass.wait(lambda: glass.items("forget"), "the exception")
+    assert says(glass.item("forget")) == f"Remove the exception for {CAROL}"
+
+
+def test_a_room_that_nobody_has_written_in_says_why_it_is_not_confirmed(seed: Seed, show: Show) -> None:
+    glass = room_page(show, seed.room("Weekend hike", topic="Saturday, if it stays dry"))
+    assert heard(glass, "Saturday, if it stays dry")
+    assert heard(glass, "2 people · encrypted")
+    assert heard(glass, "Default here: off until you write here for the first time.")
+    assert silent(glass.item("settingsPage")) == []
+
+
+def test_no_room_promises_what_writing_there_would_not_bring(seed: Seed, show: Show) -> None:
+    glass = room_page(show, seed.room("Lobby", encrypted=False))
+    assert heard(glass, "Default here: off, as in all private rooms without encryption.")
+
+
+def test_confirming_in_a_public_room_warns_of_what_it_tells(seed: Seed, show: Show) -> None:
+    room = seed.room("Town square", encrypted=False)
+    seed.db.write_now(
+        lambda txn: txn.execute("UPDATE room SET join_rule = 'public' WHERE room_id = ?", (room,))
+    )
+    glass = room_page(show, room, engine=True)
+    assert heard(glass, "Default here: off, because anyone may join this room.")
+    assert heard(glass, "2 people · not encrypted")
+    warning = "Anyone may join this room, write to you, and learn from confirmations when you are here."
+    assert not heard(glass, warning)
+    tab_to(glass, "receipts.room")
+    glass.press(Qt.Key.Key_Right)
+    reads(glass, warning)
+    assert chosen(seed, "room", room) == {"receipts.room": "on"}
+    glass.press(Qt.Key.Key_Left)
+    glass.wait(lambda: not heard(glass, warning), "no warning any more")
+    assert chosen(seed, "room", room) == {}
+
+
+def test_the_other_person_of_a_direct_chat_can_be_excepted_there(seed: Seed, show: Show) -> None:
+    glass = room_page(show, seed.room("Bob", direct=True), engine=True)
+    item = tab_to(glass, "receipts.person")
+    assert says(item) == "Confirm delivery to Bob: Default"
+    glass.press(Qt.Key.Key_Right)
+    glass.wait(lambda: chosen(seed, "person", "@bob:example.org"), "the choice")
+    assert chosen(seed, "person", "@bob:example.org") == {"receipts.person": "never"}
+
+
+def signed_in_at(server: FakeHomeserver, seed: Seed) -> RawClient:
+    """Have the store's account be a real one of this homeserver."""
+    device = RawClient(server.base_url).login("alice", PASSWORD)
+    me = Me(UserId(device.user_id), DeviceId(device.device_id))
+    seed.db.write_now(sessions.set_session, me, server.base_url, device.token, NOON_MS)
+    return device
+
+
+def test_signing_out_takes_a_second_press_and_then_removes_everything(
+    server: FakeHomeserver, seed: Seed, paths: ProfilePaths, show: Show
+) -> None:
+    device = signed_in_at(server, seed)
+    glass = account(show)
+    tab_to(glass, "signOut")
+    glass.press(Qt.Key.Key_Return)
+    reads(glass, ASKED)
+    assert server.seen("/logout") == []
+    assert says(glass.item("signOut")) == "Sign out and remove"
+    glass.press(Qt.Key.Key_Return)
+    glass.wait(lambda: glass.focus() == "homeserver", "the form to sign in")
+    assert len(server.seen("/logout")) == 1
+    assert device.request("GET", "/_matrix/client/v3/account/whoami")[0] == 401
+    assert not paths.vault_file.exists()
+    assert glass.items("roomList") == []
+
+
+def test_leaving_the_page_takes_the_question_back(seed: Seed, show: Show) -> None:
+    glass = account(show, engine=False)
+    tab_to(glass, "signOut")
+    glass.press(Qt.Key.Key_Return)
+    reads(glass, ASKED)
+    glass.press(Qt.Key.Key_Escape)
+    glass.press(Qt.Key.Key_Comma, Qt.KeyboardModifier.ControlModifier)
+    assert not heard(glass, ASKED)
+    assert says(glass.item("signOut")) == "Sign out…"
+
+
+def test_without_a_server_signing_out_is_offered_for_this_computer_only(
+    seed: Seed, paths: ProfilePaths, show: Show, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tandem_core.session._LOGOUT_DEADLINE_S", 0.1)
+    glass = account(show)
+    tab_to(glass, "signOut")
+    glass.press(Qt.Key.Key_Return)
+    glass.press(Qt.Key.Key_Return)
+    reads(glass, "Your homeserver cannot be reached, so it was not told.")
+    kept = seed.db.read_now(sessions.session)
+    assert kept is not None
+    assert kept.state is sessions.SessionState.SIGNED_IN
+    assert says(glass.item("signOut")) == "Sign out here only"
+    tab_to(glass, "signOut")
+    glass.press(Qt.Key.Key_Return)
+    glass.wait(lambda: glass.focus() == "homeserver", "the form to sign in")
