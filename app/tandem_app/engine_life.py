@@ -25,6 +25,7 @@ log = logging.getLogger("tandem.app.engine")
 
 _LOOK_S = 2.0
 _GREET_S = 5.0
+_OWN_ERROR = "Tandem has met an error of its own and starts its engine again."
 
 
 class EngineLife:
@@ -85,6 +86,10 @@ class EngineLife:
                         log.error("the store cannot be used: %s", error.title)
                         self._host.tell_trouble(error)
                         await self._pause(_LOOK_S)
+                except Exception:
+                    log.exception("the engine's life met an error and goes on")
+                    self._host.tell_status(_OWN_ERROR)
+                    await self._pause(_LOOK_S)
                 finally:
                     self.db = None
                     self._is_open.clear()
@@ -148,7 +153,7 @@ class EngineLife:
             self._host.tell_trouble(signed_out)
         except Exception:
             log.exception("the engine ended with an error and starts again")
-            self._host.tell_status("Tandem has met an error of its own and starts its engine again.")
+            self._host.tell_status(_OWN_ERROR)
             return False
         finally:
             self.engine = None
@@ -175,7 +180,8 @@ class EngineLife:
     async def _pause(self, seconds: float) -> None:
         """Wait, but not past a word that something is to be done."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._again.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._again.wait()
 
     async def _start_notifier(self, db: Database) -> None:
         try:

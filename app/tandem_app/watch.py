@@ -1,6 +1,7 @@
 """From word of changes to what is read again: the room list, the timeline, the marks, the typing line.
 
-Hints may be lost (law 11), so every two seconds SQLite is asked whether anybody has committed meanwhile.
+Hints may be lost, or tell only a part (law 11), so every two seconds SQLite is asked whether anybody has
+committed meanwhile. While hints come, what they name is read, and everything only once they pause.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 POLL_MS = 2000
 ORDER_MS = 250
+_MOST_PUT_OFF = 5
+"""So many looks in a row may be put off because hints keep coming."""
 FIRST_ROOMS = 40
 _MANY = 20
 _MARK_TOPICS = frozenset({"delivery", "reads", "outbox", "devices", "settings"})
@@ -58,6 +61,8 @@ class Watch(QObject):
         self._timeline = timeline
         self._rooms_asked = 0
         self._order_asked = 0
+        self._hinted = False
+        self._behind = 0
         self._order_timer = QTimer(self, singleShot=True, interval=ORDER_MS)
         self._order_timer.timeout.connect(self._read_order)
         self._poll = QTimer(self, interval=POLL_MS)
@@ -83,9 +88,13 @@ class Watch(QObject):
             self._read_order()
 
     def look(self) -> None:
-        """Read everything on the screen again if anybody has written since."""
-        if self._reader.changed_elsewhere():
-            self.refresh_all()
+        """Read everything on the screen again if anybody has written since, unless hints are just coming."""
+        hinted, self._hinted = self._hinted, False
+        if self._reader.changed_elsewhere() or self._behind:
+            self._behind += 1
+            if not hinted or self._behind > _MOST_PUT_OFF:
+                self._behind = 0
+                self.refresh_all()
 
     def refresh_all(self) -> None:
         """Read everything on the screen again."""
@@ -102,7 +111,7 @@ class Watch(QObject):
         here = self._timeline.room_id
         topics = {str(change.topic) for change in changes}
         topics_here = {str(change.topic) for change in changes if change.room_id in (None, here)}
-        self._reader.changed_elsewhere()
+        self._hinted = True
         if here and topics_here & _ROW_TOPICS:
             self._timeline.refresh()
             self._order_timer.start()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 from PySide6.QtCore import QThread
 from PySide6.QtGui import QGuiApplication
+from PySide6.QtTest import QTest
 
 from tandem_app import notifier_process
 from tandem_app.engine_thread import EngineThread
@@ -87,6 +88,33 @@ def test_a_lost_ring_costs_time_but_no_message(seed: Seed, show: Show) -> None:
     glass.click(glass.item("roomRow"))
     seed.say(talk, seed.message("nobody rang for this", at=8))
     glass.wait(lambda: any("nobody rang" in row for row in glass.messages()), "found by looking")
+
+
+@pytest.mark.parametrize("often", [1, 40])
+def test_a_ring_that_tells_only_a_part_hides_no_message(seed: Seed, show: Show, often: int) -> None:
+    talk = seed.room("Talk")
+    seed.say(talk, seed.message("first", at=9))
+    glass = show()
+    glass.click(glass.item("roomRow"))
+    seed.say(talk, seed.message("told of something else", at=8))
+    for _ in range(often):
+        glass.main.watch.take(frozenset({Change(Topic.STATUS)}))
+        QTest.qWait(10)
+    glass.wait(lambda: any("something else" in row for row in glass.messages()), "found by looking")
+
+
+def test_an_error_of_our_own_is_told_and_the_engine_lives_on(paths: ProfilePaths, show: Show) -> None:
+    paths.make()
+    paths.runtime.rmdir()  # where the engine listens while nobody is signed in
+    glass = show(engine=True)
+    shell = glass.main.shell
+    glass.wait(lambda: shell.statusWords.startswith("Tandem has met an error of its own"), "the error")
+    paths.make()
+    seed = Seed(paths)
+    seed.sign_in()
+    seed.close()
+    glass.main.engine_thread.restart()
+    glass.wait(lambda: shell.session_state == "signed_in", "the engine")
 
 
 def test_who_types_is_told_below_the_messages(seed: Seed, show: Show) -> None:

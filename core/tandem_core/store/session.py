@@ -136,6 +136,9 @@ def token(conn: sqlite3.Connection, link: Role) -> str | None:
 
 def set_pos(txn: Transaction, link: Role, pos: str | None, synced_at: int | None) -> None:
     """Move (or, with None, forget) this connection's place; its to-device token stays."""
+    if synced_at is not None and connection(txn.conn, link).synced_at is None:
+        # The first answer: even one without any room is news to who waits for rooms.
+        txn.changed(Topic.ROOMS)
     txn.execute(
         "INSERT INTO connection (conn, pos, synced_at) VALUES (?, ?, ?)"
         " ON CONFLICT (conn) DO UPDATE SET pos = excluded.pos,"
