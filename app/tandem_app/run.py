@@ -11,6 +11,7 @@ from PySide6.QtCore import QObject, QTimer, Signal, Slot
 from tandem_app.commands import Commands
 from tandem_app.engine_thread import EngineThread
 from tandem_app.window import MainWindow, make_application
+from tandem_core.paths import DEFAULT_PROFILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from PySide6.QtQuick import QQuickWindow
 
+    from tandem_app.activation import Activation
     from tandem_app.first_look import FirstLook
     from tandem_app.main import Options
     from tandem_app.signals import Signals
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 _UNPAINTED_MS = 1500
 _LOOK_MS = 5000
+_DESKTOP_MS = 1000
 
 
 def run(
@@ -39,7 +42,7 @@ def run(
     thread = EngineThread(paths)
     commands = Commands(thread)
     window = MainWindow(paths, thread, commands)
-    ending: list[Signals] = []
+    ending: list[Signals | Activation] = []
     window.shell.closed.connect(application.quit)
     try:
         window.show()
@@ -56,6 +59,17 @@ def run(
             if look is not None:
                 look.give_up()
             thread.start()
+            QTimer.singleShot(_DESKTOP_MS, meet_desktop)
+
+        def meet_desktop() -> None:
+            from tandem_core.session_bus import bus_address
+
+            address = bus_address()
+            # The desktop knows one Tandem: that of the default profile.
+            if address is not None and paths.profile == DEFAULT_PROFILE:
+                from tandem_app.activation import Activation
+
+                ending.append(Activation(application, address, window.knock))
 
         start = Once(begin)
         if look is None:
@@ -79,10 +93,10 @@ def run(
             QTimer.singleShot(0, lambda: window.shell.openUri(options.uri))
         status: int = application.exec()
     finally:
+        for one in reversed(ending):
+            one.close()
         thread.stop()
         window.close()
-        for signals in ending:
-            signals.close()
     return status
 
 

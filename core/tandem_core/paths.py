@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tandem_core.errors import BadInput
 
+DEFAULT_PROFILE = "default"
 _PROFILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 # A Unix socket path is limited to 107 bytes on Linux (unix(7), sun_path).
 _SOCKET_PATH_BYTES = 107
@@ -51,7 +52,7 @@ class ProfilePaths:
             folder.chmod(0o700)
 
 
-def profile_paths(profile: str = "default") -> ProfilePaths:
+def profile_paths(profile: str = DEFAULT_PROFILE) -> ProfilePaths:
     """The paths of a profile; raises BadInput for a name that is no plain file name."""
     if not _PROFILE.match(profile):
         raise BadInput(f"profile {profile!r}: letters, digits, dot, dash and underscore only")

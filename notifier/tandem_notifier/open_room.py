@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tandem_core.doorbell import ring_once
 from tandem_core.errors import BadInput
-from tandem_core.paths import ProfilePaths
+from tandem_core.paths import DEFAULT_PROFILE, ProfilePaths
 from tandem_core.types import Role
 from tandem_core.uri import Address, Kind, to_uri
 from tandem_notifier.popup import Click
@@ -63,7 +63,7 @@ def _start(program: str, profile: str, uri: str, token: str | None) -> subproces
         environment.pop(name, None)
     if token:
         environment |= {"XDG_ACTIVATION_TOKEN": token, "DESKTOP_STARTUP_ID": token}
-    profile_words = [] if profile == "default" else ["--profile", profile]
+    profile_words = [] if profile == DEFAULT_PROFILE else ["--profile", profile]
     return subprocess.Popen(
         [program, *profile_words, uri],
         env=environment,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from tandem_app.engine_thread import EngineThread
 from tandem_app.window import MainWindow
 from tandem_core.paths import ProfilePaths, profile_paths
 from tests.app.glass import Glass
+from tests.app.processes import TOLD, Start
 from tests.app.seed import NOON_MS, Seed
 
 
@@ -80,3 +83,26 @@ def show(
     for glass in shown:
         glass.close()
     assert warnings == []
+
+
+@pytest.fixture
+def start(tandem_home: Path) -> Iterator[Start]:
+    """Start ``tandem`` as a process; all are ended afterwards."""
+    running: list[subprocess.Popen[str]] = []
+
+    def run(*arguments: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", TOLD, *arguments],
+            env=os.environ.copy(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        running.append(process)
+        return process
+
+    yield run
+    for process in running:
+        if process.poll() is None:
+            process.kill()
+        process.communicate(timeout=20)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import queue
-import shutil
 import subprocess
 import sys
 import threading
@@ -17,52 +16,10 @@ import pytest
 
 from tandem_core.paths import profile_paths
 from tests.support.account import Account
+from tests.support.bus import Bus
 
 ROOT = Path(__file__).resolve().parents[2]
 CAPABILITIES = ("actions", "body", "body-markup", "persistence")
-_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig>
-  <type>session</type>
-  <listen>unix:path={socket}</listen>
-  <policy context="default">
-    <allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/>
-  </policy>
-</busconfig>
-"""
-
-
-class Bus:
-    """A real dbus-daemon on a private socket; ``stop`` and ``start`` as a session would."""
-
-    def __init__(self, folder: Path) -> None:
-        self.socket = folder / "bus"
-        self.address = f"unix:path={self.socket}"
-        self._config = folder / "bus.conf"
-        self._config.write_text(_CONFIG.format(socket=self.socket))
-        self._daemon: subprocess.Popen[str] | None = None
-
-    def start(self) -> None:
-        program = shutil.which("dbus-daemon")
-        if program is None:
-            pytest.fail("needs dbus-daemon (Debian: apt install dbus-daemon)")
-        self._daemon = subprocess.Popen(
-            [program, f"--config-file={self._config}", "--nofork", "--nopidfile", "--print-address"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        assert self._daemon.stdout is not None
-        assert self._daemon.stdout.readline().startswith("unix:")
-
-    def stop(self) -> None:
-        if self._daemon is not None:
-            self._daemon.terminate()
-            self._daemon.wait()
-            assert self._daemon.stdout is not None
-            self._daemon.stdout.close()
-            self._daemon = None
-            self.socket.unlink(missing_ok=True)
 
 
 class Desktop:

@@ -18,8 +18,9 @@ from tandem_notifier.popup import Click, Popup, PopupsUnavailable
 from tandem_notifier.popups.choice import ChosenPopups
 from tandem_notifier.popups.freedesktop import FreedesktopPopups
 from tandem_notifier.popups.log import LogPopups
-from tests.notifier.conftest import Bus, Desktop
+from tests.notifier.conftest import Desktop
 from tests.support.aio import in_loop
+from tests.support.bus import Bus
 
 ROOM, OTHER = RoomId("!room:example.org"), RoomId("!other:example.org")
 

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from tandem_core.session_bus import bus_address
 from tandem_core.types import RoomId
 from tandem_notifier.popup import Click, Popup, PopupsUnavailable, ignore
-from tandem_notifier.popups.bus import bus_address
 from tandem_notifier.popups.log import LogPopups
 
 if TYPE_CHECKING:

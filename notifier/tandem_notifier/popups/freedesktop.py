@@ -18,9 +18,9 @@ from dbus_fast import BusType, Message, MessageType, Variant
 from dbus_fast.aio import MessageBus
 from dbus_fast.errors import DBusError
 
+from tandem_core.session_bus import bus_address
 from tandem_core.types import EventId, RoomId
 from tandem_notifier.popup import Click, Popup, PopupsUnavailable, ignore
-from tandem_notifier.popups.bus import bus_address
 
 log = logging.getLogger("tandem.popups")
 
@@ -205,7 +205,8 @@ class FreedesktopPopups:
             body=body or [],
         )
         try:
-            answer = await asyncio.wait_for(bus.call(message), _ANSWER_S)
+            async with asyncio.timeout(_ANSWER_S):
+                answer = await bus.call(message)
         except (TimeoutError, DBusError, OSError, EOFError) as error:
             raise PopupsUnavailable(f"{member}: {type(error).__name__}") from error
         if answer.message_type is not MessageType.METHOD_RETURN:
