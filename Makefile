@@ -26,8 +26,8 @@ test-fast: ready  ## no real Synapse, nothing slow
 	@$(PYTEST) -m "not synapse and not slow" $(ARGS)
 
 check: ready  ## format, lint, types, import rules, QML
-	@$(BIN)/ruff format --check --quiet .
-	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --no-cache --check --quiet .
+	@$(BIN)/ruff check --no-cache --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-cache > .venv/lint-imports.log 2>&1 || { cat .venv/lint-imports.log; exit 1; }
 	@$(PY) tools/check_tree.py

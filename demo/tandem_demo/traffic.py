@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from tandem_core.doorbell import ring_once
 from tandem_core.sending import enqueue
-
 from tandem_core.store.database import Database
 from tandem_core.types import Change, RoomId, Topic
 from tandem_demo.device import Device, wait_for
