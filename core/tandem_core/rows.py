@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html as entities
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,10 +53,14 @@ def make_row(
     sender: str = "",
     prev_content: Json | None = None,
     redacts: str | None = None,
+    name_of: Callable[[str], str] | None = None,
 ) -> RowFacts:
-    """The row of an event with this (clear) type and content; never raises."""
+    """The row of an event with this (clear) type and content; never raises.
+
+    ``name_of`` gives the name that a user id goes by in the room.
+    """
     if state_key is not None:
-        words = _state_words(type, content, state_key, sender, prev_content or {})
+        words = _state_words(type, content, state_key, sender, prev_content or {}, name_of or local_name)
         return RowFacts("state", words, None, shown=True) if words else _NOTHING
     relation, relates_to = relation_of(content)
     if type == "m.room.redaction":
@@ -190,11 +195,15 @@ def _poll_question(content: Json) -> str:
     return ""
 
 
-def _state_words(type: str, content: Json, state_key: str, sender: str, before: Json) -> str:
-    who = local_name(sender)
+def _state_words(
+    type: str, content: Json, state_key: str, sender: str, before: Json, name_of: Callable[[str], str]
+) -> str:
+    if type == "m.room.member":
+        return _membership_words(content, state_key, sender, before, name_of)
+    if type not in ("m.room.name", "m.room.topic"):
+        return ""
+    who = _one_line(name_of(sender))
     match type:
-        case "m.room.member":
-            return _membership_words(content, state_key, sender, before)
         case "m.room.name" if state_key == "":
             name = _text(content.get("name"))
             return f"{who} named the room {_one_line(name)}" if name else f"{who} removed the room's name"
@@ -204,14 +213,12 @@ def _state_words(type: str, content: Json, state_key: str, sender: str, before: 
     return ""
 
 
-def _membership_words(content: Json, target: str, sender: str, before: Json) -> str:
+def _membership_words(
+    content: Json, target: str, sender: str, before: Json, name_of: Callable[[str], str]
+) -> str:
     was, now = before.get("membership"), content.get("membership")
-    actor = local_name(sender)
-    name = _one_line(
-        _text(content.get("displayname")) or _text(before.get("displayname")) or local_name(target)
-    )
-    if sender == target and now == "join":
-        actor = name
+    name = _one_line(_text(content.get("displayname")) or _text(before.get("displayname")) or name_of(target))
+    actor = name if sender == target else _one_line(name_of(sender))
     match now:
         case "join" if was == "join":
             old = _one_line(_text(before.get("displayname")) or local_name(target))
@@ -241,5 +248,5 @@ def _one_line(text: str) -> str:
 
 
 def _text(value: Any) -> str | None:
-    """The value if it is text with something in it."""
-    return mend(value) if isinstance(value, str) and value else None
+    """The value if it is text with something in it; NUL, which cuts text short in C, is left out."""
+    return mend(value).replace("\0", "") or None if isinstance(value, str) else None

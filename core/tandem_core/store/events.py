@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tandem_core.rows import RowFacts, make_row, new_content
-from tandem_core.store import rooms
+from tandem_core.store import members, rooms
 from tandem_core.store.codec import dumps, loads, mend
 from tandem_core.store.database import Transaction
 from tandem_core.types import EventId, Json, Origin, RoomId, Seal, Topic, UserId
@@ -70,7 +70,7 @@ def put_event(txn: Transaction, raw: Json, room_id: RoomId, *, now_ms: int) -> S
     Applies what it does to others (edits, redactions) and what others do to it, whatever comes first.
     Raises MalformedEvent before anything is written.
     """
-    new = _checked(raw, room_id, now_ms)
+    new = _checked(txn.conn, raw, room_id, now_ms)
     known = txn.one("SELECT redacted_by, txn_id FROM event WHERE event_id = ?", (new.event_id,))
     if known is not None:
         if new.redacted_by and known["redacted_by"] is None:
@@ -227,7 +227,7 @@ def is_shown(kind: str) -> bool:
     return kind != "none"
 
 
-def _checked(raw: Json, room_id: RoomId, now_ms: int) -> StoredEvent:
+def _checked(conn: sqlite3.Connection, raw: Json, room_id: RoomId, now_ms: int) -> StoredEvent:
     event_id, sender, kind = raw.get("event_id"), raw.get("sender"), raw.get("type")
     content, state_key = raw.get("content"), raw.get("state_key")
     if not (isinstance(event_id, str) and isinstance(sender, str) and isinstance(kind, str)):
@@ -246,6 +246,7 @@ def _checked(raw: Json, room_id: RoomId, now_ms: int) -> StoredEvent:
         sender=sender,
         prev_content=prev if isinstance(prev, dict) else None,
         redacts=redacts if isinstance(redacts, str) else None,
+        name_of=lambda user_id: members.display_name(conn, room_id, UserId(user_id)),
     )
     if redacted_by is not None:
         shown = state_key is None and kind in ("m.room.message", "m.room.encrypted", "m.sticker")

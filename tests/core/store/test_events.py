@@ -192,7 +192,7 @@ def test_memberships_make_rows_and_other_state_does_not(alice: Account) -> None:
         state("m.room.power_levels", {}),
         state("m.room.name", {"name": "Kitchen"}),
     )
-    assert alice.bodies() == ["bob invited Carol", "Carol joined", "bob named the room Kitchen"]
+    assert alice.bodies() == ["Bob invited Carol", "Carol joined", "Bob named the room Kitchen"]
 
 
 def test_a_lone_surrogate_in_opened_words_is_mended_and_kept(alice: Account) -> None:

@@ -158,6 +158,19 @@ def test_a_change_of_membership_is_told_in_words(
     assert (row.body, row.shown) == (words, bool(words))
 
 
+def test_people_are_named_as_the_room_knows_them() -> None:
+    names = {"@b:x": "Bob\nBuilder", "@c:x": "Carol"}.__getitem__
+    row = make_row("m.room.member", {"membership": "invite"}, "@c:x", sender="@b:x", name_of=names)
+    assert row.body == "Bob Builder invited Carol"
+    row = make_row("m.room.name", {"name": "Kitchen"}, "", sender="@b:x", name_of=names)
+    assert row.body == "Bob Builder named the room Kitchen"
+
+
+def test_nothing_ends_early_at_a_nul() -> None:
+    assert make_row("m.room.message", {"msgtype": "m.text", "body": "a\0b"}).body == "ab"
+    assert not make_row("m.room.message", {"msgtype": "m.text", "body": "\0"}).shown
+
+
 def test_previews_are_one_short_line() -> None:
     assert preview("text", "a\n\nb  c") == "a b c"
     assert preview("image", "cat.png") == "Picture: cat.png"
