@@ -34,7 +34,7 @@ Item {
         onClicked: root.leaving()
     }
     Text {
-        x: root.atEnd ? Theme.large : leave.x + leave.width + Theme.tiny
+        x: root.atEnd ? Theme.large : leave.x + leave.width + Theme.small
         width: (root.atEnd ? leave.x - Theme.small : root.width - Theme.large) - x
         anchors.verticalCenter: parent.verticalCenter
         text: root.title
