@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any
 
@@ -47,6 +46,8 @@ def canonical(value: Any) -> bytes:
 
 def digest(value: Any) -> str:
     """SHA-256 of the canonical JSON, in hex."""
+    import hashlib  # loads OpenSSL, which the window's first frame need not wait for
+
     return hashlib.sha256(canonical(value)).hexdigest()
 
 

@@ -99,6 +99,7 @@ _MINE_FIRST = (
     " (r.conn = :link OR (r.conn = :other AND NOT EXISTS"
     " (SELECT 1 FROM room AS own WHERE own.conn = :link AND own.room_id = r.room_id)))"
 )
+_ORDER = "r.membership = 'invite' DESC, r.last_at DESC, r.room_id"
 
 
 def room_list(
@@ -107,9 +108,11 @@ def room_list(
     """Joined rooms and invites: invites first, then the one with the newest message first."""
     wanted = search.casefold().strip()
     sql_limit = -1 if limit is None or wanted else limit
+    # The rooms are chosen before anything is looked up for them.
     rows = conn.execute(
-        f"{_SELECT} WHERE {_MINE_FIRST} AND r.membership IN ('join', 'invite')"
-        " ORDER BY r.membership = 'invite' DESC, r.last_at DESC, r.room_id LIMIT :limit OFFSET :offset",
+        f"{_SELECT} WHERE (r.conn, r.room_id) IN (SELECT r.conn, r.room_id FROM room AS r"
+        f" WHERE {_MINE_FIRST} AND r.membership IN ('join', 'invite')"
+        f" ORDER BY {_ORDER} LIMIT :limit OFFSET :offset) ORDER BY {_ORDER}",
         {"link": link, "other": link.other, "limit": sql_limit, "offset": 0 if wanted else offset},
     )
     if not wanted:
