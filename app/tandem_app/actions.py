@@ -359,6 +359,9 @@ class Shell(QObject):
             self._typing_told = 0.0
             self._commands.typing(self._room_id, False)
 
+    def _peer(self) -> str:
+        return self._room.peer or "" if self._room is not None else ""
+
     def _invited(self) -> bool:
         return self._room is not None and self._room.membership == "invite"
 
@@ -385,7 +388,7 @@ class Shell(QObject):
         str, lambda self: self._room.name if self._room is not None else "", notify=roomChanged
     )
     roomDetail = Property(str, _detail, notify=roomChanged)
-    roomHue = Property(int, lambda self: words.hue(self._room_id), notify=roomChanged)
+    roomHue = Property(int, lambda self: words.hue(self._peer() or self._room_id), notify=roomChanged)
     roomInvite = Property(bool, _invited, notify=roomChanged)
     roomEncrypted = Property(
         bool, lambda self: bool(self._room is not None and self._room.encrypted), notify=roomChanged

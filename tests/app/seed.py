@@ -53,7 +53,9 @@ class Seed:
         """A room with these people (user id to display name) beside me."""
         self._number += 1
         room_id = RoomId(f"!room{self._number}:example.org")
-        everybody = {ME: "Alice", **(people or {"@bob:example.org": "Bob"})}
+        others = people or {"@bob:example.org": "Bob"}
+        everybody = {ME: "Alice", **others}
+        heroes = [{"user_id": user, "name": shown, "avatar": None} for user, shown in others.items()]
 
         def write(txn: Transaction) -> None:
             for link in Role:
@@ -62,6 +64,7 @@ class Seed:
                     "topic": topic,
                     "membership": membership,
                     "is_dm": int(direct),
+                    "heroes": dumps(heroes[:5]),
                     "join_rule": "invite",
                     "history_visibility": "shared",
                     "joined_count": len(everybody),

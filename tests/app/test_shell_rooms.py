@@ -7,6 +7,8 @@ from collections.abc import Callable
 import pytest
 from PySide6.QtCore import Qt
 
+from tandem_app.models import words
+from tandem_app.models.room_list import RoomRole
 from tandem_core.store.session import set_pos
 from tandem_core.types import Role
 from tests.app.glass import Glass, says
@@ -33,6 +35,17 @@ def test_a_change_of_the_room_is_told_without_naming_its_sender_twice(
     seed.say(hall, seed.message("", user, at=30, type="m.room.member", content=joined, state_key=user))
     (row,) = show().rooms()
     assert row == "Hall, Sam joined, 11:30"
+
+
+def test_a_direct_chat_has_the_colour_of_its_person(seed: Seed, show: Show) -> None:
+    group, direct = seed.room("Bob and me"), seed.room("Bob", direct=True)
+    glass = show()
+    for room_id, owner in ((group, group), (direct, "@bob:example.org")):
+        glass.main.shell.openRoom(room_id)
+        model = glass.main.rooms
+        in_list = model.data(model.index(model.rowOf(room_id), 0), RoomRole.HUE)
+        assert in_list == glass.main.shell.roomHue == words.hue(owner)
+    assert words.hue(direct) != words.hue("@bob:example.org")
 
 
 def test_invitations_stand_first_and_say_who_invites(seed: Seed, show: Show) -> None:

@@ -153,7 +153,7 @@ class RoomListModel(QAbstractListModel):
             case RoomRole.NAME:
                 return row.name
             case RoomRole.HUE:
-                return words.hue(row.room_id)
+                return words.hue(row.peer or row.room_id)
             case RoomRole.PREVIEW:
                 return preview(row)
             case RoomRole.TIME:

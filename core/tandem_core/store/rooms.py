@@ -23,7 +23,7 @@ from tandem_core.store.room_facts import (
     set_room,
 )
 from tandem_core.store.view import tail_ords
-from tandem_core.types import Role, RoomId, Topic
+from tandem_core.types import Role, RoomId, Topic, UserId
 
 __all__ = [
     "RoomKind",
@@ -68,6 +68,8 @@ class RoomRow:
     topic: str | None
     joined_count: int
     last_is_own: bool = False
+    peer: UserId | None = None
+    """The other person of a direct chat of two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,14 +261,13 @@ def _newest_at(conn: sqlite3.Connection, link: Role, room_id: RoomId) -> int:
 
 
 def _room_row(row: sqlite3.Row) -> RoomRow:
-    heroes = _heroes(row["heroes"])
-    avatar = row["avatar_url"]
-    if not avatar and row["is_dm"] and len(heroes) == 1:
-        avatar = heroes[0][1]
+    heroes = loads(row["heroes"]) if row["heroes"] else []
+    peer = heroes[0] if row["is_dm"] and len(heroes) == 1 else None
+    avatar = row["avatar_url"] or (peer["avatar"] if peer else None)
     # A state row says by itself who did it.
     sender = row["sender"] if row["kind"] != "state" else None
     inviter = local_name(row["inviter"]) if row["membership"] == "invite" and row["inviter"] else ""
-    names = _names([name for name, _ in heroes])
+    names = _names([hero["name"] or local_name(hero["user_id"]) for hero in heroes])
     return RoomRow(
         room_id=RoomId(row["room_id"]),
         name=row["name"] or names or row["canonical_alias"] or inviter or EMPTY_ROOM,
@@ -283,13 +284,8 @@ def _room_row(row: sqlite3.Row) -> RoomRow:
         topic=row["topic"],
         joined_count=row["joined_count"] or 0,
         last_is_own=sender is not None and bool(row["is_own"]),
+        peer=UserId(peer["user_id"]) if peer else None,
     )
-
-
-def _heroes(text: str | None) -> list[tuple[str, str | None]]:
-    """Names and avatars of the people a room without a name is named after."""
-    heroes = loads(text) if text else []
-    return [(hero["name"] or local_name(hero["user_id"]), hero["avatar"]) for hero in heroes]
 
 
 def _names(names: list[str]) -> str:
