@@ -5,7 +5,7 @@ TEST_ENV := QT_QPA_PLATFORM=offscreen QT_QUICK_BACKEND=software TANDEM_VAULT=fil
 PYTEST := $(TEST_ENV) $(PY) -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help ready servers demo test test-fast check bench shots lock clean
+.PHONY: help ready servers demo test test-fast mutants check bench shots lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | column -t -s "$$(printf '\t')"
@@ -24,6 +24,9 @@ test: check servers  ## everything, with real Synapse
 
 test-fast: ready  ## no real Synapse, nothing slow
 	@$(PYTEST) -m "not synapse and not slow" $(ARGS)
+
+mutants: ready  ## bring historical bugs back, in a copy, and name the test that notices each
+	@$(TEST_ENV) $(PY) -m tests.mutations $(ARGS)
 
 check: ready  ## format, lint, types, import rules, QML
 	@$(BIN)/ruff format --no-cache --check --quiet .
