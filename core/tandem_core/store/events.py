@@ -65,18 +65,20 @@ class StoredEvent:
 
 
 def put_event(txn: Transaction, raw: Json, room_id: RoomId, *, now_ms: int) -> StoredEvent:
-    """Keep an event as the server sent it; a known one is not changed, except that it may be redacted.
+    """Keep an event as the server sent it; a known one is not changed, but may be redacted, or dated if it is ours.
 
     Applies what it does to others (edits, redactions) and what others do to it, whatever comes first.
     Raises MalformedEvent before anything is written.
     """
     new = _checked(txn.conn, raw, room_id, now_ms)
-    known = txn.one("SELECT redacted_by, txn_id FROM event WHERE event_id = ?", (new.event_id,))
+    known = txn.one("SELECT redacted_by, txn_id, sent_at FROM event WHERE event_id = ?", (new.event_id,))
     if known is not None:
         if new.redacted_by and known["redacted_by"] is None:
             redact(txn, room_id, new.event_id, new.redacted_by)
         if new.txn_id and known["txn_id"] is None:
             txn.execute("UPDATE event SET txn_id = ? WHERE event_id = ?", (new.txn_id, new.event_id))
+        if new.sent_at != known["sent_at"]:
+            _correct_time(txn, new)
         _settle_own_send(txn, new, now_ms)
         return _known(txn.conn, new.event_id)
     txn.execute(
@@ -280,6 +282,16 @@ def _checked(conn: sqlite3.Connection, raw: Json, room_id: RoomId, now_ms: int) 
         relation=facts.relation,
         verdict=0,
     )
+
+
+def _correct_time(txn: Transaction, new: StoredEvent) -> None:
+    """What we sent has our own clock's time until the server's copy comes; after a crash, hours may lie between."""
+    if txn.one("SELECT 1 FROM send_queue WHERE event_id = ?", (new.event_id,)) is None:
+        return
+    for table in ("event", "megolm_replay"):
+        txn.execute(f"UPDATE {table} SET sent_at = ? WHERE event_id = ?", (new.sent_at, new.event_id))
+    rooms.refresh_at_commit(txn, new.room_id)
+    txn.changed(Topic.TIMELINE, new.room_id)
 
 
 def _settle_own_send(txn: Transaction, event: StoredEvent, now_ms: int) -> None:

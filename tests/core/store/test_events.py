@@ -24,6 +24,8 @@ from tests.core.sync_world import (
     state,
 )
 
+_ME = "@alice:example.org"
+
 
 def _row(alice: Account, event_id: str) -> timeline.Row:
     (row,) = [row for row in alice.read(timeline.page, APP, ROOM, limit=100) if row.event_id == event_id]
@@ -202,3 +204,21 @@ def test_a_lone_surrogate_in_opened_words_is_mended_and_kept(alice: Account) -> 
     content = parse('{"msgtype":"m.text","body":"half \\ud83d end"}')
     alice.write(timeline.set_opened, "$one", "m.room.message", content, NOW)
     assert alice.bodies() == ["half � end"]
+
+
+def test_what_we_sent_takes_the_servers_time_and_what_others_sent_keeps_its_own(alice: Account) -> None:
+    """After a kill between sending and noting it, our own copy is made later than the server's."""
+    alice.join(APP, message("ours", _ME), message("theirs", BOB))
+    alice.write(
+        lambda txn: txn.execute(
+            "INSERT INTO send_queue (txn_id, room_id, type, content, body, state, event_id, made_at)"
+            " VALUES ('t', ?, 'm.room.message', '{}', 'ours', 'sent', '$ours', 1)",
+            (ROOM,),
+        )
+    )
+    before = {name: _row(alice, f"${name}").sent_at for name in ("ours", "theirs")}
+    later = {"origin_server_ts": 123_000}
+    again = [message("ours", _ME) | later, message("theirs", BOB) | later]
+    alice.sync_room(timeline=again)
+    assert _row(alice, "$ours").sent_at == 123_000 != before["ours"]
+    assert _row(alice, "$theirs").sent_at == before["theirs"]
