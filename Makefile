@@ -5,7 +5,7 @@ TEST_ENV := QT_QPA_PLATFORM=offscreen QT_QUICK_BACKEND=software TANDEM_VAULT=fil
 PYTEST := $(TEST_ENV) $(PY) -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help ready servers demo test test-fast mutants check bench shots lock clean
+.PHONY: help ready servers demo test test-fast mutants torture check bench shots lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | column -t -s "$$(printf '\t')"
@@ -27,6 +27,9 @@ test-fast: ready  ## no real Synapse, nothing slow
 
 mutants: ready  ## bring historical bugs back, in a copy, and name the test that notices each
 	@$(TEST_ENV) $(PY) -m tests.mutations $(ARGS)
+
+torture: ready  ## kill both programs at every step and at any moment; MINUTES=10, ARGS="--seed N"
+	@$(TEST_ENV) $(PY) -m tests.torture --minutes $(or $(MINUTES),10) $(ARGS)
 
 check: ready  ## format, lint, types, import rules, QML
 	@$(BIN)/ruff format --no-cache --check --quiet .

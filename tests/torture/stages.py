@@ -1,0 +1,154 @@
+"""What brings a program to the steps that plain traffic does not reach, and the steps left out, with reasons."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from tandem_core.crypto.account import ONE_TIME_KEYS
+from tandem_core.doorbell import ring_once
+from tandem_core.store.database import Transaction
+from tandem_core.sync.rooms_api import mark_read
+from tandem_core.types import EventId, Role, RoomId
+from tandem_core.uri import Address, Kind, to_uri
+from tandem_demo.device import wait_for
+from tandem_demo.raw import RawClient
+from tandem_demo.window import WindowDriver
+from tests.torture.scene import Aim, Scene
+
+_BURST = 30
+"""More than a connection gets of a room at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """``before`` happens while the program is down, ``after`` once it has been started."""
+
+    points: str
+    before: Callable[[Scene, Aim], None] | None = None
+    after: Callable[[Scene, Aim], None] | None = None
+
+
+def stages_for(aim: Aim) -> list[Stage]:
+    """The stages that lead to a point; none for one that plain traffic leads to."""
+    return [stage for stage in STAGES if re.search(stage.points, aim.point)]
+
+
+def excuse(aim: Aim) -> str | None:
+    """Why no program is led to this point; None if one is."""
+    for program, points, reason in EXCUSED:
+        if program in ("both", aim.program) and re.search(points, aim.point):
+            return reason
+    return None
+
+
+def _burst(scene: Scene, aim: Aim) -> None:
+    """Many messages while the program is away: there is a gap to fill."""
+    for _ in range(_BURST):
+        scene.write("bob-phone", scene.world.group)
+    phone = scene.world.phone
+    wait_for(
+        "the burst", lambda: not phone.ask("SELECT 1 FROM send_queue WHERE state IN ('queued', 'sending')")
+    )
+
+
+def _lose_place(scene: Scene, aim: Aim) -> None:
+    """The server forgets the connection (M_UNKNOWN_POS): its position means nothing to it."""
+
+    def forget(txn: Transaction) -> None:
+        txn.execute("UPDATE connection SET pos = '999999/nonsense' WHERE conn = ?", (aim.program,))
+
+    scene.change(scene.alice, forget)
+
+
+def _claim(scene: Scene, aim: Aim) -> None:
+    """Somebody takes more than half of Alice's one-time keys, so that new ones are due."""
+    user, device = scene.alice.ask("SELECT user_id, device_id FROM session")[0]
+    bob = _raw(scene)
+    wanted = {"one_time_keys": {user: {device: "signed_curve25519"}}}
+    for _ in range(ONE_TIME_KEYS // 2 + 1):
+        bob.ok("POST", "/_matrix/client/v3/keys/claim", wanted)
+
+
+def _newcomer(scene: Scene, aim: Aim) -> None:
+    """Bob gets another device, which Alice has never met."""
+    scene.newcomer()
+
+
+def _write_plain(scene: Scene, aim: Aim) -> None:
+    scene.write("alice", scene.plain)
+
+
+def _open_room(scene: Scene, aim: Aim) -> None:
+    """The window shows the direct chat, reads it and scrolls back."""
+    uri = to_uri(Address(Kind.ROOM, scene.world.direct))
+    ring_once(scene.alice.paths.socket(Role.APP), {"kind": "open", "uri": uri, "token": ""})
+
+
+def _type(scene: Scene, aim: Aim) -> None:
+    """A person types and sends."""
+    _open_room(scene, aim)
+    driver = WindowDriver(scene.alice)
+    driver.do("type", text=f"typed {scene.next()}")
+    driver.do("key", name="Return")
+
+
+def _owe_read(scene: Scene, aim: Aim) -> None:
+    """A window noted what was read, and was killed before it could tell the server."""
+    room = scene.world.direct
+    event = scene.alice.ask(
+        "SELECT event_id FROM timeline WHERE room_id = ? AND shown ORDER BY conn = 'app' DESC, ord DESC LIMIT 1",
+        (room,),
+    )[0][0]
+    now_ms = time.time_ns() // 1_000_000
+    scene.change(scene.alice, lambda txn: mark_read(txn, Role.APP, RoomId(room), EventId(event), now_ms))
+
+
+def _read_first(scene: Scene, aim: Aim) -> None:
+    """Bob writes and Alice reads it elsewhere before the notifier is up."""
+    scene.ready("app")
+    event = scene.write("bob-phone", scene.world.direct)
+    scene.await_event(event)
+    user, token = scene.alice.ask("SELECT user_id, access_token FROM session")[0]
+    room = quote(scene.world.direct)
+    known = scene.alice.ask("SELECT event_id FROM event WHERE body = ?", (event,))[0][0]
+    RawClient(scene.world.server.base_url, token, user).ok(
+        "POST", f"/_matrix/client/v3/rooms/{room}/receipt/m.read/{quote(known)}", {}
+    )
+
+
+def _raw(scene: Scene) -> RawClient:
+    user, token = scene.world.phone.ask("SELECT user_id, access_token FROM session")[0]
+    return RawClient(scene.world.server.base_url, token, user)
+
+
+STAGES = (
+    Stage(r"/messages$|gaps\._put|put_complete|/members$", before=_burst),
+    Stage(r"place\.start_over", before=_lose_place),
+    Stage(r"keys/upload|note_uploaded|prepare_upload", before=_claim),
+    Stage(r"keys/query|keys/claim|_put_answer|_make_sessions|devices\.track", before=_newcomer),
+    Stage(r"_plain_wire", after=_write_plain),
+    Stage(r"mark_read|prepend_back", after=_open_room),
+    Stage(r"read_markers|reads\.settle", before=_owe_read),
+    Stage(r"/typing/|keep_draft|sending\.enqueue", after=_type),
+    Stage(r"notifications\.skip", before=_read_first),
+)
+
+_COMMAND = "a person's own command, which tells how it ended and is not repeated by itself"
+_TROUBLE = "only on the way of a refusal or an outage, which the network faults provoke"
+EXCUSED = (
+    ("both", r"/login$|/logout$|well-known|session\._keep_login|mark_signed_out|_note_signed_out",
+     "signing in and out begins or ends the store"),
+    ("both", r"createRoom|/join|/invite$|/leave$|/redact/|user_directory|account_data/m\.direct", _COMMAND),
+    ("both", r"_note_created|_note_accepted|_note_left|room_facts\.accept|events\.redact", _COMMAND),
+    ("app", r"sending\.retry|sending\.discard|settings\.set_value", _COMMAND),
+    ("both", r"note_failed|note_gap_attempt|mark_dropped|forget_token|session\.set_fact", _TROUBLE),
+    ("both", r"m\.room\.encryption|set_encryption", "only where a room's encryption is not known yet"),
+    ("both", r"keys\._mend", "only after a broken Olm session; tests/core/crypto holds its transaction"),
+    ("both", r"joined_rooms|departures\._settle", "only for a room that was left while its place was lost"),
+    ("both", r"first\._keep", "only in the first second of a store that has never synced"),
+    ("notifier", r"/typing/|prepend_back|rooms_api\.mark_read", "only the window does this"),
+)  # fmt: skip

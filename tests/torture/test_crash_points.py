@@ -1,0 +1,57 @@
+"""kill -9 at the steps of both programs, on real processes and a real Synapse; the ledger says what became of it."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tandem_demo.tell import Teller
+from tandem_demo.world import running_world
+from tests.torture.scene import NAMES, Aim, Scene, aims
+from tests.torture.stages import excuse
+from tests.torture.sweep import sweep, walk
+
+pytestmark = [pytest.mark.synapse, pytest.mark.gui, pytest.mark.slow]
+
+_SAMPLE = 8
+"""Steps of each program that are killed at in every run; ``make torture`` kills at all of them."""
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    folder = tmp_path_factory.mktemp("torture")
+    with ExitStack() as stack:
+        world = stack.enter_context(running_world(folder / "world", Teller(io.StringIO()), headless=True))
+        world.laptop.start_notifier()
+        world.alice.stop("notifier")
+        yield Scene(world, folder / "scene", 3885, stack)
+
+
+@pytest.mark.timeout(420)
+@pytest.mark.parametrize("program", NAMES)
+def test_both_programs_are_led_to_every_step_that_has_no_excuse(scene: Scene, program: str) -> None:
+    """A step that is new in the code fails here until traffic, a stage or an excuse is found for it."""
+    missing = walk(scene, program)
+    assert missing == []
+
+
+@pytest.mark.timeout(420)
+def test_kills_at_steps_of_both_programs_lose_nothing_and_double_nothing(
+    scene: Scene, request: pytest.FixtureRequest
+) -> None:
+    seed = random.SystemRandom().randrange(10**6)
+    print(f"seed {seed}")
+    drawn = random.Random(seed)
+    chosen: list[Aim] = []
+    for program in NAMES:
+        chosen += drawn.sample([aim for aim in aims(program) if excuse(aim) is None], _SAMPLE)
+    drawn.shuffle(chosen)
+    report = sweep(scene, chosen)
+    assert report.wrong == [], f"seed {seed}"
+    assert len(report.missed) <= len(chosen) // 4, f"seed {seed}: not reached: {report.missed}"
+    assert report.letters > 0
+    assert report.events > 0
