@@ -71,6 +71,31 @@ INBOX: tuple[Mutant, ...] = (
         ),
         by=(f"{CORE_TESTS}/store/test_inbox.py::test_waiting_gives_the_oldest_first_and_no_more_than_asked",),
     ),
+    mutant(
+        "the effect apart from its mark",
+        "element-web #23113: what an event did is committed before the event is marked; death in between repeats it.",
+        core(
+            "crypto/drain.py",
+            "        if error is None:\n            inbox.mark_done",
+            "        txn.execute('COMMIT')\n        txn.execute('BEGIN IMMEDIATE')\n"
+            "        if error is None:\n            inbox.mark_done",
+        ),
+        by=(
+            f"{CORE_TESTS}/crypto/test_olm.py::test_a_rolled_back_step_has_no_effect_and_the_message_opens_later",
+        ),
+    ),
+    mutant(
+        "nobody looks again",
+        "rust-sdk #4445: the other process got the key and rang, and the open timeline does not listen.",
+        core(
+            "crypto/worker.py",
+            "frozenset({Topic.INBOX, Topic.KEYS, Topic.TIMELINE})",
+            "frozenset({Topic.TIMELINE})",
+        ),
+        by=(
+            f"{CORE_TESTS}/crypto/test_two_programs.py::test_a_key_that_the_other_program_fetched_opens_what_waits_here",
+        ),
+    ),
 )
 
 TOKENS: tuple[Mutant, ...] = (
@@ -171,6 +196,14 @@ TOKENS: tuple[Mutant, ...] = (
         ),
         by=(f"{CORE_TESTS}/sync/test_loop.py::test_a_place_that_expired_is_given_up_and_the_token_is_not",),
     ),
+    mutant(
+        "a token the server cannot read is kept",
+        "Synapse refuses a malformed token with 400 each time: who keeps it never syncs again (research 3.1).",
+        core("sync/loop.py", "            await self._db.write(sessions.forget_token, self._role)\n", ""),
+        by=(
+            f"{CORE_TESTS}/sync/test_loop.py::test_a_token_the_server_cannot_read_is_dropped_and_the_place_stays",
+        ),
+    ),
 )
 
 FENCES: tuple[Mutant, ...] = (
@@ -267,5 +300,46 @@ FENCES: tuple[Mutant, ...] = (
         by=(
             f"{CORE_TESTS}/sync/test_engine.py::test_an_old_tokens_refusal_does_not_sign_out_a_renewed_session",
         ),
+    ),
+    mutant(
+        "two of one program",
+        "FluffyChat #1781: a second desktop instance works on the same store as the same connection.",
+        core(
+            "engine.py",
+            "        if try_lock(descriptor):\n            return RoleLock",
+            "        if descriptor:\n            return RoleLock",
+        ),
+        by=(f"{CORE_TESTS}/sync/test_engine.py::test_a_role_is_taken_once_and_given_back",),
+    ),
+    mutant(
+        "an old program opens a newer store",
+        "Two versions side by side during an update: the old one writes into a schema it does not know.",
+        core("store/migrations.py", "    if version > len(STEPS):\n", "    if version < 0:\n"),
+        by=("tests/ctl/test_command_line.py::test_the_doctor_says_that_a_store_is_damaged_or_newer",),
+    ),
+    mutant(
+        "a commit that power loss takes back",
+        "SQLite's WAL with synchronous=NORMAL: what was acknowledged to the server is gone after a power cut.",
+        core("store/database.py", "PRAGMA synchronous=FULL", "PRAGMA synchronous=NORMAL"),
+        by=(
+            f"{CORE_TESTS}/store/test_two_writers.py::test_each_commit_is_on_the_disk_before_it_is_believed",
+        ),
+    ),
+    mutant(
+        "the ring before the commit",
+        "Told inside the transaction: the other program looks, sees nothing, and sleeps (our law 11).",
+        core(
+            "store/database.py",
+            '            conn.execute("COMMIT")\n',
+            "            for listener in self._listeners:\n                listener(frozenset(transaction.changes))\n"
+            '            conn.execute("COMMIT")\n',
+        ),
+        by=(f"{CORE_TESTS}/store/test_two_writers.py::test_who_is_told_of_a_change_can_see_it",),
+    ),
+    mutant(
+        "focus of a dead window",
+        "A window that was killed goes on hiding notifications (our law 11; leases that expire have this hole).",
+        core("doorbell.py", "focus = self._guests.pop(guest)", "focus = self._guests.get(guest)"),
+        by=(f"{CORE_TESTS}/test_doorbell.py::test_focus_of_a_killed_window_is_forgotten",),
     ),
 )

@@ -155,6 +155,52 @@ CRYPTO: tuple[Mutant, ...] = (
         ),
         by=(f"{CORE_TESTS}/crypto/test_no_fork.py::test_no_program_forks",),
     ),
+    mutant(
+        "a generation that stands still",
+        "rust-sdk's generation counter, forgotten at one of its writers: nobody notices the other's change.",
+        core("store/crypto.py", 'generation = generation + 1"', 'generation = generation"'),
+        by=(
+            f"{CORE_TESTS}/crypto/test_two_programs.py::test_the_account_goes_on_in_whichever_program_uses_it_next",
+        ),
+    ),
+    mutant(
+        "a wedged session stays wedged",
+        "rust-sdk #3110's users had to sign in again: a session that opens nothing is not replaced.",
+        core(
+            "crypto/drain.py",
+            "            if error.is_wedged:\n",
+            "            if error.is_wedged and row.seq < 0:\n",
+        ),
+        by=(f"{CORE_TESTS}/crypto/test_olm.py::test_a_broken_session_is_mended_by_a_new_one_and_a_dummy",),
+    ),
+    mutant(
+        "mending without end",
+        "libolm clients in 2019: each undecryptable event makes a new session, until no one-time key is left.",
+        core("crypto/drain.py", "UNWEDGE_EVERY_MS = 3_600_000", "UNWEDGE_EVERY_MS = 0"),
+        by=(f"{CORE_TESTS}/crypto/test_olm.py::test_mending_happens_once_an_hour_at_most",),
+    ),
+    mutant(
+        "a replay is a message",
+        "One place of a ratchet opens two events: whoever reuses a place, or a server that repeats, goes unnoticed.",
+        core(
+            "store/crypto.py",
+            '        return bool(row["event_id"] != event_id or row["sent_at"] != sent_at)\n',
+            "        return False\n",
+        ),
+        by=(f"{CORE_TESTS}/crypto/test_megolm.py::test_the_same_ciphertext_in_another_event_is_a_replay",),
+    ),
+    mutant(
+        "who left reads on",
+        "The session is not replaced when a reader has gone (device lists that only the other program refreshed).",
+        core("crypto/group.py", "if not is_worn and not has_left:", "if not is_worn:"),
+        by=(f"{CORE_TESTS}/crypto/test_group.py::test_somebody_who_left_cannot_read_on",),
+    ),
+    mutant(
+        "a locked keyring makes a new key",
+        "A second pickle key shuts out everything that was sealed with the first.",
+        core("vault.py", "    if _is_in_use(paths):\n        raise VaultError\n", ""),
+        by=(f"{CORE_TESTS}/crypto/test_vault.py::test_a_keyring_that_was_emptied_or_is_locked_is_told",),
+    ),
 )
 
 SENDING: tuple[Mutant, ...] = (
@@ -251,6 +297,14 @@ SENDING: tuple[Mutant, ...] = (
             f"{CORE_TESTS}/crypto/test_sending.py::test_nothing_goes_out_in_clear_where_the_server_says_encrypted",
         ),
     ),
+    mutant(
+        "the newest keys first",
+        "Ratchet messages out of order: the receiver's store of skipped keys is bounded.",
+        core(
+            "store/outbox.py", "WHERE done = 0 ORDER BY id LIMIT 1", "WHERE done = 0 ORDER BY id DESC LIMIT 1"
+        ),
+        by=(f"{CORE_TESTS}/crypto/test_sending.py::test_keys_that_wait_go_out_in_the_order_they_were_made",),
+    ),
 )
 
 RECEIPTS: tuple[Mutant, ...] = (
@@ -331,5 +385,17 @@ RECEIPTS: tuple[Mutant, ...] = (
             "        await self._popups.show(Popup(",
         ),
         by=("tests/notifier/test_worker.py::test_what_could_not_be_shown_stays_due",),
+    ),
+    mutant(
+        "a receipt where nobody asked for any",
+        "A stock Synapse shows an unknown receipt type to the whole room (our law 10).",
+        core(
+            "receipts/transports.py",
+            "    if capabilities.delivery and capabilities.receipt_type:\n        return ServerTransport(http, ",
+            "    if capabilities:\n        return ServerTransport(http, 'org.matrix.msc4089.delivery' or ",
+        ),
+        by=(
+            f"{CORE_TESTS}/receipts/test_judge_and_outbox.py::test_a_server_without_support_gets_none_but_is_asked_afresh_first",
+        ),
     ),
 )

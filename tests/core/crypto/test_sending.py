@@ -11,6 +11,8 @@ from vodozemac import MegolmMessage
 from tandem_core.errors import Offline
 from tandem_core.sending import enqueue
 from tandem_core.store import rooms
+from tandem_core.store.codec import loads
+from tandem_core.types import RoomId
 from tests.core.crypto.key_server import KeyServer, Request, me_key
 from tests.core.crypto.world import NOW, ROOM, Device
 
@@ -124,6 +126,20 @@ def test_keys_whose_answer_is_lost_arrive_once_and_before_the_message(
         assert read_by(bob, server, alice) == ["hello"]
     finally:
         alice.close()
+
+
+def test_keys_that_wait_go_out_in_the_order_they_were_made(
+    talk: tuple[Device, Device], server: KeyServer
+) -> None:
+    alice, bob = talk
+    for number in range(3):
+        room = RoomId(f"!room{number}:example.org")
+        alice.seal("with a key of its own", {alice.me.user_id, bob.me.user_id}, room=room)
+    made = [messages for (messages,) in alice.rows("SELECT messages FROM to_device_out ORDER BY id")]
+    asyncio.run(alice.flush())
+    assert [request.body["messages"] for request in server.asked(SEND_KEYS)] == [loads(text) for text in made]
+    bob.receive()
+    assert bob.inbox_errors() == []
 
 
 def test_nothing_goes_out_in_clear_where_the_server_says_encrypted(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -27,6 +28,37 @@ def test_what_one_program_fetched_the_other_opens_when_it_dies(friends: tuple[De
     event_id = bob.sees(wire, alice, drain_too=False)
     asyncio.run(bob.opener.step())
     assert bob.body(event_id) == "hello"
+
+
+def test_a_key_that_the_other_program_fetched_opens_what_waits_here(friends: tuple[Device, Device]) -> None:
+    """The notifier does no more than fetch and ring; the window, asleep until then, opens its message."""
+    alice, bob = friends
+    window, notifier = bob, bob.other_program()
+    event_id = window.sees(alice.seal("hello", BOTH), alice, drain_too=False)
+    asyncio.run(alice.flush())
+
+    async def fetch_and_ring() -> None:
+        loop = asyncio.get_running_loop()
+        notifier.db.listen(lambda changes: loop.call_soon_threadsafe(window.opener.wake, changes))
+        working = asyncio.create_task(window.opener.run())
+        await _until(lambda: window.event(event_id).seal_reason == "no_key")
+        await asyncio.to_thread(notifier.fetch)
+        await _until(lambda: window.body(event_id) == "hello")
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+
+    try:
+        asyncio.run(fetch_and_ring())
+    finally:
+        notifier.close()
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    """Well before the worker would look by itself."""
+    end = time.monotonic() + 12
+    while not await asyncio.to_thread(holds):
+        assert time.monotonic() < end, "it never happened"
+        await asyncio.sleep(0.01)
 
 
 def test_the_account_goes_on_in_whichever_program_uses_it_next(

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from tandem_core.store.database import Database, Transaction
+from tandem_core.types import Topic
 
 _ROOT = Path(__file__).resolve().parents[3]
 _TIMES = 150
@@ -95,3 +96,31 @@ def test_who_asked_is_not_overtaken_again_and_again(tmp_path: Path) -> None:
         drains.close()
         waits.close()
     assert statistics.median(overtaken) <= 3, overtaken
+
+
+def test_each_commit_is_on_the_disk_before_it_is_believed(tmp_path: Path) -> None:
+    """WAL flushes at each commit with FULL (2) only; with NORMAL power loss may take back what the server heard of."""
+    db = Database.open(tmp_path / "tandem.db")
+    assert db.write_now(
+        lambda txn: [tuple(txn.all(f"PRAGMA {name}")[0]) for name in ("synchronous", "journal_mode")]
+    ) == [(2,), ("wal",)]
+    db.close()
+
+
+def test_who_is_told_of_a_change_can_see_it(tmp_path: Path) -> None:
+    db, other = Database.open(tmp_path / "tandem.db"), Database.open(tmp_path / "tandem.db")
+    seen: list[int] = []
+    db.listen(
+        lambda changes: seen.append(
+            other.read_now(lambda conn: len(conn.execute("SELECT * FROM fact").fetchall()))
+        )
+    )
+
+    def put(txn: Transaction) -> None:
+        count(txn)
+        txn.changed(Topic.STATUS)
+
+    db.write_now(put)
+    assert seen == [1]
+    db.close()
+    other.close()
