@@ -201,6 +201,17 @@ CRYPTO: tuple[Mutant, ...] = (
         core("vault.py", "    if _is_in_use(paths):\n        raise VaultError\n", ""),
         by=(f"{CORE_TESTS}/crypto/test_vault.py::test_a_keyring_that_was_emptied_or_is_locked_is_told",),
     ),
+    mutant(
+        "a count that is missing is zero",
+        "matrix-js-sdk #5501, Synapse #20162: a count that was left out makes new keys at each answer, 20 040 in all.",
+        core(
+            "sync/apply.py",
+            "        if block.one_time is not None:\n",
+            "        block = E2ee(block.changed, block.left, block.one_time or {}, block.fallback_types)\n"
+            "        if block.one_time is not None:\n",
+        ),
+        by=(f"{CORE_TESTS}/sync/test_apply.py::test_a_key_count_that_is_not_said_is_not_zero",),
+    ),
 )
 
 SENDING: tuple[Mutant, ...] = (

@@ -111,7 +111,9 @@ class _Apply:
             devices.mark_outdated(self._txn, block.changed)
         if block.left:
             devices.forget_users(self._txn, block.left)
-        devices.note_key_counts(self._txn, block.one_time, list(block.fallback_types), self._now_ms)
+        if block.one_time is not None:
+            # Not said is not zero: who reads it so uploads fifty keys at each answer (matrix-js-sdk #5501).
+            devices.note_key_counts(self._txn, block.one_time, list(block.fallback_types), self._now_ms)
 
     def account_data(self, event: Json) -> None:
         account_data.put(self._txn, event["type"], event["content"])

@@ -7,7 +7,7 @@ response without ``pos`` is none at all.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from tandem_core.sync.request import LIST
@@ -30,11 +30,11 @@ class ToDevice:
 
 @dataclass(frozen=True, slots=True)
 class E2ee:
-    """Changes of devices, and what is left of our own keys."""
+    """Changes of devices, and what is left of our own keys (``one_time`` is None where the server did not say)."""
 
     changed: tuple[UserId, ...] = ()
     left: tuple[UserId, ...] = ()
-    one_time: dict[str, int] = field(default_factory=dict)
+    one_time: dict[str, int] | None = None
     fallback_types: tuple[str, ...] = ()
 
 
@@ -152,11 +152,13 @@ class _Reader:
             self.skipped += value is not None
             return None
         lists = self.object(value.get("device_lists"))
-        counts = self.object(value.get("device_one_time_keys_count"))
+        counts = value.get("device_one_time_keys_count")
         return E2ee(
             tuple(UserId(user) for user in self._texts(lists.get("changed"))),
             tuple(UserId(user) for user in self._texts(lists.get("left"))),
-            {kind: count for kind, value in counts.items() if (count := _count(value)) is not None},
+            {kind: count for kind, said in counts.items() if (count := _count(said)) is not None}
+            if isinstance(counts, dict)
+            else None,
             tuple(self._texts(value.get("device_unused_fallback_key_types"))),
         )
 

@@ -145,7 +145,20 @@ def test_device_changes_outdate_lists_and_key_counts_are_noted(alice: Account) -
     assert alice.read(devices.outdated, NOW)[BOB] > before[BOB]
     count = alice.read(devices.key_count)
     assert count is not None
-    assert count.one_time == 0, "an absent count is none"
+    assert count.one_time == 0, "an algorithm that is not named has none"
+
+
+@pytest.mark.parametrize(
+    "said", [{}, {"device_one_time_keys_count": None}, {"device_one_time_keys_count": 5}]
+)
+def test_a_key_count_that_is_not_said_is_not_zero(alice: Account, said: dict[str, Any]) -> None:
+    from tandem_core.store import devices
+
+    alice.apply({"extensions": {"e2ee": {"device_one_time_keys_count": {"signed_curve25519": 40}}}})
+    alice.apply({"extensions": {"e2ee": said}})
+    count = alice.read(devices.key_count)
+    assert count is not None
+    assert count.one_time == 40
 
 
 def test_a_limited_piece_makes_the_member_list_incomplete(alice: Account) -> None:
