@@ -7,7 +7,7 @@ from tests.mutations.record import CORE_TESTS, Mutant, core, mutant
 INBOX: tuple[Mutant, ...] = (
     mutant(
         "private inboxes",
-        "element-web #23113 and rust-sdk #3313: each process works off what it fetched itself, and the server has"
+        "Naive private tokens: each process works off what it fetched itself, and the server has"
         " deleted it for the other one.",
         core(
             "store/inbox.py",
@@ -38,7 +38,7 @@ INBOX: tuple[Mutant, ...] = (
     mutant(
         "an inbox row per program",
         "Two connections bring the same page; without one digest for both, every event is applied twice"
-        " (research: MSC3885 says nothing of two readers).",
+        " (MSC3885 says nothing of two readers).",
         core(
             "store/inbox.py",
             "digest([kind, sender, content]) if kind == SEALED_TYPE else None\n        usable",
@@ -51,8 +51,7 @@ INBOX: tuple[Mutant, ...] = (
     ),
     mutant(
         "processed events are forgotten",
-        "The server repeats what was not acknowledged; a guard that ends with the processing opens it again"
-        " (rust-sdk: to-device deduplication after a restart).",
+        "The server repeats what was not acknowledged; a guard that ends with the processing opens it again",
         core(
             "store/inbox.py",
             'UPDATE inbox SET state = ?, content = NULL WHERE seq = ?"',
@@ -73,7 +72,7 @@ INBOX: tuple[Mutant, ...] = (
     ),
     mutant(
         "the effect apart from its mark",
-        "element-web #23113: what an event did is committed before the event is marked; death in between repeats it.",
+        "What an event did is committed before the event is marked; death in between repeats it.",
         core(
             "crypto/drain.py",
             "        if error is None:\n            inbox.mark_done",
@@ -114,7 +113,8 @@ TOKENS: tuple[Mutant, ...] = (
     ),
     mutant(
         "token ahead in memory",
-        "js-sdk's ExtensionToDevice keeps its token in memory: it moves with the answer, whether that is kept or not.",
+        "A token kept in memory, as js-sdk's ExtensionToDevice has it: it moves with the"
+        " answer, whether that is kept or not.",
         core(
             "sync/loop.py",
             "since = None if self._is_probe_due() else place.since",
@@ -131,7 +131,7 @@ TOKENS: tuple[Mutant, ...] = (
     ),
     mutant(
         "no block, no token",
-        "A missing to-device block read as one that starts again (research 3.1: keep the token when it is absent).",
+        "A missing to-device block read as one that starts again.",
         core(
             "sync/apply.py",
             "    if response.e2ee is not None:\n        apply_one",
@@ -151,7 +151,7 @@ TOKENS: tuple[Mutant, ...] = (
     ),
     mutant(
         "limit zero",
-        "Synapse: a to-device limit of 0 moves the token past what nobody saw (research 3.1).",
+        "Synapse: a to-device limit of 0 moves the token past what nobody saw.",
         core("sync/request.py", "TO_DEVICE_LIMIT = 100", "TO_DEVICE_LIMIT = 0"),
         by=(
             f"{CORE_TESTS}/sync/test_request.py::test_the_to_device_limit_is_never_zero_and_never_unlimited",
@@ -159,7 +159,7 @@ TOKENS: tuple[Mutant, ...] = (
     ),
     mutant(
         "a future token is believed",
-        "A server restored from a backup answers a token from its future with silence for ever (research 3.1).",
+        "A server restored from a backup answers a token from its future with silence for ever.",
         core(
             "sync/loop.py",
             "        if self._probed_at is None:\n            return True",
@@ -198,7 +198,7 @@ TOKENS: tuple[Mutant, ...] = (
     ),
     mutant(
         "a token the server cannot read is kept",
-        "Synapse refuses a malformed token with 400 each time: who keeps it never syncs again (research 3.1).",
+        "Synapse refuses a malformed token with 400 each time: who keeps it never syncs again.",
         core("sync/loop.py", "            await self._db.write(sessions.forget_token, self._role)\n", ""),
         by=(
             f"{CORE_TESTS}/sync/test_loop.py::test_a_token_the_server_cannot_read_is_dropped_and_the_place_stays",
@@ -231,8 +231,7 @@ FENCES: tuple[Mutant, ...] = (
     ),
     mutant(
         "a claimed key replaces a session",
-        "Two processes claim for one device; the later answer overwrites the session that is in use"
-        " (js-sdk's Olm races).",
+        "Two processes claim for one device; the later answer overwrites the session that is in use.",
         core(
             "crypto/keys.py",
             "if rows.olm_sessions(txn.conn, device.curve25519) or _make_session(",
@@ -281,7 +280,7 @@ FENCES: tuple[Mutant, ...] = (
     ),
     mutant(
         "logged out by any 401",
-        "element-ios #1153 and rust-sdk #6794: a refusal that is no word about the token ended the session.",
+        "element-x-android #1153 and rust-sdk #6794: a refusal that is no word about the token ended the session.",
         core(
             "http.py",
             'if status == 401 and code in ("M_UNKNOWN_TOKEN", "M_MISSING_TOKEN"):',

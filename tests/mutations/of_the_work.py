@@ -157,7 +157,8 @@ CRYPTO: tuple[Mutant, ...] = (
     ),
     mutant(
         "a generation that stands still",
-        "rust-sdk's generation counter, forgotten at one of its writers: nobody notices the other's change.",
+        "A generation counter, as rust-sdk's lock has one, forgotten at one of its writers:"
+        " nobody notices the other's change.",
         core("store/crypto.py", 'generation = generation + 1"', 'generation = generation"'),
         by=(
             f"{CORE_TESTS}/crypto/test_two_programs.py::test_the_account_goes_on_in_whichever_program_uses_it_next",
@@ -165,7 +166,7 @@ CRYPTO: tuple[Mutant, ...] = (
     ),
     mutant(
         "a wedged session stays wedged",
-        "rust-sdk #3110's users had to sign in again: a session that opens nothing is not replaced.",
+        "What rust-sdk #3110 left behind: a session that opens nothing any more is not replaced.",
         core(
             "crypto/drain.py",
             "            if error.is_wedged:\n",
@@ -175,7 +176,7 @@ CRYPTO: tuple[Mutant, ...] = (
     ),
     mutant(
         "mending without end",
-        "libolm clients in 2019: each undecryptable event makes a new session, until no one-time key is left.",
+        "Each undecryptable event makes a new session, until no one-time key is left.",
         core("crypto/drain.py", "UNWEDGE_EVERY_MS = 3_600_000", "UNWEDGE_EVERY_MS = 0"),
         by=(f"{CORE_TESTS}/crypto/test_olm.py::test_mending_happens_once_an_hour_at_most",),
     ),
@@ -218,7 +219,7 @@ SENDING: tuple[Mutant, ...] = (
     mutant(
         "encrypt, send, store",
         "The ratchet is committed after the message went out: a lost answer encrypts other words at the same place"
-        " (matrix-nio keeps it so; our law 6).",
+        " (our law 6).",
         core(
             "sending.py",
             '        except ServerRefused as refused:\n            log.warning("%s: a message was refused',
@@ -254,7 +255,7 @@ SENDING: tuple[Mutant, ...] = (
     ),
     mutant(
         "the ratchet of before its step",
-        "The pickle is taken before the encryption: the next message reuses the place (libolm's classic misuse).",
+        "The pickle is taken before the encryption: the next message reuses the place.",
         core(
             "crypto/group.py",
             "    ciphertext = session.encrypt(dumps(payload).encode()).to_base64()\n",
@@ -290,7 +291,7 @@ SENDING: tuple[Mutant, ...] = (
     ),
     mutant(
         "done before it is sent",
-        "rust-sdk's send queue before its dependent requests: keys are ticked off, then sent; a crash loses them.",
+        "Keys are ticked off, then sent; a crash loses them.",
         core(
             "crypto/outbox.py",
             "            try:\n",
