@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import drain, live, starts
+from bench import drain, live, starts, waiting
 from bench.measure import Figure, show
 from tandem_demo.synapse import SynapseServer
 
@@ -26,6 +26,8 @@ def main() -> int:
     figures: list[Figure] = []
     _tell("inbox drain (10 s)")
     figures += drain.inbox_drain(1000, 3)
+    _tell("waiting for the lock beside a backlog (5 s)")
+    figures += waiting.lock_wait(5000)
     _tell("between the programs (2 s)")
     figures += live.across_programs(100)
     _tell("warm start and memory from a full store (30 s)")

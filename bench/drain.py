@@ -74,7 +74,8 @@ def _letters(mine: Account, count: int) -> list[tuple[str, int, bytes, str, str]
     return letters
 
 
-def _ours(folder: Path, count: int) -> float:
+def backlog(folder: Path, count: int) -> tuple[Database, CryptoState]:
+    """A store with so many room keys waiting in its inbox."""
     db = Database.open(folder / "tandem.db")
     state = CryptoState(db, Me(UserId("@alice:example.org"), DeviceId("DESK")), _KEY)
 
@@ -95,6 +96,11 @@ def _ours(folder: Path, count: int) -> float:
         devices.put_list(txn, _BOB, [(known, [OLM, MEGOLM])], 1, 1)
 
     db.write_now(prepare)
+    return db, state
+
+
+def _ours(folder: Path, count: int) -> float:
+    db, state = backlog(folder, count)
     crypto_drain.BATCH = _BATCH
     started = time.monotonic()
     while db.write_now(crypto_drain.drain, state, 2):

@@ -34,8 +34,8 @@ log = logging.getLogger("tandem.engine")
 Listener = Callable[[frozenset[Change]], None]
 
 _LOOKS, _LOOK_AGAIN_S = 5, 0.01
-_STUCK_S = 10.0
-_WATCH_S = 5.0
+_STUCK_S = 6.0
+_WATCH_S = 2.0
 _GOODBYE_S = 5.0
 STUCK = "waiting for the other half of Tandem, which holds the message store"
 

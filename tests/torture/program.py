@@ -1,9 +1,9 @@
 """A program of ours that dies at a crash point.
 
-``python -m tests.torture.program app|notifier TRACE [POINT PHASE TIMES]``: the product's own ``main``, unchanged;
-the points are put around it from here, so that a shipped program carries nothing of them. Each step that is reached
-for the first time is a line in TRACE, beside which ``requests.txt`` names the known requests; with a point, the
-program kills itself (SIGKILL) when it reaches that phase of it for the TIMES-th time.
+``python -m tests.torture.program app|notifier TRACE [POINT PHASE TIMES SIGNAL]``: the product's own ``main``,
+unchanged; the points are put around it from here, so that a shipped program carries nothing of them. Each step that
+is reached for the first time is a line in TRACE, beside which ``requests.txt`` names the known requests. With a
+point, the program sends itself SIGNAL (KILL or STOP) when it reaches that phase of it for the TIMES-th time.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ _asked: contextvars.ContextVar[str] = contextvars.ContextVar("asked", default=""
 class Reached:
     """Notes what is reached, and dies where it is told to."""
 
-    def __init__(self, trace: Path, mark: str | None, times: int) -> None:
+    def __init__(self, trace: Path, mark: str | None, times: int, blow: signal.Signals) -> None:
         self._trace = os.open(trace, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._mark = mark
         self._times = times
+        self._blow = blow
         self._counted: Counter[str] = Counter()
         self._lock = threading.Lock()
 
@@ -40,8 +41,8 @@ class Reached:
             if self._counted[step] == 1:
                 os.write(self._trace, f"{step}\n".encode())
             if step == self._mark and self._counted[step] == self._times:
-                os.write(self._trace, f"killed {step}\n".encode())
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.write(self._trace, f"{self._blow.name} {step}\n".encode())
+                os.kill(os.getpid(), self._blow)
 
 
 def watch_commits(reached: Reached) -> None:
@@ -126,8 +127,8 @@ def watch_popups(reached: Reached) -> None:
 
 def main() -> int:
     program, trace, *aim = sys.argv[1:]
-    mark, times = (f"{aim[0]} {aim[1]}", int(aim[2])) if aim else (None, 0)
-    reached = Reached(Path(trace), mark, times)
+    mark, times, blow = (f"{aim[0]} {aim[1]}", int(aim[2]), f"SIG{aim[3]}") if aim else (None, 0, "SIGKILL")
+    reached = Reached(Path(trace), mark, times, signal.Signals[blow])
     known = Path(trace).with_name("requests.txt").read_text("utf-8").splitlines()
     watch_commits(reached)
     watch_requests(reached, known)

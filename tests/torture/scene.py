@@ -25,7 +25,7 @@ from tests.torture.points import points
 
 NAMES = {"notifier": "notifier", "app": "window"}
 """What a device calls the process of a program."""
-_QUEUES = 5
+_QUEUES = 4
 _PROMPT = 3
 """Of the queues, those that are worked off at once."""
 
@@ -38,6 +38,8 @@ class Aim:
     point: str
     phase: str
     times: int = 1
+    blow: str = "KILL"
+    """The signal that it is to get: KILL, or STOP."""
 
     @property
     def step(self) -> str:
@@ -82,7 +84,7 @@ class Scene:
 
     def start(self, program: str, aim: Aim | None = None) -> None:
         """Start one of Alice's programs, perhaps with a place to die at; does not wait for it."""
-        mark = [] if aim is None else [aim.point, aim.phase, str(aim.times)]
+        mark = [] if aim is None else [aim.point, aim.phase, str(aim.times), aim.blow]
         command = [sys.executable, "-m", "tests.torture.program", program, str(self._trace(program)), *mark]
         self.alice.start(NAMES[program], command)
 
@@ -90,10 +92,15 @@ class Scene:
         """The steps that this program has come by so far."""
         trace = self._trace(program)
         lines = trace.read_text("utf-8").splitlines() if trace.exists() else []
-        return {line for line in lines if not line.startswith("killed ")}
+        return {line for line in lines if not line.startswith("SIG")}
 
     def is_dead(self, program: str) -> bool:
         return not self.alice.runs(NAMES[program])
+
+    def is_stopped(self, program: str) -> bool:
+        """Whether a program was suspended (SIGSTOP)."""
+        child = self.alice.running[NAMES[program]]
+        return Path(f"/proc/{child.pid}/stat").read_text("ascii").rpartition(")")[2].split()[0] == "T"
 
     def bury(self, program: str) -> None:
         """Take a program that has ended off the table; one that has not is killed."""
@@ -158,6 +165,11 @@ class Scene:
         self._pens[author].write(room_id, body)
         return body
 
+    def write_from_afar(self) -> str:
+        """Bob's phone writes to Alice; nothing of Alice's is touched."""
+        self.change(self.world.phone, _retire_keys)
+        return self.write("bob-phone", self.world.direct)
+
     def await_event(self, body: str) -> None:
         """Wait until Alice's device has these words as an event, opened."""
         wait_for(
@@ -193,14 +205,14 @@ class Scene:
         )
 
     def empty_queues(self) -> None:
-        """Wait until all that has come in is processed and all that Alice wrote is sent.
-
-        Receipts are not waited for: they are held back on purpose.
-        """
+        """Wait until all that has come in is processed and all that Alice wrote is sent."""
         wait_for("empty queues", lambda: not any(self._queues(self.alice)[:_PROMPT]), every_s=0.02)
 
     def _rest(self) -> None:
-        """Wait until no queue holds anything and nothing new has come for a second."""
+        """Wait until no queue holds anything and nothing new has come for a second.
+
+        Receipts are not waited for: they are held back on purpose.
+        """
         before: list[tuple[int, ...]] = []
         end = time.monotonic() + 90
         while time.monotonic() < end:
@@ -217,7 +229,6 @@ class Scene:
                 "send_queue WHERE state IN ('queued', 'sending')",
                 "inbox WHERE state = 0",
                 "to_device_out WHERE done = 0",
-                "receipt_owed WHERE state = 'owed'",
                 "notification WHERE state = 'due'",
                 "event",
                 "timeline",

@@ -1,0 +1,70 @@
+"""A program that is suspended while it holds the lock: the other says so, loses nothing, and goes on afterwards."""
+
+from __future__ import annotations
+
+import io
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from tandem_demo.device import wait_for
+from tandem_demo.tell import Teller
+from tandem_demo.window import WindowDriver
+from tandem_demo.world import running_world
+from tests.torture.scene import NAMES, Aim, Scene
+
+pytestmark = [pytest.mark.synapse, pytest.mark.gui, pytest.mark.slow]
+
+_WORDS = "holds the message store"
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    folder = tmp_path_factory.mktemp("suspended")
+    with ExitStack() as stack:
+        world = stack.enter_context(running_world(folder / "world", Teller(io.StringIO()), headless=True))
+        world.laptop.start_notifier()
+        world.alice.stop("notifier")
+        yield Scene(world, folder / "scene", 9, stack)
+
+
+@pytest.mark.parametrize(
+    ("held_by", "point"),
+    [
+        ("notifier", "commit tandem_core.sync.apply.apply"),
+        ("notifier", "commit tandem_core.crypto.drain.drain"),
+        ("app", "commit tandem_core.sync.apply.apply"),
+    ],
+)
+def test_the_other_program_says_what_it_waits_for_and_goes_on(scene: Scene, held_by: str, point: str) -> None:
+    other = next(program for program in NAMES if program != held_by)
+    for program in NAMES:
+        scene.bury(program)
+    scene.make_ready()
+    scene.bury(held_by)
+    scene.start(held_by, Aim(held_by, point, "inside", 1, "STOP"))
+    # Both programs race for the work, so it may take some letters until this one is in the middle of one.
+    for _ in range(30):
+        scene.write_from_afar()
+        time.sleep(0.5)
+        if scene.is_stopped(held_by):
+            break
+    body = scene.write_from_afar()
+    wait_for("word of it", lambda: _says_stuck(scene, other), within_s=30)
+    assert scene.is_stopped(held_by)
+
+    scene.alice.running[NAMES[held_by]].send_signal(signal.SIGCONT)
+    scene.await_event(body)
+    if other == "app":
+        wait_for("the end of it", lambda: not _says_stuck(scene, other))
+    assert scene.compare().wrong() == []
+
+
+def _says_stuck(scene: Scene, program: str) -> bool:
+    """In the window a person hears it; the notifier can only note it in its log, for the store is held."""
+    if program == "app":
+        return any(_WORDS in str(name) for name in WindowDriver(scene.alice).do("names"))
+    return _WORDS in (scene.alice.paths.log / "notifier.log").read_text("utf-8").splitlines()[-1]
