@@ -165,16 +165,19 @@ def _room_events(found: Findings, server: sqlite3.Connection, store: sqlite3.Con
 def _popups(found: Findings, store: sqlite3.Connection, file: Path, name: str) -> None:
     """One notification for every message that was due one; a repetition by a kill is counted apart."""
     shown: Counter[str] = Counter()
+    told: set[str] = set()
     if file.exists():
         for line in file.read_text("utf-8").splitlines():
             entry = json.loads(line)
-            shown.update([entry["event_id"]] if "event_id" in entry else [])
-            shown.update(event for event in entry.get("events", []) if event != entry.get("event_id"))
+            if "event_id" in entry:
+                shown[entry["event_id"]] += 1
+                # One popup may tell of several messages, and takes the place of the room's last one.
+                told.update(entry["events"], [entry["event_id"]])
     wanted = store.execute("SELECT event_id, state FROM notification").fetchall()
     found.lost += [
         f"{name}: {event} is noted as notified and was never shown"
         for event, state in wanted
-        if state == "shown" and event not in shown
+        if state == "shown" and event not in told
     ]
     found.lost += [f"{name}: {event} still waits to be notified" for event, state in wanted if state == "due"]
     found.repeated_popups += sum(times - 1 for times in shown.values())

@@ -155,7 +155,8 @@ def test_a_ratchet_that_sealed_two_letters_at_one_index_is_found(books: Books) -
 
 def test_a_notification_shown_again_is_counted_apart(books: Books) -> None:
     with books[2].open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"event_id": "$e1"}) + "\n")
+        file.write(json.dumps({"event_id": "$e1", "events": ["$e1"]}) + "\n")
+        file.write(json.dumps({"event_id": "$e2", "events": ["$e1", "$e2"]}) + "\n")
     found = _compare(books)
     assert (found.wrong(), found.repeated_popups) == ([], 1)
 
