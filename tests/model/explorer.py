@@ -17,6 +17,9 @@ from typing import Generic, NamedTuple, TypeVar
 
 S = TypeVar("S")
 
+_ACTORS = 16
+"""More than any model has."""
+
 
 class Step(NamedTuple, Generic[S]):
     """One thing that may happen next: who does it, what it is, to what (shown in a trace), and the state then."""
@@ -147,6 +150,7 @@ def _explore(
                 edges.add(here, there, who)
         here += 1
     if edges is not None:
+        assert len(edges.names) <= _ACTORS
         for goal in goals:
             stuck = _first_stuck(states, edges, goal)
             if stuck is not None:
@@ -155,34 +159,30 @@ def _explore(
 
 
 class _Edges:
-    """All transitions, compactly: from, to, and who."""
+    """All transitions backwards: for each state those before it, each with who came from there, in one number."""
 
     def __init__(self) -> None:
-        self.sources = array("q")
-        self.targets = array("q")
-        self.actors = array("b")
+        self.before: list[list[int]] = [[]]
         self.names: dict[str, int] = {}
 
     def add(self, source: int, target: int, who: str) -> None:
-        self.sources.append(source)
-        self.targets.append(target)
-        self.actors.append(self.names.setdefault(who, len(self.names)))
+        if target == len(self.before):
+            self.before.append([])
+        self.before[target].append(source * _ACTORS + self.names.setdefault(who, len(self.names)))
 
 
 def _first_stuck(states: list[S], edges: _Edges, goal: Goal[S]) -> int | None:
     """The nearest state that owes the goal and cannot reach it."""
-    may = {code for name, code in edges.names.items() if goal.act(name)}
-    before: list[list[int]] = [[] for _ in states]
-    for source, target, actor in zip(edges.sources, edges.targets, edges.actors, strict=True):
-        if actor in may:
-            before[target].append(source)
+    may = [goal.act(name) for name in edges.names]
+    before = edges.before
     todo = [at for at, state in enumerate(states) if goal.arrived(state)]
     can = bytearray(len(states))
     for at in todo:
         can[at] = 1
     while todo:
-        for source in before[todo.pop()]:
-            if not can[source]:
+        for edge in before[todo.pop()]:
+            source, actor = divmod(edge, _ACTORS)
+            if not can[source] and may[actor]:
                 can[source] = 1
                 todo.append(source)
     return next((at for at, state in enumerate(states) if not can[at] and goal.owes(state)), None)

@@ -57,8 +57,8 @@ def _fork(state: State) -> str | None:
             return f"the stored ratchet has not opened all of {crypto.effects}"
         for message, row in enumerate(state.outbox):
             own = message % len(state.cryptos) == number
-            if own and row is not None and row.index >= crypto.ratchet.next_index:
-                return f"the stored ratchet would use index {row.index} again"
+            if own and row is not None and row.key_index >= crypto.ratchet.next_index:
+                return f"the stored ratchet would use index {row.key_index} again"
     return None
 
 
@@ -74,14 +74,14 @@ def _ciphertexts(state: State) -> Iterator[tuple[int, int]]:
     """All that were stored or sent: (index, message)."""
     for message, row in enumerate(state.outbox):
         if row is not None:
-            yield row.index, message
+            yield row.key_index, message
     for accepted in state.accepted:
-        yield accepted.index, accepted.message
+        yield accepted.key_index, accepted.message
     if state.late is not None and isinstance(state.late.what, Sending):
-        yield state.late.what.index, state.late.what.message
+        yield state.late.what.key_index, state.late.what.message
     for program in state.programs:
         if program is not None and program.sending is not None:
-            yield program.sending.index, program.sending.message
+            yield program.sending.key_index, program.sending.message
 
 
 def _sent(state: State) -> str | None:
@@ -95,7 +95,7 @@ def _sent(state: State) -> str | None:
 
 
 def _sequence(state: State) -> str | None:
-    indices = [accepted.index for accepted in state.accepted]
+    indices = [accepted.key_index for accepted in state.accepted]
     return f"indices {indices}" if indices != sorted(indices) else None
 
 

@@ -39,6 +39,8 @@ class Design:
     """Ciphertext and ratchet are stored before the ciphertext is sent; otherwise after the server's answer."""
     fixed_txn_id: bool = True
     """A retry has the transaction id of the first try; otherwise a new one."""
+    noted_after_answer: bool = True
+    """A message counts as sent when the server has said so; otherwise when it is handed to the network."""
     digests: bool = True
     """An event that the inbox had before is not taken again."""
 
@@ -78,7 +80,7 @@ class Inbox(NamedTuple):
 class Out(NamedTuple):
     """A message in the outbox: the index it is encrypted with, and whether the server's answer is noted."""
 
-    index: int
+    key_index: int
     is_done: bool
 
 
@@ -131,12 +133,12 @@ class Sending(NamedTuple):
     """A message under way to the server, or the server's answer to it under way back."""
 
     message: int
-    index: int
+    key_index: int
     txn_id: int
     is_accepted: bool
 
     def __str__(self) -> str:
-        return f"message {self.message} at index {self.index}, transaction {self.txn_id}"
+        return f"message {self.message} at index {self.key_index}, transaction {self.txn_id}"
 
 
 class Program(NamedTuple):
@@ -161,7 +163,7 @@ class Accepted(NamedTuple):
 
     txn_id: int
     message: int
-    index: int
+    key_index: int
 
 
 class State(NamedTuple):

@@ -9,6 +9,7 @@ import pytest
 from tests.model.explorer import Goal, Step, TooMany, explore
 
 Jugs = tuple[int, int]
+EMPTY: Jugs = (0, 0)
 
 
 def _pour(jugs: Jugs) -> Iterator[Step[Jugs]]:
@@ -24,7 +25,7 @@ def _pour(jugs: Jugs) -> Iterator[Step[Jugs]]:
 
 
 def test_the_shortest_counter_example_is_the_known_one() -> None:
-    found = explore((0, 0), _pour, {"never four": lambda jugs: "four litres" if jugs[1] == 4 else None})
+    found = explore(EMPTY, _pour, {"never four": lambda jugs: "four litres" if jugs[1] == 4 else None})
     assert found.broken is not None
     assert found.broken.promise == "never four"
     assert found.depth == 6
@@ -33,7 +34,7 @@ def test_the_shortest_counter_example_is_the_known_one() -> None:
 
 
 def test_all_states_are_visited_once_where_nothing_breaks() -> None:
-    found = explore((0, 0), _pour, {"never nine": lambda jugs: "nine" if sum(jugs) == 9 else None})
+    found = explore(EMPTY, _pour, {"never nine": lambda jugs: "nine" if sum(jugs) == 9 else None})
     assert found.broken is None
     assert (found.states, found.transitions) == (16, 16 * 6)
     assert found.taken == {"is filled": 32, "is emptied": 32, "is poured over": 32}
@@ -72,7 +73,8 @@ def test_a_planted_race_is_found_with_its_interleaving() -> None:
     def lost(state: Counter) -> str | None:
         return "one was lost" if state == (1, -1, -1) else None
 
-    found = explore((0, None, None), count, {"two": lost})
+    begin: Counter = (0, None, None)
+    found = explore(begin, count, {"two": lost})
     assert found.broken is not None
     assert [str(step) for step in found.broken.trace] == [
         "a reads: 0",

@@ -20,11 +20,18 @@ BOUNDS = {
 }
 """Together they have each kind of step and each pair of them that can get in each other's way."""
 
+WIDE = {
+    "three events, two a page, late answers": Bounds(events=3, messages=0, page=2),
+    "two events and a message, late answers": Bounds(events=2, messages=1, page=1),
+    "an event and two messages, late answers": Bounds(events=1, messages=2),
+}
+"""Minutes, and gigabytes: only on request."""
+
 FENCED = Design(lock=False, fence=True)
 """Not ours, and sound as well: optimistic, where a step on an old ratchet is rolled back at its commit."""
 
 _EVENTS = Bounds(events=2, messages=0)
-_MIXED = Bounds(events=2, messages=1)
+_MIXED = Bounds(events=2, messages=1, late=False)
 _MESSAGES = Bounds(events=1, messages=2)
 _ONE = Bounds(events=1, messages=0)
 
@@ -64,6 +71,7 @@ VARIANTS = (
     Variant("a lock that outlives its holder", Design(lock_dies=False), _ONE, promises.DRAINED),
     Variant("ciphertext sent before it is stored", Design(ciphertext_first=False), _MESSAGES, promises.INDEX),
     Variant("a new transaction id at each try", Design(fixed_txn_id=False), _MESSAGES, promises.SENT),
+    Variant("sent counts without an answer", Design(noted_after_answer=False), _MESSAGES, promises.SEQUENCE),
     Variant("no digests", Design(digests=False), _EVENTS, promises.TWICE),
 )
 
