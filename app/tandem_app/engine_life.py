@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tandem_app import notifier_process
 from tandem_core.clock import SystemClock, jittered_backoff_s, system_chance
 from tandem_core.doorbell import Bell, DoorbellServer, changes_of
-from tandem_core.engine import Engine
+from tandem_core.engine import STUCK, Engine
 from tandem_core.errors import Expected, SignedOut, StoreError
 from tandem_core.store import session as sessions
 from tandem_core.store.database import Database
@@ -199,7 +199,8 @@ class EngineLife:
         self._host.ring(changes)
         if any(change.topic is Topic.STATUS for change in changes) and self.engine is not None:
             status = self.engine.status
-            self._host.tell_status(status.detail if status.state is not ProgramState.STARTING else "")
+            is_news = status.state is not ProgramState.STARTING or status.detail == STUCK
+            self._host.tell_status(status.detail if is_news else "")
 
     def _on_message(self, message: Json) -> None:
         match message.get("kind"):

@@ -177,7 +177,7 @@ class Engine:
         self.db.listen(self._on_commit)
         final = Status(ProgramState.STOPPED)
         try:
-            await self._say(self.status)
+            await self._say_first()
             async with asyncio.TaskGroup() as group:
                 for worker in self._workers:
                     group.create_task(worker.run(), name=worker.name)
@@ -194,6 +194,15 @@ class Engine:
         finally:
             self.db.unlisten(self._on_commit)
             await self._close(final)
+
+    async def _say_first(self) -> None:
+        """Say that we start; the other program may hold the store already."""
+        watchdog = asyncio.create_task(self._watch_turnstile(), name="watchdog")
+        try:
+            await self._say(self.status)
+        finally:
+            watchdog.cancel()
+            await asyncio.wait([watchdog])
 
     async def _close(self, final: Status) -> None:
         """Say goodbye; the store may be locked by somebody else, which must not keep us."""

@@ -267,7 +267,7 @@ def test_settings_silence(desk: Desk, key: str, value: Any, reason: str) -> None
         ({"msgtype": "m.emote", "body": "waves"}, "* Bob waves"),
         ({"msgtype": "m.image", "body": "cat.png"}, "Picture: cat.png"),
         ({"body": "x" * 1000}, "x" * 239 + "…"),
-        ({"body": "a\x00b\x1b[31m\u2066c"}, "a b [31m c"),
+        ({"body": "a\x00b\x1b[31m\u2066c"}, "ab [31m c"),
         ({"body": "👨‍👩‍👧 family"}, "👨‍👩‍👧 family"),
         ({"body": "   "}, "New message"),
     ],

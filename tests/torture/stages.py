@@ -131,7 +131,7 @@ STAGES = (
     Stage(r"keys/upload|note_uploaded|prepare_upload", before=_claim),
     Stage(r"keys/query|keys/claim|_put_answer|_make_sessions|devices\.track", before=_newcomer),
     Stage(r"_plain_wire", after=_write_plain),
-    Stage(r"mark_read|prepend_back", after=_open_room),
+    Stage(r"mark_read", after=_open_room),
     Stage(r"read_markers|reads\.settle", before=_owe_read),
     Stage(r"/typing/|keep_draft|sending\.enqueue", after=_type),
     Stage(r"notifications\.skip", before=_read_first),
@@ -149,6 +149,7 @@ EXCUSED = (
     ("both", r"m\.room\.encryption|set_encryption", "only where a room's encryption is not known yet"),
     ("both", r"keys\._mend", "only after a broken Olm session; tests/core/crypto holds its transaction"),
     ("both", r"joined_rooms|departures\._settle", "only for a room that was left while its place was lost"),
+    ("app", r"prepend_back", "only while the server has older messages than the window"),
     ("both", r"first\._keep", "only in the first second of a store that has never synced"),
     ("notifier", r"/typing/|prepend_back|rooms_api\.mark_read", "only the window does this"),
 )  # fmt: skip

@@ -17,7 +17,7 @@ from tests.torture.sweep import sweep, walk
 
 pytestmark = [pytest.mark.synapse, pytest.mark.gui, pytest.mark.slow]
 
-_SAMPLE = 8
+_SAMPLE = 6
 """Steps of each program that are killed at in every run; ``make torture`` kills at all of them."""
 
 
