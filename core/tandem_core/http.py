@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("tandem.http")
 
 CLIENT_PREFIX = "/_matrix/client/v3/"
+_LEAST_RETRY_AFTER_S = 1.0
 _MOST_RETRY_AFTER_S = 600.0
 _MOST_ANSWER = 64 * 1024 * 1024
 
@@ -229,7 +230,7 @@ def _retry_after_s(answer: Json, header: str | None) -> float:
         seconds = wish / 1000
     else:
         seconds = float(header) if header and header.strip().isdigit() else 5.0
-    return max(0.1, min(seconds, _MOST_RETRY_AFTER_S))
+    return max(_LEAST_RETRY_AFTER_S, min(seconds, _MOST_RETRY_AFTER_S))
 
 
 def _words_for(error: BaseException) -> str:

@@ -21,7 +21,7 @@ from tandem_core.store.session import Connection
 from tandem_core.sync import request
 from tandem_core.sync.apply import Applied, apply
 from tandem_core.sync.departures import settle_departures
-from tandem_core.sync.place import grown_key, start_over
+from tandem_core.sync.place import grown_key, start_over, went_back
 from tandem_core.sync.response import NotAResponse, Response, read
 from tandem_core.types import Json, Me, Role, RoomId
 
@@ -29,7 +29,9 @@ log = logging.getLogger("tandem.sync.loop")
 
 LONG_POLL_MS = 30_000
 _SPARE_S = 20.0
-_PROBE_EVERY_S = 6 * 3600.0
+_PROBE_EVERY_S = 600.0
+_CALM_S = 600.0
+"""After so long without a start over, the next one is not hurried by those before."""
 _KEEP_DIGESTS_MS = 30 * 24 * 3600 * 1000
 """Processed to-device events are told apart from repeated ones for so long."""
 
@@ -65,6 +67,8 @@ class SyncLoop:
         self._rooms = request.FIRST_ROOMS
         self._grown_before = False
         self._probed_at: float | None = None
+        self._recoveries = 0
+        self._recovered_at = 0.0
         self._heard: set[RoomId] | None = None
         """Rooms heard of since a start without a place; None when we kept one."""
 
@@ -86,7 +90,10 @@ class SyncLoop:
             except SignedOut:
                 raise
             except RateLimited as limited:
-                await self._clock.sleep(limited.retry_after_s)
+                # At least what it wishes, and more each time: some wish for nothing and refuse all the same.
+                pause = jittered_backoff_s(failures, self._chance)
+                failures += 1
+                await self._clock.sleep(max(limited.retry_after_s, pause))
             except Expected as trouble:
                 failures = await self._pause(failures, trouble)
             except Exception:
@@ -104,6 +111,7 @@ class SyncLoop:
         except ServerRefused as refused:
             if not await self._recover(refused, place, since):
                 raise
+            await self._brake()
             return None
         if answer is None:
             return None
@@ -111,6 +119,12 @@ class SyncLoop:
             response = read(answer)
         except NotAResponse as error:
             raise Offline("the answer is no sync response") from error
+        if went_back(place.since, response.to_device):
+            # Nothing of this answer is kept, so all of it comes again.
+            log.warning("%s: the server was set back to an earlier time; starting over", self._role)
+            await self._start_over(and_forget_token=True)
+            await self._brake()
+            return None
         applied = await self._db.write(
             apply, self._role, self._me, response, now_ms=self._clock.now_ms(), chance=self._chance
         )
@@ -173,11 +187,22 @@ class SyncLoop:
             return True
         return False
 
-    async def _start_over(self) -> None:
-        await self._db.write(start_over, self._role)
+    async def _start_over(self, *, and_forget_token: bool = False) -> None:
+        await self._db.write(start_over, self._role, and_forget_token=and_forget_token)
+        self._probed_at = None
         self._rooms = request.FIRST_ROOMS
         self._grown_before = False
         self._heard = set()
+
+    async def _brake(self) -> None:
+        """Pause before the next request if starting over helps only for a moment, longer each time."""
+        now_s = self._clock.monotonic_s()
+        if now_s - self._recovered_at > _CALM_S:
+            self._recoveries = 0
+        self._recovered_at = now_s
+        self._recoveries += 1
+        if self._recoveries > 1:
+            await self._clock.sleep(jittered_backoff_s(self._recoveries - 2, self._chance))
 
     async def _grow(self, response: Response) -> None:
         if self._heard is not None:
@@ -196,8 +221,11 @@ class SyncLoop:
                 await settle_departures(self._http, self._db, self._role, heard)
 
     def _is_probe_due(self) -> bool:
-        """Now and then the token is left out, which acknowledges nothing: a server restored from a backup
-        would answer a token from its future with silence for ever."""
+        """Now and then, and after every break, the token is left out, which acknowledges nothing.
+
+        A server restored from a backup answers a token from its future with silence, and deletes all that
+        came meanwhile once its count has passed that token; so it must not see it again.
+        """
         if self._probed_at is None:
             return True
         return self._clock.monotonic_s() - self._probed_at >= _PROBE_EVERY_S
@@ -206,5 +234,7 @@ class SyncLoop:
         pause = jittered_backoff_s(failures, self._chance)
         log.warning("%s: %s (%s); again in %.1f s", self._role, trouble.title, trouble.detail, pause)
         self._on_state(trouble)
+        if isinstance(trouble, Offline):
+            self._probed_at = None
         await self._clock.sleep(pause)
         return failures + 1

@@ -113,6 +113,8 @@ async def test_the_servers_wish_to_slow_down_is_told_in_seconds() -> None:
         (_always(429, json={"errcode": "M_LIMIT_EXCEEDED"}, **{"Retry-After": "7"}), 7),
         (_always(429, json={"errcode": "M_LIMIT_EXCEEDED", "retry_after_ms": "odd"}), 5),
         (_always(429, json={"retry_after_ms": 10**12}), 600),
+        (_always(429, json={"retry_after_ms": 0}), 1),
+        (_always(429, json={"retry_after_ms": -5}), 1),
     ):
         with pytest.raises(RateLimited) as limited:
             await _ask(handler)

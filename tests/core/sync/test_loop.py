@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tandem_core.errors import Expected, Offline, RateLimited, ServerRefused, SignedOut
-from tandem_core.store import devices, members, rooms, session
+from tandem_core.store import devices, inbox, members, rooms, session
 from tandem_core.sync import request
 from tandem_core.sync.loop import SyncLoop
 from tandem_core.types import Json, RoomId
@@ -139,9 +139,74 @@ async def test_the_first_request_of_a_run_acknowledges_nothing_so_that_a_lost_fu
     alice: Account,
 ) -> None:
     alice.apply({"pos": "3", "extensions": {"to_device": {"events": [], "next_batch": "900"}}})
-    server = Server(answer("4", olm("a"), next_batch="7"), answer("5"))
+    server = Server(answer("4", olm("a"), next_batch="7"), answer("5", olm("a"), next_batch="7"), answer("6"))
     await _run(_loop(alice, server), server)
-    assert server.sinces() == [None, "7", "7"], "a server restored from a backup is followed back"
+    assert server.sinces() == [None, None, "7", "7"], "a server restored from a backup is followed back"
+    assert server.places() == ["3", None, "5", "6"], "its places are of another time, too"
+    assert alice.read(inbox.depth) == 1
+
+
+@in_loop
+async def test_after_a_break_the_token_is_left_out_for_once_since_the_server_may_have_been_restored(
+    alice: Account,
+) -> None:
+    clock = StillClock()
+    server = Server(
+        answer("1", olm("a"), next_batch="900"),
+        Offline("restarting"),
+        answer("2", olm("b"), next_batch="40"),
+        answer("3", olm("b"), next_batch="40"),
+        answer("4"),
+    )
+    await _run(_loop(alice, server, clock), server)
+    assert server.sinces() == [None, "900", None, None, "40", "40"]
+    assert alice.read(inbox.depth) == 2
+
+
+@in_loop
+async def test_a_full_page_that_ends_before_our_token_is_a_backlog_and_no_restored_server(
+    alice: Account,
+) -> None:
+    page = [olm(str(number)) for number in range(100)]
+    alice.apply({"pos": "3", "extensions": {"to_device": {"events": page, "next_batch": "900"}}})
+    server = Server(answer("4", *page, next_batch="850"), answer("5", next_batch="900"))
+    await _run(_loop(alice, server), server)
+    assert server.sinces() == [None, "850", "900"]
+    assert server.places() == ["3", "4", "5"]
+
+
+@in_loop
+async def test_a_token_of_another_kind_of_server_is_never_compared(alice: Account) -> None:
+    alice.apply({"pos": "3", "extensions": {"to_device": {"events": [], "next_batch": "s9_z"}}})
+    server = Server(answer("4", olm("a"), next_batch="s1_a"), answer("5"))
+    await _run(_loop(alice, server), server)
+    assert server.sinces() == [None, "s1_a", "s1_a"]
+
+
+@pytest.mark.parametrize(
+    ("errcode", "status"), [("M_UNKNOWN_POS", 400), ("M_INVALID_PARAM", 400), ("M_UNKNOWN", 400)]
+)
+def test_a_server_that_refuses_each_place_or_token_it_gave_is_asked_ever_more_slowly(
+    alice: Account, errcode: str, status: int
+) -> None:
+    clock = StillClock()
+    turns = 8
+    answers: list[Answer] = []
+    for number in range(turns):
+        answers += [answer(str(number), next_batch=str(number + 1)), ServerRefused(status, errcode, "")]
+    server = Server(*answers)
+    asyncio.run(_run(_loop(alice, server, clock), server))
+    assert len(clock.slept) == turns - 1, "the first time costs nothing"
+    assert clock.slept[-1] > 4 > clock.slept[0]
+
+
+@in_loop
+async def test_a_server_that_refuses_everything_for_now_is_asked_ever_more_slowly(alice: Account) -> None:
+    clock = StillClock()
+    server = Server(*[RateLimited(1)] * 8, answer("1"))
+    await _run(_loop(alice, server, clock), server)
+    assert min(clock.slept) == 1
+    assert clock.slept[-1] > 8
 
 
 @in_loop
