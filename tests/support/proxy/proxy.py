@@ -17,6 +17,7 @@ from yarl import URL
 
 from tests.support.proxy.wire import SYNC, Action, Answer, Asked, Seen, template
 
+WELL_KNOWN = "/.well-known/matrix/client"
 _PASSED_ON = ("Authorization", "Content-Type", "Accept")
 
 
@@ -169,7 +170,11 @@ class FaultProxy:
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=120),
         ) as answer:
-            return Answer(answer.status, await answer.read(), answer.content_type)
+            data = await answer.read()
+            if asked.path == WELL_KNOWN:
+                # The server tells its own address, and who believes it would go past us.
+                data = data.replace(self._upstream.encode(), self.base_url.encode())
+            return Answer(answer.status, data, answer.content_type)
 
 
 def _break(request: web.Request) -> None:

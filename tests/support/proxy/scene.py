@@ -1,0 +1,229 @@
+"""Alice's two programs behind the fault proxy, Bob in direct touch with the server, and what must hold of both."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from urllib.parse import quote
+
+from tandem_core.store.database import Database, Transaction
+from tandem_demo.device import Device, wait_for
+from tandem_demo.raw import CLIENT, RawClient
+from tandem_demo.synapse import SynapseServer
+from tandem_demo.traffic import Pen
+from tandem_demo.window import WindowDriver
+from tests.conftest import new_user
+from tests.support.proxy.proxy import FaultProxy
+from tests.support.proxy.wire import SYNC
+
+LINKS = ("app", "notifier")
+
+
+class Scene:
+    """Both people write in one encrypted room; ``said`` is the ledger, by author, in the order of writing."""
+
+    def __init__(self, server: SynapseServer, proxy: FaultProxy, folder: Path, stack: ExitStack) -> None:
+        self.server = server
+        self.proxy = proxy
+        self._folder = folder
+        self._stack = stack
+        self._logins: dict[str, tuple[str, str]] = {}
+        self.said: dict[str, list[str]] = {"alice": [], "bob": []}
+        self.alice = self._signed_in("alice", "alice", proxy.base_url)
+        self.bob = self._signed_in("bob", "bob", server.base_url)
+        assert self.alice.ask("SELECT homeserver FROM session") == [(proxy.base_url,)]
+        self.window = WindowDriver(self.alice)
+        self.start()
+        bob_id = self.bob.ask("SELECT user_id FROM session")[0][0]
+        self.room = str(self.alice.ctl("create", "--direct", "--invite", bob_id)["room_id"])
+        invited = partial(self.bob.ask, "SELECT 1 FROM room WHERE room_id = ?", (self.room,))
+        wait_for("Bob's invitation", invited)
+        self.bob.ctl("accept", self.room)
+        self._pens = {"alice": Pen(self.alice, stack), "bob": Pen(self.bob, stack)}
+        self._stores = {
+            name: stack.enter_context(_opened(device))
+            for name, device in (("alice", self.alice), ("bob", self.bob))
+        }
+        self.exchange()
+
+    def start(self) -> None:
+        """Have every program running."""
+        for device in (self.alice, self.bob):
+            if not device.runs("notifier"):
+                device.stop("notifier")
+                device.start_notifier()
+        if not self.alice.runs("window"):
+            self.alice.stop("window")
+            self.window.open()
+
+    def write(self, author: str, *, new_key: bool = True) -> str:
+        """Have somebody write; by default the key travels first. Returns the words."""
+        if new_key:
+            self._stores[author].write_now(_retire_keys)
+        body = f"{author} {len(self.said[author])} {secrets.token_hex(4)}"
+        self.said[author].append(body)
+        self._pens[author].write(self.room, body)
+        return body
+
+    def write_until(self, done: Callable[[], bool], chance: random.Random, *, within_s: float = 60.0) -> None:
+        """Both write, in a drawn order, until something is so."""
+        end = time.monotonic() + within_s
+        while not done():
+            assert time.monotonic() < end, "the faults were not met in time"
+            self.write(chance.choice(["alice", "bob", "bob"]), new_key=chance.random() < 0.5)
+            time.sleep(chance.uniform(0.1, 0.4))
+
+    def exchange(self) -> None:
+        """One word each way, arrived everywhere; so that every earlier long poll has ended, too."""
+        self.write("alice")
+        self.write("bob")
+        self.settle()
+
+    def settle(self, within_s: float = 90.0) -> None:
+        """Wait until all that was written is readable everywhere, then hold it against the server."""
+        for link in LINKS:
+            wait_for(
+                f"all words in Alice's {link} view",
+                partial(self._has_all, self.alice, link),
+                within_s=within_s,
+            )
+        wait_for("all words in Bob's view", partial(self._has_all, self.bob, "notifier"), within_s=within_s)
+        wait_for("empty queues", self._is_at_rest, within_s=within_s)
+        wanted = Counter(self.said["alice"] + self.said["bob"])
+        for device, link in ((self.alice, "app"), (self.alice, "notifier"), (self.bob, "notifier")):
+            assert Counter(self._bodies(device, link)) == wanted, f"{device.name}'s {link} view"
+        for author, device in (("alice", self.alice), ("bob", self.bob)):
+            assert self._on_server(device) == self.said[author], f"{author}'s words on the server"
+        assert self.alice.ask("SELECT type, error FROM inbox WHERE state = 2") == []
+
+    def assert_tokens_tell_the_truth(self) -> None:
+        """What ``tandemctl status`` shows is what the server was last told, and was told to us, by connection."""
+        # Three times more: the status is read a moment after the log.
+        for _ in range(3):
+            self.exchange()
+            wait_for("polls with a token", lambda: all(self._last_since(link) for link in LINKS))
+            before = {link: self._last_since(link) for link in LINKS}
+            shown = self.alice.ctl("status")["programs"]
+            if before == {link: self._last_since(link) for link in LINKS}:
+                break
+        for link in LINKS:
+            given = [line.next_batch for line in self.proxy.seen(SYNC, conn_id=link) if line.next_batch]
+            assert shown[link]["since"] == before[link] == given[-1]
+
+    def assert_tokens_never_led(self, *, since_number: int = 0) -> None:
+        """In the whole log no connection acknowledged what it was not given, nor went back without a reason.
+
+        Reasons are a request without a token, which takes what the server says now, and an old answer
+        that was given once more.
+        """
+        for link in LINKS:
+            given: set[str] = set()
+            last, may_go_back = 0, True
+            for line in self.proxy.seen(SYNC, conn_id=link, since_number=since_number):
+                assert line.limit in range(1, 101)
+                if line.since is None:
+                    may_go_back = True
+                else:
+                    assert line.since in given, "a token was acknowledged before it was given"
+                    assert may_go_back or int(line.since) >= last
+                    last, may_go_back = int(line.since), False
+                if line.fault == "stale":
+                    may_go_back = True
+                if line.next_batch is not None:
+                    given.add(line.next_batch)
+
+    def assert_signed_in_and_running(self) -> None:
+        assert self.alice.ask("SELECT state FROM session") == [("signed_in",)]
+        assert self.alice.runs("window")
+        assert self.alice.runs("notifier")
+
+    def another_of_bobs(self) -> Device:
+        """One more device of Bob's, running."""
+        device = self._signed_in("bob", "bob-tablet", self.server.base_url)
+        device.start_notifier()
+        return device
+
+    def as_bob(self) -> RawClient:
+        """Raw requests in Bob's name."""
+        token, user_id, device_id = self.bob.ask("SELECT access_token, user_id, device_id FROM session")[0]
+        return RawClient(self.server.base_url, token, user_id, device_id)
+
+    def _last_since(self, link: str) -> str | None:
+        since = self.proxy.seen(SYNC, conn_id=link)[-1].since
+        return None if since is None else str(since)
+
+    def _has_all(self, device: Device, link: str) -> bool:
+        return set(self._bodies(device, link)) >= {*self.said["alice"], *self.said["bob"]}
+
+    def _is_at_rest(self) -> bool:
+        return not any(
+            device.ask(
+                "SELECT 1 FROM send_queue WHERE state IN ('queued', 'sending')"
+                " UNION ALL SELECT 1 FROM inbox WHERE state = 0"
+                " UNION ALL SELECT 1 FROM to_device_out WHERE done = 0 LIMIT 1"
+            )
+            for device in (self.alice, self.bob)
+        )
+
+    def _bodies(self, device: Device, link: str) -> list[str]:
+        rows = device.ask(
+            "SELECT e.body FROM timeline t JOIN event e USING (event_id)"
+            " WHERE t.conn = ? AND t.room_id = ? AND e.seal = 'opened' AND e.kind = 'text' ORDER BY t.ord",
+            (link, self.room),
+        )
+        return [str(row[0]) for row in rows]
+
+    def _on_server(self, author: Device) -> list[str]:
+        """What the server has of this author, in its order, put into words by the author's store."""
+        found: list[str] = []
+        token, client = "", self.as_bob()
+        user_id = author.ask("SELECT user_id FROM session")[0][0]
+        while True:
+            start = f"&from={quote(token)}" if token else ""
+            page = client.ok("GET", f"{CLIENT}/rooms/{quote(self.room)}/messages?dir=b&limit=500{start}")
+            found += [
+                event["event_id"]
+                for event in page["chunk"]
+                if event["sender"] == user_id and event["type"] == "m.room.encrypted"
+            ]
+            token = page.get("end", "")
+            if not token:
+                break
+        words = dict(author.ask("SELECT event_id, body FROM event"))
+        return [words[event_id] for event_id in reversed(found)]
+
+    def _signed_in(self, person: str, name: str, url: str) -> Device:
+        login = self._logins.get(person) or new_user(self.server, person)
+        self._logins[person] = login
+        device = Device(name, self._folder / name, headless=True)
+        device.home.mkdir(mode=0o700, parents=True)
+        self._stack.callback(device.stop_all)
+        words = ("login", "--homeserver", url, "--user", login[0], "--password-file", "-")
+        device.ctl(*words, password=login[1])
+        return device
+
+
+@contextmanager
+def playing(server: SynapseServer, folder: Path, *, seed: int) -> Iterator[Scene]:
+    """A scene on this server; ends all that it started when left."""
+    with FaultProxy(server.base_url, seed=seed) as proxy, ExitStack() as stack:
+        yield Scene(server, proxy, folder, stack)
+
+
+@contextmanager
+def _opened(device: Device) -> Iterator[Database]:
+    db = Database.open(device.paths.database)
+    try:
+        yield db
+    finally:
+        db.close()
+
+
+def _retire_keys(txn: Transaction) -> None:
+    txn.execute("UPDATE megolm_outbound SET retired = 1")
