@@ -183,7 +183,7 @@ TOKENS: tuple[Mutant, ...] = (
         "rust-sdk #3965: marked after the new request instead of durably before it; death in between forgets it.",
         core(
             "sync/loop.py",
-            "        await self._db.write(start_over, self._role)\n",
+            "        await self._db.write(start_over, self._role, and_forget_token=and_forget_token)\n",
             "        await self._db.write(sessions.set_pos, self._role, None, None)\n",
         ),
         core(
