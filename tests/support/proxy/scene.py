@@ -97,7 +97,7 @@ class Scene:
         wait_for("empty queues", self._is_at_rest, within_s=within_s)
         wanted = Counter(self.said["alice"] + self.said["bob"])
         for device, link in ((self.alice, "app"), (self.alice, "notifier"), (self.bob, "notifier")):
-            assert Counter(self._bodies(device, link)) == wanted, f"{device.name}'s {link} view"
+            assert Counter(self.bodies(device, link)) == wanted, f"{device.name}'s {link} view"
         for author, device in (("alice", self.alice), ("bob", self.bob)):
             assert self._on_server(device) == self.said[author], f"{author}'s words on the server"
         assert self.alice.ask("SELECT type, error FROM inbox WHERE state = 2") == []
@@ -159,7 +159,7 @@ class Scene:
         return None if since is None else str(since)
 
     def _has_all(self, device: Device, link: str) -> bool:
-        return set(self._bodies(device, link)) >= {*self.said["alice"], *self.said["bob"]}
+        return set(self.bodies(device, link)) >= {*self.said["alice"], *self.said["bob"]}
 
     def _is_at_rest(self) -> bool:
         return not any(
@@ -171,7 +171,8 @@ class Scene:
             for device in (self.alice, self.bob)
         )
 
-    def _bodies(self, device: Device, link: str) -> list[str]:
+    def bodies(self, device: Device, link: str) -> list[str]:
+        """The messages that can be read in this connection's view, in its order."""
         rows = device.ask(
             "SELECT e.body FROM timeline t JOIN event e USING (event_id)"
             " WHERE t.conn = ? AND t.room_id = ? AND e.seal = 'opened' AND e.kind = 'text' ORDER BY t.ord",

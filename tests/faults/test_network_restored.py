@@ -1,0 +1,109 @@
+"""A server that comes back from an older backup: what is said afterwards is neither missed nor deleted unread."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tandem_demo.device import wait_for
+from tandem_demo.raw import RawClient
+from tandem_demo.synapse import SynapseServer
+from tests.support.proxy.scene import LINKS, Scene, playing
+from tests.support.proxy.wire import SYNC
+
+pytestmark = [pytest.mark.synapse, pytest.mark.gui, pytest.mark.slow]
+
+_AHEAD = 40
+"""To-device events that the server forgets; the programs have acknowledged them by then."""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[SynapseServer]:
+    """A Synapse of the test's own, whose clock will be turned back."""
+    made = SynapseServer.create(tmp_path / "synapse")
+    made.start()
+    try:
+        made.wait_ready()
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture
+def scene(server: SynapseServer, tmp_path: Path) -> Iterator[Scene]:
+    with playing(server, tmp_path / "people", seed=8) as made:
+        yield made
+
+
+def test_tokens_from_a_future_that_never_was_are_given_up(
+    scene: Scene, server: SynapseServer, tmp_path: Path
+) -> None:
+    server.stop()
+    backup = tmp_path / "backup"
+    _copy(server.folder, backup)
+    server.start()
+    server.wait_ready()
+    scene.exchange()
+
+    bob = scene.as_bob()
+    _poke(scene, bob, "im.forgotten", _AHEAD)
+    wait_for("the forgotten ones", lambda: _count(scene, "im.forgotten") == _AHEAD)
+    scene.assert_tokens_tell_the_truth()
+    before = _held(scene)
+
+    server.kill()
+    _copy(backup, server.folder)
+    server.start()
+    server.wait_ready()
+    begun = len(scene.proxy.log)
+    # Fewer than the server lost: with the old token none of these could ever be seen.
+    _poke(scene, bob, "im.afterwards", 5)
+    wait_for("what came afterwards", lambda: _count(scene, "im.afterwards") == 5)
+    for link in LINKS:
+        wait_for("a token of this server", lambda link=link: 0 < _held(scene).get(link, 0) < before[link])
+
+    # Enough that the server's count passes the old tokens: had one been sent, it would delete them unread.
+    _poke(scene, bob, "im.later", _AHEAD)
+    wait_for("what came later", lambda: _count(scene, "im.later") == _AHEAD)
+    log = scene.proxy.seen(SYNC, since_number=begun)
+    for link in LINKS:
+        given = {line.next_batch for line in log if line.conn_id == link}
+        assert {line.since for line in log if line.conn_id == link} <= {None, *given}
+    scene.assert_signed_in_and_running()
+    # What was said is still there, once; and talk goes on.
+    for link in LINKS:
+        assert max(Counter(scene.bodies(scene.alice, link)).values()) == 1
+    body = scene.write("bob")
+    for link in LINKS:
+        wait_for(f"Bob's words in the {link} view", lambda link=link: body in scene.bodies(scene.alice, link))
+
+
+def _poke(scene: Scene, bob: RawClient, kind: str, count: int) -> None:
+    user_id, device_id = scene.alice.ask("SELECT user_id, device_id FROM session")[0]
+    for number in range(count):
+        bob.send_to_device(f"{kind}.{number}", {user_id: {device_id: {}}})
+
+
+def _count(scene: Scene, kind: str) -> int:
+    """How many different ones came; plain events may come to both programs."""
+    return int(
+        scene.alice.ask("SELECT count(DISTINCT type) FROM inbox WHERE type LIKE ?", (f"{kind}.%",))[0][0]
+    )
+
+
+def _held(scene: Scene) -> dict[str, int]:
+    rows = scene.alice.ask("SELECT conn, since FROM connection WHERE since IS NOT NULL")
+    return {str(link): int(since) for link, since in rows}
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Put the database of a stopped server, and nothing else, from one folder into another."""
+    target.mkdir(exist_ok=True)
+    for old in target.glob("homeserver.db*"):
+        old.unlink()
+    for file in source.glob("homeserver.db*"):
+        shutil.copy2(file, target)
