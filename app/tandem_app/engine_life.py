@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from tandem_app import notifier_process
 from tandem_core.clock import SystemClock, jittered_backoff_s, system_chance
 from tandem_core.doorbell import Bell, DoorbellServer, changes_of
-from tandem_core.engine import STUCK, Engine
-from tandem_core.errors import Expected, SignedOut, StoreError
+from tandem_core.engine import HELD, STUCK, Engine
+from tandem_core.errors import Expected, SignedOut, StoreError, StoreTooNew
 from tandem_core.store import session as sessions
 from tandem_core.store.database import Database
 from tandem_core.store.session import ProgramState, SessionState
@@ -25,6 +25,9 @@ log = logging.getLogger("tandem.app.engine")
 
 _LOOK_S = 2.0
 _GREET_S = 5.0
+_OUTGROWN = (
+    "Close this window and open it again. If it says so still, update Tandem; the store was left untouched."
+)
 _OWN_ERROR = "Tandem has met an error of its own and starts its engine again."
 
 
@@ -41,6 +44,8 @@ class EngineLife:
         self._watched: RoomId | None = None
         self.db: Database | None = None
         self.engine: Engine | None = None
+        self._was_open = False
+        self._troubles = 0
 
     def stop(self) -> None:
         """End soon; ``run`` returns when everything is closed."""
@@ -78,14 +83,17 @@ class EngineLife:
                     continue
                 try:
                     self.db = db
+                    self._was_open = True
                     self._is_open.set()
                     await self._live(db)
+                    self._troubles = 0
                 except StoreError as error:
                     # Signing out removes the file, perhaps just after we have opened it.
                     if self._host.paths.database.exists():
                         log.error("the store cannot be used: %s", error.title)
-                        self._host.tell_trouble(error)
-                        await self._pause(_LOOK_S)
+                        self._host.tell_trouble(self._in_words_for_the_window(error))
+                        await self._pause(_LOOK_S + jittered_backoff_s(self._troubles, self._chance))
+                        self._troubles += 1
                 except Exception:
                     log.exception("the engine's life met an error and goes on")
                     self._host.tell_status(_OWN_ERROR)
@@ -103,9 +111,13 @@ class EngineLife:
             return await asyncio.to_thread(Database.open, self._host.paths.database)
         except StoreError as error:
             log.error("the store cannot be opened: %s", error.title)
-            self._host.tell_trouble(error)
+            self._host.tell_trouble(self._in_words_for_the_window(error))
             await self._pause(_LOOK_S)
             return None
+
+    def _in_words_for_the_window(self, error: StoreError) -> StoreError:
+        """A store that grew newer under us was updated together with the programs."""
+        return StoreTooNew(advice=_OUTGROWN) if self._was_open and isinstance(error, StoreTooNew) else error
 
     async def _live(self, db: Database) -> None:
         """Follow the session until it is time to stop, or to open the store anew."""
@@ -151,6 +163,8 @@ class EngineLife:
                 await work
         except SignedOut as signed_out:
             self._host.tell_trouble(signed_out)
+        except StoreError:
+            raise
         except Exception:
             log.exception("the engine ended with an error and starts again")
             self._host.tell_status(_OWN_ERROR)
@@ -199,7 +213,7 @@ class EngineLife:
         self._host.ring(changes)
         if any(change.topic is Topic.STATUS for change in changes) and self.engine is not None:
             status = self.engine.status
-            is_news = status.state is not ProgramState.STARTING or status.detail == STUCK
+            is_news = status.state is not ProgramState.STARTING or status.detail in (STUCK, HELD)
             self._host.tell_status(status.detail if is_news else "")
 
     def _on_message(self, message: Json) -> None:

@@ -38,6 +38,15 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
 
+def elapsed_ms(then_ms: int, now_ms: int) -> int:
+    """How far apart two stored times are, whichever is the later one.
+
+    A time in the future was written by a clock that has since been set back. Taken for the past, it wears out
+    like any other; taken for a negative age, it would never.
+    """
+    return abs(now_ms - then_ms)
+
+
 class Chance(Protocol):
     """The part of ``random.Random`` that decisions draw from; never used for keys."""
 

@@ -14,7 +14,16 @@ from typing import ClassVar, Self
 from tandem_core import capabilities
 from tandem_core.clock import Chance, Clock, SystemClock, system_chance
 from tandem_core.doorbell import Bell, DoorbellServer, changes_of
-from tandem_core.errors import AlreadyRuns, Expected, SignedOut, StoreError
+from tandem_core.errors import (
+    AlreadyRuns,
+    Expected,
+    SignedOut,
+    StoreBusy,
+    StoreCorrupt,
+    StoreError,
+    StoreTooNew,
+    TandemError,
+)
 from tandem_core.http import Http
 from tandem_core.netlock import open_lock, try_lock
 from tandem_core.paths import ProfilePaths
@@ -37,7 +46,10 @@ _LOOKS, _LOOK_AGAIN_S = 5, 0.01
 _STUCK_S = 6.0
 _WATCH_S = 2.0
 _GOODBYE_S = 5.0
+_SAY_AGAIN_S = 2.0
 STUCK = "waiting for the other half of Tandem, which holds the message store"
+HELD = StoreBusy.title
+"""The same of a program that is not Tandem."""
 
 
 class RoleLock:
@@ -85,10 +97,14 @@ def is_running(paths: ProfilePaths, role: Role) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What a person may be told of this program; ``detail`` is a sentence or empty."""
+    """What a person may be told of this program; ``detail`` is a sentence or empty.
+
+    ``advice`` is there where nothing gets better by waiting: the store cannot be written.
+    """
 
     state: ProgramState
     detail: str = ""
+    advice: str = ""
 
 
 class CapabilityCheck(Worker):
@@ -111,7 +127,8 @@ class CapabilityCheck(Worker):
 class Engine:
     """One program's engine. The caller holds the role lock (``take_role``) and owns ``db``.
 
-    ``run`` lives until it is cancelled, or raises SignedOut. ``on_message`` is called on the engine's loop
+    ``run`` lives until it is cancelled, or raises SignedOut, StoreCorrupt, or StoreTooNew when a newer program
+    has changed the store meanwhile: this one has written nothing since. ``on_message`` is called on the engine's loop
     with every doorbell message that is no ring (focus, open).
     """
 
@@ -172,7 +189,7 @@ class Engine:
         self._tell(frozenset(changes))
 
     async def run(self) -> None:
-        """Run until cancelled; raises SignedOut when the session ends."""
+        """Run until cancelled; raises SignedOut when the session ends, StoreCorrupt or StoreTooNew with the store."""
         self._loop = asyncio.get_running_loop()
         self.db.listen(self._on_commit)
         final = Status(ProgramState.STOPPED)
@@ -185,9 +202,14 @@ class Engine:
                 group.create_task(self.doorbell.run(), name="doorbell")
                 group.create_task(self._keep_status(), name="status")
                 group.create_task(self._watch_session(), name="session")
-                group.create_task(self._watch_turnstile(), name="watchdog")
+                group.create_task(self._watch_store(), name="watchdog")
+        except* (StoreCorrupt, StoreTooNew) as unusable:
+            trouble = _first(unusable)
+            log.error("%s", trouble)
+            raise trouble from None
         except* SignedOut as signed_out:
             error = _first(signed_out)
+            assert isinstance(error, SignedOut)
             final = Status(ProgramState.SIGNED_OUT, error.title)
             await self._note_signed_out(error)
             raise error from None
@@ -197,12 +219,17 @@ class Engine:
 
     async def _say_first(self) -> None:
         """Say that we start; the other program may hold the store already."""
-        watchdog = asyncio.create_task(self._watch_turnstile(), name="watchdog")
+        watchdog = asyncio.create_task(self._watch_store(), name="watchdog")
         try:
             await self._say(self.status)
+        except (StoreCorrupt, StoreTooNew):
+            raise
+        except StoreError as trouble:
+            log.warning("%s", trouble.title)
+            self._status_changed.set()
         finally:
             watchdog.cancel()
-            await asyncio.wait([watchdog])
+            await asyncio.gather(watchdog, return_exceptions=True)
 
     async def _close(self, final: Status) -> None:
         """Say goodbye; the store may be locked by somebody else, which must not keep us."""
@@ -261,7 +288,8 @@ class Engine:
         if trouble is None:
             self._set_status(Status(ProgramState.SYNCING))
         else:
-            self._set_status(Status(ProgramState.OFFLINE, trouble.title))
+            advice = trouble.advice if isinstance(trouble, StoreError) else ""
+            self._set_status(Status(ProgramState.OFFLINE, trouble.title, advice))
 
     def _set_status(self, status: Status) -> None:
         if status != self.status:
@@ -274,8 +302,11 @@ class Engine:
         while True:
             await self._status_changed.wait()
             self._status_changed.clear()
-            with contextlib.suppress(StoreError):
+            try:
                 await self._say(self.status)
+            except StoreError:
+                await asyncio.sleep(_SAY_AGAIN_S)
+                self._status_changed.set()
 
     async def _watch_session(self) -> None:
         """End when the other program or tandemctl has signed this device out."""
@@ -287,17 +318,33 @@ class Engine:
                 raise SignedOut(soft=session is not None and session.state is SessionState.SOFT_LOGGED_OUT)
             self.http.token = session.access_token
 
-    async def _watch_turnstile(self) -> None:
-        """Say so when the other program holds the store for long; it cannot be written into the store then."""
+    async def _watch_store(self) -> None:
+        """Say so when somebody holds the store for long; it cannot be written into the store then.
+
+        Ends with the store's own error once nothing can be done with it any more.
+        """
         while True:
             await asyncio.sleep(_WATCH_S)
-            since = self.db.turnstile.waiting_since
-            is_stuck = since is not None and time.monotonic() - since > _STUCK_S
-            if is_stuck and self.status.detail != STUCK:
-                log.warning("%s", STUCK)
-                self._set_status(replace(self.status, detail=STUCK))
-            elif not is_stuck and self.status.detail == STUCK:
+            if self.db.unusable is not None:
+                raise self.db.unusable
+            words = self._held_by()
+            if words and self.status.detail != words:
+                log.warning("%s", words)
+                self._set_status(replace(self.status, detail=words, advice=""))
+            elif not words and self._is_said_to_wait():
                 self._set_status(replace(self.status, detail=""))
+
+    def _is_said_to_wait(self) -> bool:
+        """Whether our status says so still; one that the sync loop has set is its own to take back."""
+        is_loops = self.status.state is ProgramState.OFFLINE
+        return self.status.detail == STUCK or (self.status.detail == HELD and not is_loops)
+
+    def _held_by(self) -> str:
+        """Who holds the store, if a transaction of ours has waited for long."""
+        for words, since in ((STUCK, self.db.turnstile.waiting_since), (HELD, self.db.foreign_since)):
+            if since is not None and time.monotonic() - since > _STUCK_S:
+                return words
+        return ""
 
     async def _say(self, status: Status) -> None:
         await self.db.write(
@@ -314,10 +361,10 @@ class Engine:
             await self.db.write(note)
 
 
-def _first(group: BaseExceptionGroup[SignedOut]) -> SignedOut:
+def _first(group: BaseExceptionGroup[TandemError]) -> TandemError:
     found: BaseException = group
     while isinstance(found, BaseExceptionGroup):
         found = found.exceptions[0]
-    if not isinstance(found, SignedOut):
+    if not isinstance(found, TandemError):
         raise found
     return found

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 from tandem_core.clock import Chance, jittered_backoff_s
-from tandem_core.errors import Expected, RateLimited, SignedOut
+from tandem_core.errors import Expected, RateLimited, SignedOut, StoreCorrupt, StoreTooNew
 from tandem_core.types import Change, Topic
 
 log = logging.getLogger("tandem.worker")
@@ -18,8 +18,8 @@ log = logging.getLogger("tandem.worker")
 class Worker:
     """Does what is due in ``step``, then sleeps until something of ``wants`` changes or more falls due.
 
-    A step that fails is repeated after a growing pause; only ``SignedOut`` ends the loop, since
-    nothing that talks to the server can go on without a session.
+    A step that fails is repeated after a growing pause. The loop ends with ``SignedOut``, since nothing that talks
+    to the server can go on without a session, and with a store that is damaged or of a newer program.
     """
 
     name: ClassVar[str]
@@ -40,7 +40,7 @@ class Worker:
             self._woken.set()
 
     async def run(self) -> None:
-        """Run until cancelled or signed out."""
+        """Run until cancelled, signed out, or without a store that can be used."""
         failures = 0
         while True:
             self._woken.clear()
@@ -50,7 +50,7 @@ class Worker:
                 if failures:
                     self._tell(None)
                 failures = 0
-            except SignedOut:
+            except (SignedOut, StoreCorrupt, StoreTooNew):
                 raise
             except RateLimited as limited:
                 pause = limited.retry_after_s

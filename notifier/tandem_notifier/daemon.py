@@ -12,12 +12,12 @@ from pathlib import Path
 
 from tandem_core.clock import SystemClock, system_chance
 from tandem_core.engine import Engine, take_role
-from tandem_core.errors import NotSignedIn, SignedOut
+from tandem_core.errors import NotSignedIn, SignedOut, StoreCorrupt
 from tandem_core.paths import ProfilePaths
 from tandem_core.session import current
 from tandem_core.store.database import Database
-from tandem_core.store.session import Session
-from tandem_core.types import Json, Role
+from tandem_core.store.session import ProgramState, Session
+from tandem_core.types import Change, Json, Role, Topic
 from tandem_notifier import systemd
 from tandem_notifier.focus import WindowFocus
 from tandem_notifier.open_room import RoomOpener
@@ -32,7 +32,10 @@ Tell = Callable[[str], None]
 
 
 def run(paths: ProfilePaths, tell: Tell) -> None:
-    """Run until SIGTERM or SIGINT. Raises AlreadyRuns, NotSignedIn, SignedOut and the errors of the store."""
+    """Run until SIGTERM or SIGINT. Raises AlreadyRuns, NotSignedIn, SignedOut and the errors of the store.
+
+    What goes wrong while it runs comes in an exception group.
+    """
     with take_role(paths, Role.NOTIFIER):
         if not paths.database.exists():
             raise NotSignedIn()
@@ -72,6 +75,10 @@ async def _live(paths: ProfilePaths, db: Database, session: Session, tell: Tell)
         if message.get("kind") == "focus":
             worker.look_again()
 
+    async def notice(title: str, advice: str) -> None:
+        with contextlib.suppress(PopupsUnavailable):
+            await popups.notice(title, advice)
+
     async with asyncio.TaskGroup() as group:
 
         def clicked(click: Click) -> None:
@@ -82,6 +89,20 @@ async def _live(paths: ProfilePaths, db: Database, session: Session, tell: Tell)
         popups.on_gone = worker.popup_gone
         engine.on_message = hear
         engine.listen(worker.wake)
+        told = ""
+
+        def follow(changes: frozenset[Change]) -> None:
+            """Tell once what only a person can mend."""
+            nonlocal told
+            status = engine.status
+            if Change(Topic.STATUS) not in changes or status.state is ProgramState.STARTING:
+                return
+            systemd.notify(f"STATUS={status.detail or status.state}")
+            if status.advice and told != status.detail:
+                group.create_task(notice(status.detail, status.advice), name="notice")
+            told = status.detail if status.advice else ""
+
+        engine.listen(follow)
         helpers = [
             group.create_task(popups.run(), name="popups"),
             group.create_task(systemd.feed_watchdog(), name="systemd watchdog"),
@@ -92,9 +113,8 @@ async def _live(paths: ProfilePaths, db: Database, session: Session, tell: Tell)
             systemd.notify("READY=1")
             log.info("running for %s, device %s", session.me.user_id, session.me.device_id)
             await engine.run()
-        except SignedOut as error:
-            with contextlib.suppress(PopupsUnavailable):
-                await popups.notice(error.title, error.advice)
+        except (SignedOut, StoreCorrupt) as error:
+            await notice(error.title, error.advice)
             raise
         finally:
             for helper in helpers:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from tandem_core.errors import BadInput, Expected
+from tandem_core.errors import BadInput, Expected, StoreTooNew
 from tandem_core.paths import ProfilePaths, profile_paths
 from tandem_core.types import Json, Role
 
@@ -37,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return DONE
     except BaseExceptionGroup as group:
+        if argv is None and isinstance(_innermost(group), StoreTooNew):
+            return _start_anew()
         return _fail_with(group, options.debug)
     except Exception as fault:
         return _fail_with(fault, options.debug)
@@ -145,15 +148,32 @@ def _fail(sentence: str, status: int) -> int:
 
 
 def _fail_with(fault: BaseException, is_debug: bool) -> int:
-    inner = fault
-    while isinstance(inner, BaseExceptionGroup):
-        inner = inner.exceptions[0]
+    inner = _innermost(fault)
     if isinstance(inner, Expected):
         return _fail(inner.sentence, FAILED)
     logging.getLogger("tandem.notifier").critical("unexpected end", exc_info=fault)
     if is_debug:
         raise fault
     return _fail(f"Something unexpected happened: {type(inner).__name__}. The log file has more.", OUR_FAULT)
+
+
+def _start_anew() -> int:
+    """Become the program that is installed now: a newer one has changed the store while this one ran.
+
+    If it is this one again, it finds the store too new at its start, says so and ends.
+    """
+    logging.getLogger("tandem.notifier").warning("a newer Tandem has changed the store; starting anew")
+    logging.shutdown()
+    try:
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  # no shell is wanted
+    except OSError as error:
+        return _fail(StoreTooNew(error.strerror or "").sentence, FAILED)
+
+
+def _innermost(fault: BaseException) -> BaseException:
+    while isinstance(fault, BaseExceptionGroup):
+        fault = fault.exceptions[0]
+    return fault
 
 
 if __name__ == "__main__":

@@ -117,8 +117,8 @@ TOKENS: tuple[Mutant, ...] = (
         " answer, whether that is kept or not.",
         core(
             "sync/loop.py",
-            "since = None if self._is_probe_due() else place.since",
-            "since = None if self._is_probe_due() else getattr(self, '_ahead', place.since)",
+            "since=poll.since, asks=poll.asks",
+            "since=poll.since and getattr(self, '_ahead', poll.since), asks=poll.asks",
         ),
         core(
             "sync/loop.py",
@@ -135,7 +135,7 @@ TOKENS: tuple[Mutant, ...] = (
         core(
             "sync/apply.py",
             "    if response.e2ee is not None:\n        apply_one",
-            "    else:\n        sessions.forget_token(txn, link)\n    if response.e2ee is not None:\n        apply_one",
+            "    else:\n        sessions.forget_tokens(txn)\n    if response.e2ee is not None:\n        apply_one",
         ),
         by=(f"{CORE_TESTS}/sync/test_apply.py::test_without_a_to_device_block_the_token_stays",),
     ),
@@ -183,7 +183,7 @@ TOKENS: tuple[Mutant, ...] = (
         "rust-sdk #3965: marked after the new request instead of durably before it; death in between forgets it.",
         core(
             "sync/loop.py",
-            "        await self._db.write(start_over, self._role, and_forget_token=and_forget_token)\n",
+            "        await self._db.write(start_over, self._role, and_forget_tokens=and_forget_tokens)\n",
             "        await self._db.write(sessions.set_pos, self._role, None, None)\n",
         ),
         core(
@@ -199,7 +199,7 @@ TOKENS: tuple[Mutant, ...] = (
     mutant(
         "a token the server cannot read is kept",
         "Synapse refuses a malformed token with 400 each time: who keeps it never syncs again.",
-        core("sync/loop.py", "            await self._db.write(sessions.forget_token, self._role)\n", ""),
+        core("sync/loop.py", "            await self._db.write(sessions.forget_tokens)\n", ""),
         by=(
             f"{CORE_TESTS}/sync/test_loop.py::test_a_token_the_server_cannot_read_is_dropped_and_the_place_stays",
         ),
@@ -261,8 +261,9 @@ FENCES: tuple[Mutant, ...] = (
         "Our ADR 0005: closing any descriptor of the file drops all of the process's locks on it.",
         core(
             "store/database.py",
-            "os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))\n    except",
-            "os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))\n    except",
+            "    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)\n",
+            "    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)\n"
+            "    if path.exists():\n        __import__('os').close(__import__('os').open(path, 2))\n",
         ),
         by=(
             f"{CORE_TESTS}/store/test_shared_file.py::test_opening_the_store_again_leaves_the_locks_of_earlier_connections_alone",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
+from tandem_core.clock import elapsed_ms
 from tandem_core.crypto.state import CryptoState
 from tandem_core.store import crypto as rows
 from tandem_core.store import devices
@@ -44,7 +45,7 @@ def lack(conn: sqlite3.Connection, now_ms: int) -> Lack:
     missing = ONE_TIME_KEYS - (count.one_time if count else 0)
     if row is None or not row.device_keys_uploaded:
         return Lack(True, max(missing, 0), True)
-    age_ms = None if row.fallback_made_at is None else now_ms - row.fallback_made_at
+    age_ms = None if row.fallback_made_at is None else elapsed_ms(row.fallback_made_at, now_ms)
     is_used = count is not None and not count.fallback_unused
     return Lack(
         False,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from vodozemac import GroupSession, InboundGroupSession
 
+from tandem_core.clock import elapsed_ms
 from tandem_core.crypto import olm
 from tandem_core.crypto.state import MEGOLM, CryptoState
 from tandem_core.store import crypto as rows
@@ -100,7 +101,7 @@ def _session(
     """The room's session with its age and count; a new one if the old is worn out or somebody left who has it."""
     row = rows.outbound(txn.conn, room_id)
     if row is not None and not row.is_retired:
-        is_worn = row.messages >= rotation.messages or now_ms - row.made_at >= rotation.age_ms
+        is_worn = row.messages >= rotation.messages or elapsed_ms(row.made_at, now_ms) >= rotation.age_ms
         present = {(device.user_id, device.device_id) for device in to}
         has_left = any(
             outcome == "shared" and who not in present

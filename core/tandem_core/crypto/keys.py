@@ -52,7 +52,7 @@ class Keys:
         self._http = http
         self._state = state
         self._clock = clock
-        self._unclaimed: dict[tuple[UserId, DeviceId], int] = {}
+        self._unclaimed: dict[tuple[UserId, DeviceId], float] = {}
 
     async def upload(self) -> None:
         """Give the server the keys it lacks; raises StoreForked, from then on, when it holds others under our ids."""
@@ -115,11 +115,11 @@ class Keys:
 
     async def claim(self, wanted: Iterable[Device]) -> None:
         """Open Olm sessions with these devices where there is none; those that give no key are let be for a minute."""
-        now_ms = self._clock.now_ms()
+        now_s = self._clock.monotonic_s()
         missing = [
             device
             for device in wanted
-            if self._unclaimed.get((device.user_id, device.device_id), 0) <= now_ms
+            if self._unclaimed.get((device.user_id, device.device_id), now_s) <= now_s
         ]
         missing = await self._db.read(_without_session, missing)
         if missing:
@@ -150,7 +150,7 @@ class Keys:
             if who in got:
                 self._unclaimed.pop(who, None)
             else:
-                self._unclaimed[who] = now_ms + _RETRY_MS
+                self._unclaimed[who] = self._clock.monotonic_s() + _RETRY_MS / 1000
 
     async def _ask(self, wanted: list[Device]) -> Json:
         """A one-time key of each; a refusal is an answer without keys, since messages are sent all the same."""

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from tandem_core.clock import elapsed_ms
 from tandem_core.store.codec import dumps, loads
 from tandem_core.store.database import Transaction
 from tandem_core.types import DeviceId, EventId, Json, RoomId, Topic, UserId
@@ -252,7 +253,7 @@ def note_wedged(
 ) -> None:
     """A session with this device is broken: a new one is due, unless we tried lately."""
     row = txn.one("SELECT asked_at FROM unwedge WHERE curve25519 = ?", (curve25519,))
-    if row is not None and now_ms - row["asked_at"] < at_most_every_ms:
+    if row is not None and elapsed_ms(row["asked_at"], now_ms) < at_most_every_ms:
         return
     txn.execute(
         "INSERT OR REPLACE INTO unwedge (curve25519, user_id, device_id, asked_at, due) VALUES (?, ?, ?, ?, 1)",

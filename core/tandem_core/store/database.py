@@ -4,6 +4,8 @@ Writers pass the turnstile, then ``BEGIN IMMEDIATE`` (a deferred transaction tha
 fails at once when another program has committed in between). ``synchronous=FULL``: what is
 acknowledged to the server, or sent after a ratchet step, must survive power loss.
 
+Each transaction looks whether a newer program has changed the schema meanwhile; then this one writes no more.
+
 asyncio is imported where it is used: the window reads rooms through modules that import this one, and its
 first frame need not wait for it.
 """
@@ -11,21 +13,24 @@ first frame need not wait for it.
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from tandem_core.errors import DiskFull, StoreBusy, StoreCorrupt, StoreError, StoreReadOnly
-from tandem_core.store.migrations import migrate
+from tandem_core.errors import DiskFull, StoreBusy, StoreCorrupt, StoreError, StoreReadOnly, StoreTooNew
+from tandem_core.store.migrations import migrate, refuse_other
 from tandem_core.store.turnstile import Turnstile
 from tandem_core.types import Change, RoomId, Topic
 
 T = TypeVar("T")
 P = ParamSpec("P")
 Listener = Callable[[frozenset[Change]], None]
+
+_LOG_BYTES = 16 * 1024 * 1024
+"""What is kept of a write-ahead log that a long reader made grow, once it can be reused."""
 
 
 class Transaction:
@@ -76,6 +81,10 @@ class Database:
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._direct = threading.Lock()
+        self.foreign_since: float | None = None
+        """``time.monotonic()`` since when a program that does not pass the turnstile keeps us from writing."""
+        self.unusable: StoreError | None = None
+        """Why nothing can be done with this store any more, once that is so: it is damaged, or of a newer program."""
 
     @classmethod
     def open(cls, path: Path) -> Database:
@@ -84,7 +93,7 @@ class Database:
         Raises StoreTooNew, StoreCorrupt, StoreReadOnly, DiskFull: the file is left as it was.
         """
         with mapped_errors():
-            _make_private(path)
+            _keep_private(path)
             migrate(path)
             return cls(path, Turnstile(path.parent))
 
@@ -105,7 +114,7 @@ class Database:
         self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """The same in the calling thread, for programs without an event loop. Not reentrant."""
-        with mapped_errors(), self._direct:
+        with self._noted_errors(), self._direct:
             conn = self._thread_connection()
             with self.turnstile:
                 result, changes = self._transact(conn, work, *args, **kwargs)
@@ -121,7 +130,7 @@ class Database:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> tuple[T, frozenset[Change]]:
-        conn.execute("BEGIN IMMEDIATE")
+        self._begin(conn)
         transaction = Transaction(conn)
         try:
             result = work(transaction, *args, **kwargs)
@@ -137,6 +146,29 @@ class Database:
             raise
         return result, frozenset(transaction.changes)
 
+    def _begin(self, conn: sqlite3.Connection) -> None:
+        """Take SQLite's write lock, unless a newer program has changed the schema: one more read, of 2 microseconds."""
+        self.foreign_since = time.monotonic()
+        try:
+            conn.execute("BEGIN IMMEDIATE")
+        finally:
+            self.foreign_since = None
+        try:
+            refuse_other(conn)
+        except StoreTooNew:
+            conn.execute("ROLLBACK")
+            raise
+
+    @contextlib.contextmanager
+    def _noted_errors(self) -> Iterator[None]:
+        """Our words for what went wrong; what cannot pass by itself is kept for those who watch."""
+        try:
+            with mapped_errors():
+                yield
+        except (StoreCorrupt, StoreTooNew) as error:
+            self.unusable = error
+            raise
+
     async def read(
         self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
@@ -151,11 +183,14 @@ class Database:
         self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """The same in the calling thread. Not inside ``write_now`` of the same thread."""
-        with mapped_errors():
+        with self._noted_errors():
             conn = self._thread_connection()
             conn.execute("BEGIN")
             try:
                 return work(conn, *args, **kwargs)
+            except sqlite3.OperationalError:
+                refuse_other(conn)  # a table that is not as we know it
+                raise
             finally:
                 conn.execute("ROLLBACK")
 
@@ -207,6 +242,7 @@ def connect(path: Path) -> sqlite3.Connection:
     conn.execute("PRAGMA foreign_keys=ON")
     conn.execute("PRAGMA temp_store=MEMORY")
     conn.execute("PRAGMA cache_size=-4096")
+    conn.execute(f"PRAGMA journal_size_limit={_LOG_BYTES}")
     return conn
 
 
@@ -240,17 +276,14 @@ def _mapped(error: sqlite3.DatabaseError) -> StoreError | sqlite3.DatabaseError:
     return error
 
 
-def _make_private(path: Path) -> None:
-    """Make sure that the file exists with mode 0600, without ever opening one that exists.
+def _keep_private(path: Path) -> None:
+    """Make the folder, and see that a file that exists has mode 0600, without ever opening it.
 
     POSIX drops all of a process's locks on a file when the process closes any descriptor of it. Opening and
     closing the database beside SQLite would take away the lock that says "in use": another program that
     closes its last connection would then delete the write-ahead log under this one, and the store is damaged.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-        # SQLite gives -wal and -shm the mode of the database file.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-    except FileExistsError:
-        if path.stat().st_mode & 0o077:
-            path.chmod(0o600)
+    # SQLite gives -wal and -shm the mode of the database file.
+    if path.exists() and path.stat().st_mode & 0o077:
+        path.chmod(0o600)

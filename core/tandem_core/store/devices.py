@@ -11,6 +11,8 @@ from tandem_core.store.database import Transaction
 from tandem_core.types import DeviceId, Topic, UserId
 
 _PORTION = 500
+_LONGEST_PAUSE_MS = 600_000
+"""A try that is put off for longer was put off by a clock that has gone back since: it is due."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +90,9 @@ def outdated(
 ) -> dict[UserId, int]:
     """Whose lists are to be asked for, with the ``wanted`` that an answer would satisfy."""
     rows = conn.execute(
-        "SELECT user_id, wanted FROM device_list WHERE wanted > fetched AND next_try_at <= ? ORDER BY user_id",
-        (now_ms,),
+        "SELECT user_id, wanted FROM device_list WHERE wanted > fetched AND next_try_at NOT BETWEEN ? AND ?"
+        " ORDER BY user_id",
+        (now_ms + 1, now_ms + _LONGEST_PAUSE_MS),
     )
     return {UserId(row["user_id"]): row["wanted"] for row in rows if only is None or row["user_id"] in only}
 

@@ -11,6 +11,9 @@ from tandem_core.store.database import Transaction
 from tandem_core.store.room_facts import current_links
 from tandem_core.types import EventId, Role, RoomId, Topic, UserId
 
+_LONGEST_HOLD_MS = 600_000
+"""No receipt is held back for longer: a later time is of a clock that has gone back since, and is over."""
+
 
 @dataclass(frozen=True, slots=True)
 class OwedRow:
@@ -59,8 +62,9 @@ def due(conn: sqlite3.Connection, now_ms: int) -> list[OwedRow]:
     """What is owed and due, oldest first."""
     return _owed_rows(
         conn.execute(
-            "SELECT * FROM receipt_owed WHERE state = 'owed' AND due_at <= ? ORDER BY due_at, event_id",
-            (now_ms,),
+            "SELECT * FROM receipt_owed WHERE state = 'owed' AND due_at NOT BETWEEN ? AND ?"
+            " ORDER BY due_at, event_id",
+            (now_ms + 1, now_ms + _LONGEST_HOLD_MS),
         )
     )
 
@@ -68,7 +72,8 @@ def due(conn: sqlite3.Connection, now_ms: int) -> list[OwedRow]:
 def next_due_at(conn: sqlite3.Connection, after_ms: int) -> int | None:
     """When the next receipt falls due that is not due at ``after_ms`` yet."""
     row = conn.execute(
-        "SELECT min(due_at) FROM receipt_owed WHERE state = 'owed' AND due_at > ?", (after_ms,)
+        "SELECT min(due_at) FROM receipt_owed WHERE state = 'owed' AND due_at BETWEEN ? AND ?",
+        (after_ms + 1, after_ms + _LONGEST_HOLD_MS),
     ).fetchone()
     return None if row[0] is None else int(row[0])
 
