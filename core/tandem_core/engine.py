@@ -35,6 +35,7 @@ from tandem_core.sync.history import History
 from tandem_core.sync.loop import SyncLoop
 from tandem_core.sync.members import OpenRoomMembers
 from tandem_core.sync.reads import ReadSender
+from tandem_core.sync.turn import SharedTurn
 from tandem_core.types import Change, Json, Role, RoomId, Topic
 from tandem_core.worker import Worker
 
@@ -163,6 +164,7 @@ class Engine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._session_changed = asyncio.Event()
         self._status_changed = asyncio.Event()
+        self._turn = SharedTurn(paths, clock=self.clock, other_runs=lambda: is_running(paths, role.other))
         self._sync = SyncLoop(
             db,
             self.http,
@@ -171,6 +173,7 @@ class Engine:
             clock=self.clock,
             chance=self.chance,
             on_state=self._on_sync_state,
+            turn=self._turn,
         )
         self._open_room = OpenRoomMembers(db, self.http, role, chance=self.chance)
         self._workers = self._make_workers()
@@ -198,6 +201,7 @@ class Engine:
             async with asyncio.TaskGroup() as group:
                 for worker in self._workers:
                     group.create_task(worker.run(), name=worker.name)
+                group.create_task(self._turn.run(), name="turn")
                 group.create_task(self._sync.run(), name="sync")
                 group.create_task(self.doorbell.run(), name="doorbell")
                 group.create_task(self._keep_status(), name="status")

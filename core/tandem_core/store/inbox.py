@@ -9,6 +9,7 @@ from typing import Any
 
 from tandem_core.store.codec import digest, dumps, loads
 from tandem_core.store.database import Transaction
+from tandem_core.store.session import set_token
 from tandem_core.types import Json, Role, Topic, UserId
 
 SEALED_TYPE = "m.room.encrypted"
@@ -25,8 +26,10 @@ class InboxRow:
     content: Json
 
 
-def put_batch(txn: Transaction, link: Role, events: Sequence[Json], next_batch: str, now_ms: int) -> int:
-    """Keep a to-device batch and move this connection's token, in one transaction.
+def put_batch(
+    txn: Transaction, link: Role, events: Sequence[Json], next_batch: str | None, now_ms: int
+) -> int:
+    """Keep a to-device batch and move this connection's token, in one transaction; None lets it stay.
 
     Returns how many events were new. The server deletes what we acknowledge, for both programs, so
     the token is stored only together with its events. Encrypted events are told apart by a digest
@@ -53,11 +56,8 @@ def put_batch(txn: Transaction, link: Role, events: Sequence[Json], next_batch: 
                 None if usable else "content is no object",
             ),
         ).rowcount
-    txn.execute(
-        "INSERT INTO connection (conn, since) VALUES (?, ?)"
-        " ON CONFLICT (conn) DO UPDATE SET since = excluded.since",
-        (link, next_batch),
-    )
+    if next_batch is not None:
+        set_token(txn, link, next_batch)
     if fresh:
         txn.changed(Topic.INBOX)
     return fresh

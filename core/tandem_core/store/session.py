@@ -49,6 +49,8 @@ class Connection:
     pos: str | None
     since: str | None
     synced_at: int | None
+    covered: bool = False
+    """Every to-device event up to ``pos`` is in the inbox: it came with an answer that was asked for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +127,12 @@ def become_new_device(txn: Transaction) -> None:
 
 def connection(conn: sqlite3.Connection, link: Role) -> Connection:
     """Where this connection stands; all None before its first answer."""
-    row = conn.execute("SELECT pos, since, synced_at FROM connection WHERE conn = ?", (link,)).fetchone()
-    return Connection(row["pos"], row["since"], row["synced_at"]) if row else Connection(None, None, None)
+    row = conn.execute(
+        "SELECT pos, since, synced_at, covered FROM connection WHERE conn = ?", (link,)
+    ).fetchone()
+    if row is None:
+        return Connection(None, None, None)
+    return Connection(row["pos"], row["since"], row["synced_at"], bool(row["covered"]))
 
 
 def token(conn: sqlite3.Connection, link: Role) -> str | None:
@@ -134,22 +140,36 @@ def token(conn: sqlite3.Connection, link: Role) -> str | None:
     return connection(conn, link).since
 
 
-def set_pos(txn: Transaction, link: Role, pos: str | None, synced_at: int | None) -> None:
+def set_pos(
+    txn: Transaction, link: Role, pos: str | None, synced_at: int | None, *, covered: bool = False
+) -> None:
     """Move (or, with None, forget) this connection's place; its to-device token stays."""
     if synced_at is not None and connection(txn.conn, link).synced_at is None:
         # The first answer: even one without any room is news to who waits for rooms.
         txn.changed(Topic.ROOMS)
     txn.execute(
-        "INSERT INTO connection (conn, pos, synced_at) VALUES (?, ?, ?)"
-        " ON CONFLICT (conn) DO UPDATE SET pos = excluded.pos,"
+        "INSERT INTO connection (conn, pos, synced_at, covered) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (conn) DO UPDATE SET pos = excluded.pos, covered = excluded.covered,"
         " synced_at = COALESCE(excluded.synced_at, connection.synced_at)",
-        (link, pos, synced_at),
+        (link, pos, synced_at, covered),
     )
 
 
-def forget_token(txn: Transaction, link: Role) -> None:
-    """Drop a to-device token that the server cannot use; what it still has comes again."""
-    txn.execute("UPDATE connection SET since = NULL WHERE conn = ?", (link,))
+def set_token(txn: Transaction, link: Role, token: str) -> None:
+    """Move this connection's to-device token; its events are in the inbox, or come with this transaction."""
+    txn.execute(
+        "INSERT INTO connection (conn, since) VALUES (?, ?)"
+        " ON CONFLICT (conn) DO UPDATE SET since = excluded.since",
+        (link, token),
+    )
+
+
+def forget_tokens(txn: Transaction) -> None:
+    """Drop to-device tokens that the server cannot use; what it still has comes again.
+
+    Both, because each connection may go on with the other's.
+    """
+    txn.execute("UPDATE connection SET since = NULL")
 
 
 def fact(conn: sqlite3.Connection, key: str) -> Any:

@@ -19,6 +19,7 @@ from tandem_core.store import account_data, devices, inbox, members, reads, room
 from tandem_core.store import session as sessions
 from tandem_core.store.codec import dumps
 from tandem_core.store.database import Transaction
+from tandem_core.sync.readers import Poll
 from tandem_core.sync.response import E2ee, Response, Room
 from tandem_core.types import EventId, Json, Me, Role, RoomId, Seal, Topic, UserId
 
@@ -26,6 +27,7 @@ log = logging.getLogger("tandem.sync.apply")
 
 READ_TYPES = {"m.read": False, "m.read.private": True}
 _MOST_TIME = 2**53
+_ANEW = Poll()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +41,26 @@ class Applied:
 
 
 def apply(
-    txn: Transaction, link: Role, me: Me, response: Response, *, now_ms: int, chance: Chance
+    txn: Transaction,
+    link: Role,
+    me: Me,
+    response: Response,
+    *,
+    now_ms: int,
+    chance: Chance,
+    poll: Poll = _ANEW,
 ) -> Applied:
-    """Apply a response and move this connection's place and token; all of it or nothing."""
+    """Apply the response to a request and move this connection's place and token; all of it or nothing.
+
+    A token that was answered with no event stays: there is nothing to acknowledge beyond it, and what is kept is then
+    what the server was told.
+    """
     apply_one = _Apply(txn, link, me, now_ms, chance)
     fresh = 0
     if response.to_device is not None:
         block = response.to_device
-        fresh = inbox.put_batch(txn, link, block.events, block.next_batch, now_ms)
+        token = block.next_batch if block.events or poll.since is None else None
+        fresh = inbox.put_batch(txn, link, block.events, token, now_ms)
     if response.e2ee is not None:
         apply_one.e2ee(response.e2ee)
     for event in response.account_data:
@@ -59,7 +73,7 @@ def apply(
         apply_one.guarded(apply_one.receipts, room_id, content, about=room_id)
     for room_id, users in response.typing:
         apply_one.guarded(apply_one.typing, room_id, users, about=room_id)
-    sessions.set_pos(txn, link, response.pos, now_ms)
+    sessions.set_pos(txn, link, response.pos, now_ms, covered=poll.asks)
     return Applied(len(response.rooms), fresh, apply_one.judged, response.skipped + apply_one.skipped)
 
 

@@ -1,7 +1,8 @@
 """The long poll: ask with this connection's place and token, apply the answer, ask again.
 
 The window of rooms starts small, so that a first screenful comes at once, and grows while it is in use. A
-place (``pos``) that the server no longer knows is given up, the to-device token is not (law 1).
+place (``pos``) that the server no longer knows is given up, the to-device token is not (law 1). Which program
+asks for to-device events, and with which token, is for ``readers`` and ``turn`` to say.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from tandem_core.store.session import Connection
 from tandem_core.sync import request
 from tandem_core.sync.apply import Applied, apply
 from tandem_core.sync.departures import settle_departures
-from tandem_core.sync.place import grown_key, start_over, went_back
+from tandem_core.sync.place import adopt_token, grown_key, keep_rule, start_over, went_back, whereabouts
+from tandem_core.sync.readers import Poll, Question, Rule, plan
 from tandem_core.sync.response import NotAResponse, Response, read
+from tandem_core.sync.turn import Alone, Turn
 from tandem_core.types import Json, Me, Role, RoomId
 
 log = logging.getLogger("tandem.sync.loop")
@@ -32,6 +35,8 @@ _SPARE_S = 20.0
 _PROBE_EVERY_S = 600.0
 _CALM_S = 600.0
 """After so long without a start over, the next one is not hurried by those before."""
+_ASK_RULE_EVERY_MS = 24 * 3600 * 1000
+"""A server may be replaced by another kind; so what it does is looked at again."""
 _KEEP_DIGESTS_MS = 30 * 24 * 3600 * 1000
 """Processed to-device events are told apart from repeated ones for so long."""
 
@@ -39,7 +44,8 @@ _KEEP_DIGESTS_MS = 30 * 24 * 3600 * 1000
 class SyncLoop:
     """Keeps one connection in sync until cancelled or signed out.
 
-    ``on_state`` is told when the server stops or starts to answer: None, or what is wrong.
+    ``on_state`` is told when the server stops or starts to answer: None, or what is wrong. Without a ``turn``
+    this program is the only one, and the server one of MSC4538.
     """
 
     def __init__(
@@ -53,6 +59,7 @@ class SyncLoop:
         chance: Chance,
         on_state: Callable[[Expected | None], None] = lambda trouble: None,
         long_poll_ms: int = LONG_POLL_MS,
+        turn: Turn | None = None,
     ) -> None:
         self._db = db
         self._http = http
@@ -62,8 +69,14 @@ class SyncLoop:
         self._chance = chance
         self._on_state = on_state
         self._long_poll_ms = long_poll_ms
+        self._turn: Turn = turn or Alone()
+        self._turn.on_taken(self._on_turn)
+        self._question = None if turn is None else Question()
+        self._said: str | None = None
+        """The token that the server heard last from this connection."""
+        self._is_new_turn = False
         self._watched: frozenset[RoomId] = frozenset()
-        self._rewatch = asyncio.Event()
+        self._ask_again = asyncio.Event()
         self._rooms = request.FIRST_ROOMS
         self._grown_before = False
         self._probed_at: float | None = None
@@ -77,7 +90,7 @@ class SyncLoop:
         watched = frozenset(room_ids)
         if watched != self._watched:
             self._watched = watched
-            self._rewatch.set()
+            self._ask_again.set()
 
     async def run(self) -> None:
         """Sync until cancelled; raises SignedOut."""
@@ -102,14 +115,12 @@ class SyncLoop:
 
     async def step(self) -> Applied | None:
         """One request and what comes of it; None if it was given up for a new one."""
-        place = await self._db.read(sessions.connection, self._role)
-        if place.pos is None and self._heard is None:
-            await self._start_over()
-        since = None if self._is_probe_due() else place.since
+        self._ask_again.clear()
+        place, poll = await self._next()
         try:
-            answer = await self._ask(place, since)
+            answer = await self._ask(place, poll)
         except ServerRefused as refused:
-            if not await self._recover(refused, place, since):
+            if not await self._recover(refused, place, poll):
                 raise
             await self._brake()
             return None
@@ -122,20 +133,69 @@ class SyncLoop:
         if went_back(place.since, response.to_device):
             # Nothing of this answer is kept, so all of it comes again.
             log.warning("%s: the server was set back to an earlier time; starting over", self._role)
-            await self._start_over(and_forget_token=True)
+            await self._start_over(and_forget_tokens=True)
             await self._brake()
             return None
         applied = await self._db.write(
-            apply, self._role, self._me, response, now_ms=self._clock.now_ms(), chance=self._chance
+            apply,
+            self._role,
+            self._me,
+            response,
+            poll=poll,
+            now_ms=self._clock.now_ms(),
+            chance=self._chance,
         )
         if applied.skipped:
             log.warning("%s: %d pieces of a sync response were skipped", self._role, applied.skipped)
-        if since is None:
-            self._probed_at = self._clock.monotonic_s()
-            await self._db.write(inbox.forget_old, self._clock.now_ms() - _KEEP_DIGESTS_MS)
+        if poll.asks:
+            await self._after_asking(place, poll, response)
         self._on_state(None)
         await self._grow(response)
         return applied
+
+    async def _next(self) -> tuple[Connection, Poll]:
+        """Where we stand and what to ask for; starts over where that is needed."""
+        place, rule, _ = await self._db.read(whereabouts, self._role)
+        rule = Rule.SINCE if self._question is None else rule
+        if place.pos is None and self._heard is None:
+            await self._start_over()
+        if self._is_new_turn and rule.both_may_read:
+            place = await self._db.write(adopt_token, self._role)
+        self._is_new_turn = False
+        if self._question is not None and self._question.is_under_way:
+            if place.pos is not None and place.covered and self._turn.is_ours:
+                return place, Poll(since=self._question.since, is_long=False)
+            self._question.give_up()
+        reads = self._turn.is_ours or (rule.both_may_read and self._turn.is_overdue)
+        poll = plan(place, rule, reads=reads, said=self._said, is_probe=self._is_probe_due())
+        if poll is None:
+            await self._start_over()
+            return await self._db.read(sessions.connection, self._role), Poll()
+        return place, poll
+
+    async def _after_asking(self, place: Connection, poll: Poll, response: Response) -> None:
+        """Note what the server was told, learn its rule from what it said, and let the other program have its turn."""
+        events = () if response.to_device is None else response.to_device.events
+        if poll.since is None:
+            self._probed_at = self._clock.monotonic_s()
+            await self._db.write(inbox.forget_old, self._clock.now_ms() - _KEEP_DIGESTS_MS)
+        else:
+            self._said = poll.since
+        if self._question is None:
+            return
+        _, rule, shown_at = await self._db.read(whereabouts, self._role)
+        if self._question.is_under_way:
+            learned = self._question.hear(events)
+            if learned is not None:
+                await self._db.write(keep_rule, learned, self._clock.now_ms())
+                if learned is not rule:
+                    log.info("%s: the server deletes to-device events by the rule %s", self._role, learned)
+        elif self._turn.is_ours and abs(self._clock.now_ms() - shown_at) > _ASK_RULE_EVERY_MS:
+            self._question.begin(poll.since, events)
+        elif (
+            rule.both_may_read and self._turn.may_end and not events and poll.since == place.since is not None
+        ):
+            self._turn.end()
 
     @property
     def _grown_key(self) -> str:
@@ -145,14 +205,15 @@ class SyncLoop:
     def _is_growing(self) -> bool:
         return self._rooms < request.ALL_ROOMS
 
-    async def _ask(self, place: Connection, since: str | None) -> Json | None:
-        """Send the request; give it up if other rooms are to be watched meanwhile.
+    async def _ask(self, place: Connection, poll: Poll) -> Json | None:
+        """Send the request; give it up if something else is to be asked meanwhile.
 
         Giving up is safe: an unanswered request is repeated from the same place (MSC4186).
         """
-        self._rewatch.clear()
-        body = request.body(self._role, rooms=self._rooms, since=since, watched=self._watched)
-        timeout_ms = 0 if self._is_growing else self._long_poll_ms
+        body = request.body(
+            self._role, rooms=self._rooms, since=poll.since, asks=poll.asks, watched=self._watched
+        )
+        timeout_ms = self._long_poll_ms if poll.is_long and not self._is_growing else 0
         asked = asyncio.ensure_future(
             self._http.request(
                 "POST",
@@ -162,23 +223,28 @@ class SyncLoop:
                 timeout_s=timeout_ms / 1000 + _SPARE_S,
             )
         )
-        rewatch = asyncio.ensure_future(self._rewatch.wait())
+        again = asyncio.ensure_future(self._ask_again.wait())
         try:
-            await asyncio.wait({asked, rewatch}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({asked, again}, return_when=asyncio.FIRST_COMPLETED)
             return await asked if asked.done() else None
         finally:
-            for task in (asked, rewatch):
+            for task in (asked, again):
                 task.cancel()
-            await asyncio.gather(asked, rewatch, return_exceptions=True)
+            await asyncio.gather(asked, again, return_exceptions=True)
 
-    async def _recover(self, refused: ServerRefused, place: Connection, since: str | None) -> bool:
+    def _on_turn(self) -> None:
+        """It is our turn to wait for to-device events."""
+        self._is_new_turn = True
+        self._ask_again.set()
+
+    async def _recover(self, refused: ServerRefused, place: Connection, poll: Poll) -> bool:
         """Give up what the server cannot use; returns whether there is something new to try."""
         if refused.status != 400:
             return False
-        if refused.errcode == "M_INVALID_PARAM" and since is not None:
+        if refused.errcode == "M_INVALID_PARAM" and poll.since is not None:
             # Only ever a token that no server of ours made (a restored backup, a foreign store).
             log.warning("%s: the server does not know our to-device token", self._role)
-            await self._db.write(sessions.forget_token, self._role)
+            await self._db.write(sessions.forget_tokens)
             return True
         # M_UNKNOWN_POS: expired. M_UNKNOWN "Invalid stream token": malformed; to be treated the same way.
         if place.pos is not None and refused.errcode in ("M_UNKNOWN_POS", "M_UNKNOWN", "M_INVALID_PARAM"):
@@ -187,8 +253,8 @@ class SyncLoop:
             return True
         return False
 
-    async def _start_over(self, *, and_forget_token: bool = False) -> None:
-        await self._db.write(start_over, self._role, and_forget_token=and_forget_token)
+    async def _start_over(self, *, and_forget_tokens: bool = False) -> None:
+        await self._db.write(start_over, self._role, and_forget_tokens=and_forget_tokens)
         self._probed_at = None
         self._rooms = request.FIRST_ROOMS
         self._grown_before = False

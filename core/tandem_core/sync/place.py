@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import sqlite3
+from dataclasses import replace
+
 from tandem_core.store import devices
 from tandem_core.store import session as sessions
 from tandem_core.store.database import Transaction
+from tandem_core.store.session import Connection
+from tandem_core.sync.readers import Rule, newest
 from tandem_core.sync.request import TO_DEVICE_LIMIT
 from tandem_core.sync.response import ToDevice
 from tandem_core.types import Role
+
+_RULE_FACT = "to_device.rule"
 
 
 def grown_key(link: Role) -> str:
@@ -28,15 +35,42 @@ def went_back(held: str | None, block: ToDevice | None) -> bool:
     return int(block.next_batch) < int(held)
 
 
-def start_over(txn: Transaction, link: Role, *, and_forget_token: bool = False) -> None:
+def start_over(txn: Transaction, link: Role, *, and_forget_tokens: bool = False) -> None:
     """Give up this connection's place, durably and before the next answer is applied.
 
     A request without a place brings no word of changed devices or members for the time between, so all that
-    depends on it is outdated now. The to-device token stays, unless the server is one that never gave it.
+    depends on it is outdated now. The to-device tokens stay, unless the server is one that never gave them.
     """
-    if and_forget_token:
-        sessions.forget_token(txn, link)
+    if and_forget_tokens:
+        sessions.forget_tokens(txn)
     devices.mark_all_outdated(txn)
     txn.execute("UPDATE room SET members_complete = 0 WHERE conn = ?", (link,))
     sessions.set_fact(txn, grown_key(link), False)
     sessions.set_pos(txn, link, None, None)
+
+
+def adopt_token(txn: Transaction, link: Role) -> Connection:
+    """Go on with the other program's token where it is the newer one; returns where this connection stands.
+
+    The events that it covers were committed with it, into the inbox of both.
+    """
+    place = sessions.connection(txn.conn, link)
+    token = newest(place.since, sessions.token(txn.conn, link.other))
+    if token is None or token == place.since:
+        return place
+    sessions.set_token(txn, link, token)
+    return replace(place, since=token)
+
+
+def whereabouts(conn: sqlite3.Connection, link: Role) -> tuple[Connection, Rule, int]:
+    """Where this connection stands, the server's rule, and when it was last shown (ms; 0: never)."""
+    said = sessions.fact(conn, _RULE_FACT)
+    rule, shown_at = Rule.UNKNOWN, 0
+    if isinstance(said, dict) and said.get("rule") in list(Rule) and isinstance(said.get("at"), int):
+        rule, shown_at = Rule(said["rule"]), said["at"]
+    return sessions.connection(conn, link), rule, shown_at
+
+
+def keep_rule(txn: Transaction, rule: Rule, now_ms: int) -> None:
+    """Keep what the server was seen to do, for both programs."""
+    sessions.set_fact(txn, _RULE_FACT, {"rule": str(rule), "at": now_ms})

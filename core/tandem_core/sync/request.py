@@ -36,12 +36,15 @@ _REQUIRED_STATE = [
 ]
 
 
-def body(role: Role, *, rooms: int, since: str | None, watched: Collection[RoomId] = ()) -> Json:
-    """The request for the ``rooms`` newest rooms and the watched ones; nothing in it is sticky, so all is said
-    each time. ``since`` acknowledges to-device events for the whole device: only a committed one may come here.
+def body(
+    role: Role, *, rooms: int, since: str | None, asks: bool = True, watched: Collection[RoomId] = ()
+) -> Json:
+    """The request for the ``rooms`` newest rooms and the watched ones; all is said each time, since servers
+    differ in what they remember. ``since`` acknowledges to-device events for the whole device: only a committed
+    one may come here. Unless it ``asks`` there is no word of them at all.
     """
-    to_device: Json = {"enabled": True, "limit": TO_DEVICE_LIMIT}
-    if since is not None:
+    to_device: Json = {"enabled": True, "limit": TO_DEVICE_LIMIT} if asks else {"enabled": False}
+    if asks and since is not None:
         to_device["since"] = since
     return {
         "conn_id": role.value,

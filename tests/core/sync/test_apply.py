@@ -36,7 +36,7 @@ def _to_device(*events: Any, next_batch: str = "7") -> dict[str, Any]:
 def test_events_tokens_and_place_are_kept_together(alice: Account) -> None:
     applied = alice.apply({"pos": "2/s2", **_to_device(olm("a"))})
     assert applied.to_device == 1
-    assert alice.read(session.connection, APP) == session.Connection("2/s2", "7", alice.now)
+    assert alice.read(session.connection, APP) == session.Connection("2/s2", "7", alice.now, covered=True)
     assert alice.read(inbox.depth) == 1
 
 
@@ -45,7 +45,7 @@ def test_a_failure_in_the_middle_leaves_token_place_and_inbox_untouched(
 ) -> None:
     alice.apply({"pos": "1/s1", **_to_device(olm("a"), next_batch="1")})
 
-    def fail(*_: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         raise OSError(28, "no space left")
 
     monkeypatch.setattr(apply_module.sessions, "set_pos", fail)

@@ -12,8 +12,10 @@ from tandem_core.errors import Expected, Offline, RateLimited, ServerRefused, Si
 from tandem_core.store import devices, inbox, members, rooms, session
 from tandem_core.sync import request
 from tandem_core.sync.loop import SyncLoop
+from tandem_core.sync.place import keep_rule, whereabouts
+from tandem_core.sync.readers import Rule
 from tandem_core.types import Json, RoomId
-from tests.core.sync_world import APP, BOB, ME, NOW, ROOM, Account, StillClock, message, olm
+from tests.core.sync_world import APP, BOB, ME, NOTIFIER, NOW, ROOM, Account, StillClock, message, olm
 from tests.support.aio import in_loop
 
 Answer = Json | Exception | Callable[[Json], Any]
@@ -171,7 +173,7 @@ async def test_a_full_page_that_ends_before_our_token_is_a_backlog_and_no_restor
     alice.apply({"pos": "3", "extensions": {"to_device": {"events": page, "next_batch": "900"}}})
     server = Server(answer("4", *page, next_batch="850"), answer("5", next_batch="900"))
     await _run(_loop(alice, server), server)
-    assert server.sinces() == [None, "850", "900"]
+    assert server.sinces() == [None, "850", "850"]
     assert server.places() == ["3", "4", "5"]
 
 
@@ -322,3 +324,120 @@ async def test_rooms_left_while_the_place_was_lost_are_noticed(alice: Account) -
     await _run(_loop(alice, server), server)
     assert [room.room_id for room in alice.read(rooms.room_list, APP)] == ["!stays:x"]
     assert server.others == ["/_matrix/client/v3/joined_rooms"]
+
+
+class OurTurn:
+    """A turn that the test gives and takes."""
+
+    def __init__(self, is_ours: bool) -> None:
+        self.is_ours = is_ours
+        self.is_overdue = False
+        self.may_end = False
+        self.ends = 0
+        self._listeners: list[Callable[[], None]] = []
+
+    def end(self) -> None:
+        self.is_ours = False
+        self.ends += 1
+
+    def on_taken(self, listener: Callable[[], None]) -> None:
+        self._listeners.append(listener)
+
+    def take(self) -> None:
+        self.is_ours = True
+        for listener in self._listeners:
+            listener()
+
+
+def _asks(server: Server) -> list[bool]:
+    return [body["extensions"]["to_device"]["enabled"] for body, _ in server.asked]
+
+
+def _knows(alice: Account, rule: Rule) -> None:
+    alice.write(keep_rule, rule, NOW)
+
+
+@in_loop
+async def test_out_of_turn_the_token_is_told_once_and_then_only_rooms_are_asked_for(alice: Account) -> None:
+    _knows(alice, Rule.SINCE)
+    server = Server(answer("1", next_batch="5"), answer("2", next_batch="6"), answer("3"))
+    await _run(_loop(alice, server, turn=OurTurn(False)), server)
+    assert server.sinces() == [None, "5", None, None]
+    assert _asks(server) == [True, True, False, False]
+    assert alice.read(session.connection, APP).since == "5", "what the server was told is what is kept"
+
+
+@in_loop
+async def test_the_turn_ends_the_poll_without_events_and_goes_on_with_the_newer_token(alice: Account) -> None:
+    _knows(alice, Rule.SINCE)
+    alice.join(APP, pos="1")
+    alice.write(session.set_token, APP, "5")
+    alice.write(session.set_token, NOTIFIER, "8")
+    turn = OurTurn(False)
+    server = Server(answer("2"), answer("3"), answer("4"))
+    loop = _loop(alice, server, turn=turn)
+    running = asyncio.ensure_future(loop.run())
+    await asyncio.wait_for(server.hanging.wait(), 30)
+    assert _asks(server)[-1] is False
+    server.hanging.clear()
+    turn.take()
+    await asyncio.wait_for(server.hanging.wait(), 30)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert server.sinces()[-1] == "8"
+    assert alice.read(session.connection, APP).since == "8"
+
+
+@in_loop
+async def test_a_turn_ends_with_an_answer_that_leaves_nothing_to_acknowledge(alice: Account) -> None:
+    _knows(alice, Rule.SINCE)
+    turn = OurTurn(True)
+    turn.may_end = True
+    server = Server(
+        answer("1", next_batch="5"),
+        answer("2", olm("a"), next_batch="6"),
+        answer("3", next_batch="7"),
+        answer("4"),
+    )
+    await _run(_loop(alice, server, turn=turn), server)
+    assert server.sinces() == [None, "5", "6", None, None]
+    assert _asks(server) == [True, True, True, False, False]
+    assert turn.ends == 1
+
+
+@in_loop
+async def test_where_the_place_acknowledges_one_reads_and_its_heir_starts_over(alice: Account) -> None:
+    _knows(alice, Rule.POS)
+    alice.join(APP, pos="1")
+    alice.write(session.set_pos, APP, "1", NOW, covered=False)
+    turn = OurTurn(False)
+    turn.may_end = turn.is_overdue = True
+    server = Server(answer("2"))
+    loop = _loop(alice, server, turn=turn)
+    running = asyncio.ensure_future(loop.run())
+    await asyncio.wait_for(server.hanging.wait(), 30)
+    assert set(_asks(server)) == {False}
+    server.hanging.clear()
+    asked = len(server.asked)
+    server.answers += [answer("9", olm("a"), next_batch="4")]
+    turn.take()
+    await asyncio.wait_for(server.hanging.wait(), 30)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert _asks(server)[asked:] == [True, True]
+    assert server.places()[asked:] == [None, "9"]
+
+
+@in_loop
+async def test_the_servers_rule_is_learned_from_the_first_events_and_kept(alice: Account) -> None:
+    page = (olm("a"), olm("b"))
+    server = Server(
+        answer("1", next_batch="5"),
+        answer("2", *page, next_batch="6"),
+        answer("3", *page, next_batch="6"),
+        answer("4", *page, next_batch="6"),
+    )
+    await _run(_loop(alice, server, turn=OurTurn(True)), server)
+    assert server.sinces() == [None, "5", "5", None, "6"]
+    assert alice.read(whereabouts, APP)[1] is Rule.SINCE
+    assert alice.read(inbox.depth) == 2

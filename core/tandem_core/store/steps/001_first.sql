@@ -21,7 +21,8 @@ CREATE TABLE program (                  -- what each program last said of itself
 CREATE TABLE connection (
   conn TEXT PRIMARY KEY,                -- app | notifier: the sliding-sync conn_id
   pos TEXT, since TEXT,                 -- since: this connection's own to-device token
-  synced_at INTEGER
+  synced_at INTEGER,
+  covered INTEGER NOT NULL DEFAULT 0    -- every to-device event up to pos is in the inbox
 ) WITHOUT ROWID;
 CREATE TABLE inbox (                    -- to-device events, shared, processed strictly by seq (law 2)
   seq INTEGER PRIMARY KEY AUTOINCREMENT,
