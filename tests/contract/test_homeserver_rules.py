@@ -113,6 +113,20 @@ def test_a_token_from_the_future_is_echoed_and_starves_until_it_is_left_out(pers
     assert fetch(me, future) == {"events": [], "next_batch": future}
     poke(other, me, 2)
     assert fetch(me, future) == {"events": [], "next_batch": future}
+    assert numbers(fetch(me)) == [1, 2]
+
+
+def test_a_token_from_the_future_deletes_unread_what_came_until_the_count_passes_it(person: Person) -> None:
+    me, other = person(), person()
+    future = int(fetch(me)["next_batch"]) + 3
+    heard: list[int] = []
+    for number in itertools.count(1):
+        poke(other, me, number)
+        if heard := numbers(fetch(me, str(future))):
+            break
+    assert heard == [number]
+    assert number > 1
+    assert numbers(fetch(me)) == heard
 
 
 @pytest.mark.parametrize(
@@ -273,13 +287,20 @@ def test_one_time_keys_go_once_and_then_the_fallback_key_goes_again_and_again(pe
     assert own()["device_unused_fallback_key_types"] == []
 
 
-def test_another_key_under_the_same_id_is_refused(person: Person) -> None:
+def test_another_key_under_the_same_id_is_refused_with_all_that_came_along(person: Person) -> None:
     me = person()
     me.upload_keys({"one_time_keys": {"signed_curve25519:A": key("one")}})
-    body = {"one_time_keys": {"signed_curve25519:A": key("two")}}
+    body = {
+        "one_time_keys": {"signed_curve25519:B": key("new"), "signed_curve25519:A": key("two")},
+        "fallback_keys": {"signed_curve25519:F": {**key("last"), "fallback": True}},
+    }
     status, answer = me.request("POST", f"{CLIENT}/keys/upload", body)
     assert status == 400
     assert "already exists" in answer["error"]
+    told = follow(me, extensions={"e2ee": E2EE})["extensions"]["e2ee"]
+    assert told["device_one_time_keys_count"]["signed_curve25519"] == 1
+    assert told["device_unused_fallback_key_types"] == []
+    me.upload_keys({"one_time_keys": {"signed_curve25519:A": key("one")}})  # the same again is no collision
 
 
 def test_changed_devices_are_told_only_to_a_request_with_a_place(person: Person) -> None:

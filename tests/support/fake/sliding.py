@@ -38,7 +38,7 @@ async def sliding_sync(state: State, device: Device, body: Json, query: Json) ->
     wanted = extensions.get("to_device", {})
     if wanted.get("enabled"):
         # Before the answer is built, and without a second confirmation.
-        _acknowledge(device, wanted)
+        _acknowledge(state, device, wanted)
     end = time.monotonic() + int(query.get("timeout", "0")) / 1000
     while True:
         bell = state.bell
@@ -216,9 +216,10 @@ def _required(room: Room, user_id: str, config: Json, senders: list[str], start:
     return found
 
 
-def _acknowledge(device: Device, wanted: Json) -> None:
+def _acknowledge(state: State, device: Device, wanted: Json) -> None:
     since = _since(wanted)
-    if since is not None:
+    # A token from the future acknowledges nothing yet.
+    if since is not None and since <= state.to_device_at:
         device.queue = [item for item in device.queue if item[0] > since]
 
 

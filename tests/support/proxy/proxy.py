@@ -132,7 +132,7 @@ class FaultProxy:
         block = asked.to_device
         line = Seen(
             time.monotonic(), asked.conn_id, asked.method, template(asked.path),
-            block.get("since"), block.get("limit"),
+            block.get("since"), block.get("limit"), block.get("enabled") is True,
         )  # fmt: skip
         with self._guard:
             self.log.append(line)
@@ -148,6 +148,7 @@ class FaultProxy:
             return web.Response()
         if answer.cut is None:
             line.status, line.next_batch = answer.status, answer.next_batch
+            line.answered_at = time.monotonic()
             return web.Response(
                 status=answer.status,
                 body=answer.data,

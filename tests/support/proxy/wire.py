@@ -106,11 +106,14 @@ class Seen:
     path: str
     since: Any
     limit: Any
+    reads: bool = False
+    """Whether it asks for to-device events."""
     fault: str | None = None
     status: int = 0
     """What the client was told; 0: nothing, or not all of it."""
     next_batch: str | None = None
     """The to-device token that the client was given."""
+    answered_at: float | None = None
 
 
 def template(path: str) -> str:
