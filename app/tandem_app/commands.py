@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QObject, Signal
 
-from tandem_core.errors import Expected, NotSignedIn, Offline, RateLimited
+from tandem_core.errors import Expected, NotSignedIn, Offline, RateLimited, StoreError
 from tandem_core.types import EventId, Role, RoomId
 
 if TYPE_CHECKING:
+    import asyncio
+
     from tandem_app.engine_thread import EngineThread
     from tandem_core.engine import Engine
 
 _BACK_LIMIT = 60
+_AGAIN_S = 1.0
 
 
 class Commands(QObject):
@@ -28,25 +31,48 @@ class Commands(QObject):
         super().__init__(parent)
         self._thread = thread
         self._shown: tuple[str, bool] = ("", False)
+        self._written: asyncio.Lock | None = None
 
     def send(self, room_id: str, body: str) -> None:
-        """Put a text message into the queue; it appears at once and is sent when it can be."""
+        """Put a text message into the queue; it appears at once and is sent when it can be.
+
+        While the store cannot be written, it waits here, in the order of writing, and the reason is told.
+        """
 
         async def work() -> None:
-            from tandem_core import sending
+            import asyncio
 
-            content = {"msgtype": "m.text", "body": body}
-            await (await self._thread.opened()).write(
-                sending.enqueue,
-                RoomId(room_id),
-                "m.room.message",
-                content,
-                body=body,
-                html=None,
-                now_ms=_now(),
-            )
+            if self._written is None:
+                self._written = asyncio.Lock()
+            told = ""
+            async with self._written:
+                while True:
+                    try:
+                        await self._enqueue(room_id, body)
+                        return
+                    except StoreError as trouble:
+                        if trouble.title != told:
+                            told = trouble.title
+                            self.failed.emit(trouble)
+                    except RuntimeError:
+                        pass  # the store was closed meanwhile, to be opened again
+                    await asyncio.sleep(_AGAIN_S)
 
         self._do(work())
+
+    async def _enqueue(self, room_id: str, body: str) -> None:
+        from tandem_core import sending
+
+        content = {"msgtype": "m.text", "body": body}
+        await (await self._thread.opened()).write(
+            sending.enqueue,
+            RoomId(room_id),
+            "m.room.message",
+            content,
+            body=body,
+            html=None,
+            now_ms=_now(),
+        )
 
     def retry(self, key: str) -> None:
         """Try a message again that could not be sent."""

@@ -36,8 +36,13 @@ async def netlock(paths: ProfilePaths, name: str) -> AsyncIterator[None]:
 
 
 def open_lock(file: Path) -> int:
-    """A descriptor for a lock file, which nobody inherits."""
-    return os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """A descriptor for a lock file, which nobody inherits. On a read-only disk one that exists will do."""
+    try:
+        return os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        if not file.exists():
+            raise
+        return os.open(file, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def try_lock(descriptor: int) -> bool:

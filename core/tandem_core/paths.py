@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,8 @@ class ProfilePaths:
         """Create the folders, readable by their owner only."""
         for folder in (self.data, self.runtime, self.log):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            folder.chmod(0o700)
+            if stat.S_IMODE(folder.stat().st_mode) != 0o700:
+                folder.chmod(0o700)
 
 
 def profile_paths(profile: str = DEFAULT_PROFILE) -> ProfilePaths:

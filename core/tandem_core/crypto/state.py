@@ -16,10 +16,13 @@ from vodozemac import Account, Curve25519PublicKey, Session
 
 from tandem_core.errors import StoreCorrupt
 from tandem_core.store import crypto as rows
+from tandem_core.store import session as sessions
 from tandem_core.store.codec import canonical
 from tandem_core.store.database import Database, Transaction
 from tandem_core.types import Json, Me
 
+_IDENTITY = "crypto.identity"
+"""The public keys that this device has once and for all, apart from the account itself."""
 OLM = "m.olm.v1.curve25519-aes-sha2"
 MEGOLM = "m.megolm.v1.aes-sha2"
 
@@ -33,20 +36,26 @@ class CryptoState:
         self._account: Account | None = None
         self._generation = 0
         self._is_dirty = False
+        self._is_noted = False
         db.on_rollback(self.forget)
 
     def forget(self) -> None:
         """Throw away what is in memory."""
         self._account = None
         self._generation = 0
+        self._is_noted = False
         self._is_dirty = False
 
     def account(self, txn: Transaction) -> Account:
-        """The account as the store has it; made at the first call of a new device."""
+        """The account as the store has it; made at the first call of a new device, and never a second time."""
         if self._account is not None and self._is_dirty:
             return self._account
         row = rows.account(txn.conn)
         if row is None:
+            said = sessions.fact(txn.conn, _IDENTITY)
+            if said is not None and said["device_id"] == self.me.device_id:
+                # Another identity under the same device id would be taken for somebody who listens in.
+                raise StoreCorrupt("the encryption account is missing")
             self._account = Account()
             self.changed_account(txn)
         elif self._account is None or row.generation != self._generation:
@@ -87,6 +96,9 @@ class CryptoState:
             "ed25519": self._account.ed25519_key.to_base64(),
         }
         self._generation = rows.put_account(txn, self._account.pickle(self.pickle_key), identity)
+        if not self._is_noted:
+            sessions.set_fact(txn, _IDENTITY, {"device_id": self.me.device_id, **identity})
+            self._is_noted = True
         self._is_dirty = False
 
     def load_session(self, pickle: str) -> Session:
