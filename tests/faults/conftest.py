@@ -15,6 +15,8 @@ import pytest
 
 from tandem_core.paths import ProfilePaths, profile_paths
 from tandem_demo.raw import RawClient
+from tandem_demo.synapse import SynapseServer
+from tests.faults.duo import Duo, playing
 from tests.support.fake_homeserver import SYNC, FakeHomeserver
 
 PROGRAM = str(Path(sys.executable).with_name("tandem-notifier"))
@@ -148,3 +150,10 @@ def alice(stranger: Alice) -> Alice:
 @pytest.fixture
 def bob(server: FakeHomeserver) -> RawClient:
     return RawClient(server.base_url).login("bob", PASSWORD)
+
+
+@pytest.fixture(scope="package")
+def duo(synapse: SynapseServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Duo]:
+    """Two programs on one machine; every test leaves them running, whole and at rest."""
+    with playing(synapse, tmp_path_factory.mktemp("machine")) as made:
+        yield made
