@@ -254,7 +254,8 @@ class Engine:
         paths, db, http, me, role = self.paths, self.db, self.http, self.me, self.role
         clock, chance = self.clock, self.chance
         opener = LocalOpener(paths, db, me, role, clock=clock, chance=chance)
-        crypto = CryptoWorker(paths, db, http, opener, clock=clock, chance=chance)
+        crypto = CryptoWorker(paths, db, http, opener, clock=clock, chance=chance, follows_sync=True)
+        self._on_synced = crypto.note_synced
         return [
             opener,
             crypto,
@@ -290,6 +291,7 @@ class Engine:
 
     def _on_sync_state(self, trouble: Expected | None) -> None:
         if trouble is None:
+            self._on_synced()
             self._set_status(Status(ProgramState.SYNCING))
         else:
             advice = trouble.advice if isinstance(trouble, StoreError) else ""

@@ -84,8 +84,12 @@ class Sender(Worker):
         self._opener = opener
         self._crypto = crypto
         self._clock = clock
+        self._left_over: set[str] | None = None
+        """What an earlier run left in the queue."""
 
     async def step(self) -> float | None:
+        if self._left_over is None:
+            self._left_over = await self._db.read(outbox.waiting_txns)
         if not await self._db.read(outbox.next_messages):
             return None
         offline: Offline | None = None
@@ -106,10 +110,16 @@ class Sender(Worker):
     async def _send(self, message: Queued) -> None:
         """Bring one message to the server, or to a definite refusal."""
         try:
-            if message.wire_type is None or await self._db.read(_is_clear_in_sealed_room, message):
-                if not await self._make_wire(message):
+            if message.wire_type == "m.room.encrypted" or message.txn_id in (self._left_over or ()):
+                # An older copy of the store holds what was sent long ago, and ratchets that went back.
+                await (await self._crypto.keys()).rollback.before_encrypting(message.room_id)
+                if (waiting := await self._reload(message)) is None:
                     return
-                message = await self._reload(message)
+                message = waiting
+            if message.wire_type is None or await self._db.read(_is_clear_in_sealed_room, message):
+                if not await self._make_wire(message) or (made := await self._reload(message)) is None:
+                    return
+                message = made
             if message.wire_type == "m.room.encrypted":
                 await to_device.flush(self._paths, self._db, self._http)  # keys first
             await self._db.write(outbox.note_attempt, message.txn_id)
@@ -135,9 +145,10 @@ class Sender(Worker):
             encryption = await self._ask_encryption(message.room_id)
         if encryption is None:
             return await self._db.write(_plain_wire, message, self._me)
+        keys = await self._crypto.keys()
+        await keys.rollback.before_encrypting(message.room_id)
         users = await self._readers(message.room_id)
         await self._db.write(devices.track, users | {self._me.user_id})
-        keys = await self._crypto.keys()
         await keys.query(users | {self._me.user_id})
         state = await self._opener.state()
         await keys.claim(await self._db.read(_readers_devices, users, self._me))
@@ -167,9 +178,10 @@ class Sender(Worker):
         await self._db.write(room_facts.set_encryption, self._role, room_id, content)
         return content
 
-    async def _reload(self, message: Queued) -> Queued:
+    async def _reload(self, message: Queued) -> Queued | None:
+        """The message as it is now; None if it waits no more."""
         waiting = await self._db.read(outbox.next_messages)
-        return next((row for row in waiting if row.txn_id == message.txn_id), message)
+        return next((row for row in waiting if row.txn_id == message.txn_id), None)
 
 
 def _is_clear_in_sealed_room(conn: sqlite3.Connection, message: Queued) -> bool:

@@ -234,8 +234,8 @@ FENCES: tuple[Mutant, ...] = (
         "Two processes claim for one device; the later answer overwrites the session that is in use.",
         core(
             "crypto/keys.py",
-            "if rows.olm_sessions(txn.conn, device.curve25519) or _make_session(",
-            "if _make_session(",
+            "        if rows.has_olm_session(txn.conn, device.curve25519)\n        or _make_session(",
+            "        if _make_session(",
         ),
         by=(
             f"{CORE_TESTS}/crypto/test_devices.py::test_a_session_that_appeared_meanwhile_wins_over_the_claimed_key",

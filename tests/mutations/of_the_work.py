@@ -6,6 +6,25 @@ from tests.mutations.record import CORE_TESTS, Edit, Mutant, core, mutant
 
 CRYPTO: tuple[Mutant, ...] = (
     mutant(
+        "an old copy is taken for the present",
+        "Our ADR 0007: yesterday's store over today's, and every ratchet goes over the places it has used before.",
+        core(
+            "crypto/rollback.py",
+            "            if await self._db.read(lost_sessions, seen):",
+            "            if not seen and await self._db.read(lost_sessions, seen):",
+        ),
+        by=(
+            f"{CORE_TESTS}/crypto/test_rollback.py::test_an_older_copy_encrypts_nothing_with_what_it_holds",
+            f"{CORE_TESTS}/crypto/test_rollback.py::test_the_same_copy_put_back_twice_is_noticed_twice",
+        ),
+    ),
+    mutant(
+        "only Megolm begins anew",
+        "Our ADR 0007: the new session's key goes out over an Olm ratchet that went back, and nobody can open it.",
+        core("store/crypto.py", '    txn.execute("UPDATE olm_session SET stale = 1")\n', ""),
+        by=(f"{CORE_TESTS}/crypto/test_rollback.py::test_an_older_copy_encrypts_nothing_with_what_it_holds",),
+    ),
+    mutant(
         "stale account",
         "rust-sdk #1415: the account is kept in memory and not read again when the other process moved it on.",
         core(
@@ -92,24 +111,24 @@ CRYPTO: tuple[Mutant, ...] = (
         " the same ids, and the server refuses every later upload.",
         core(
             "crypto/keys.py",
-            "            if not await self._db.write(account.prepare_upload, self._state, self._clock.now_ms()):",
-            "            before = await self._db.read(rows.account)\n"
-            "            if not await self._db.write(account.prepare_upload, self._state, self._clock.now_ms()):",
+            "        if not await self._db.write(account.prepare_upload, self._state, self._clock.now_ms()):",
+            "        before = await self._db.read(rows.account)\n"
+            "        if not await self._db.write(account.prepare_upload, self._state, self._clock.now_ms()):",
         ),
         core(
             "crypto/keys.py",
-            '            except ServerRefused as refused:\n                if "already exists"',
-            "            except Expected as lost:\n"
-            "                if isinstance(lost, ServerRefused):\n"
-            "                    raise\n"
-            "                await self._db.write(lambda txn: txn.execute('DELETE FROM key_upload'))\n"
-            "                if before is None:\n"
-            "                    await self._db.write(lambda txn: txn.execute('DELETE FROM crypto_account'))\n"
-            "                else:\n"
-            "                    await self._db.write(rows.put_account, before.pickle, {})\n"
-            "                self._state.forget()\n"
+            '        except ServerRefused as refused:\n            if "already exists"',
+            "        except Expected as lost:\n"
+            "            if isinstance(lost, ServerRefused):\n"
             "                raise\n"
-            '            except ServerRefused as refused:\n                if "already exists"',
+            "            await self._db.write(lambda txn: txn.execute('DELETE FROM key_upload'))\n"
+            "            if before is None:\n"
+            "                await self._db.write(lambda txn: txn.execute('DELETE FROM crypto_account'))\n"
+            "            else:\n"
+            "                await self._db.write(rows.put_account, before.pickle, {})\n"
+            "            self._state.forget()\n"
+            "            raise\n"
+            '        except ServerRefused as refused:\n            if "already exists"',
         ),
         by=(
             f"{CORE_TESTS}/crypto/test_account.py::test_an_upload_cut_off_is_repeated_byte_for_byte_after_a_restart",

@@ -23,7 +23,9 @@ FALLBACK_REST_MS = 3_600_000
 """A used fallback key is replaced at most this often: vodozemac keeps one older key, so that faster
 replacing (for news from before an upload, say) would shut out who claimed one a moment ago."""
 FORKED_FACT = "crypto.forked"
-"""Set when the server has other keys under our ids: this store is a copy that went its own way."""
+"""The device for which the server has other keys under our ids, however far those are moved on."""
+MOST_SKIPPED = 3_200
+"""Ids are moved on by no more than so many keys in all: vodozemac keeps 5,000 private halves, the newest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,18 @@ def prepare_upload(txn: Transaction, state: CryptoState, now_ms: int) -> bool:
     state.changed_account(txn)
     rows.put_upload(txn, body, now_ms)
     return True
+
+
+def skip_ids(txn: Transaction, state: CryptoState, count: int) -> None:
+    """Make so many one-time keys and publish none: the server may have others under their ids.
+
+    What waits to be uploaded goes, too. For a store that is an older copy of itself (ADR 0007).
+    """
+    rows.forget_uploads(txn)
+    account = state.account(txn)
+    account.generate_one_time_keys(count)
+    account.mark_keys_as_published()
+    state.changed_account(txn)
 
 
 def note_uploaded(txn: Transaction, upload_id: int, body: Json, counts: Json, now_ms: int) -> None:

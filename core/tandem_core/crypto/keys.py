@@ -6,6 +6,7 @@ while waiting.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sqlite3
 from collections.abc import Collection, Iterable
@@ -13,6 +14,7 @@ from typing import Any
 
 from tandem_core.clock import Clock
 from tandem_core.crypto import account, olm, signed
+from tandem_core.crypto.rollback import RollbackCheck
 from tandem_core.crypto.state import CryptoState
 from tandem_core.errors import Expected, ServerRefused
 from tandem_core.http import Http
@@ -45,7 +47,14 @@ class Keys:
     """Uploads, queries and claims for one program."""
 
     def __init__(
-        self, paths: ProfilePaths, db: Database, http: Http, state: CryptoState, *, clock: Clock
+        self,
+        paths: ProfilePaths,
+        db: Database,
+        http: Http,
+        state: CryptoState,
+        *,
+        clock: Clock,
+        synced: asyncio.Event | None = None,
     ) -> None:
         self._paths = paths
         self._db = db
@@ -53,36 +62,55 @@ class Keys:
         self._state = state
         self._clock = clock
         self._unclaimed: dict[tuple[UserId, DeviceId], float] = {}
+        self.rollback = RollbackCheck(db, http, state, clock=clock, synced=synced)
 
     async def upload(self) -> None:
-        """Give the server the keys it lacks; raises StoreForked, from then on, when it holds others under our ids."""
-        if await self._db.read(sessions.fact, account.FORKED_FACT):
+        """Give the server the keys it lacks.
+
+        If it has others under our ids, this store is an older copy: nothing of it encrypts any more, and the ids
+        are moved on until they are free. Raises StoreForked, from then on, if they never are.
+        """
+        device_id = self._state.me.device_id
+        if await self._db.read(sessions.fact, account.FORKED_FACT) == device_id:
             raise StoreForked
         if not await self._db.read(_needs_upload, self._clock.now_ms()):
             return
         async with netlock(self._paths, "keys"):
-            if not await self._db.write(account.prepare_upload, self._state, self._clock.now_ms()):
-                return
-            waiting = await self._db.read(rows.waiting_upload)
-            if waiting is None:
-                return
-            upload_id, body = waiting
-            try:
-                answer = await self._http.request("POST", f"{_CLIENT}/keys/upload", body)
-            except ServerRefused as refused:
-                if "already exists" not in refused.message:
-                    raise
-                log.error("the server has other keys under our ids: this store went its own way")
-                await self._db.write(sessions.set_fact, account.FORKED_FACT, True)
-                raise StoreForked from refused
-            counts = answer.get("one_time_key_counts")
-            await self._db.write(
-                account.note_uploaded,
-                upload_id,
-                body,
-                counts if isinstance(counts, dict) else {},
-                self._clock.now_ms(),
-            )
+            skipped = 0
+            while await self._is_taken():
+                if skipped == 0:
+                    await self.rollback.keys_went_back()
+                count = skipped or account.ONE_TIME_KEYS
+                if skipped + count > account.MOST_SKIPPED:
+                    log.error("the server has other keys under our ids, however far they are moved on")
+                    await self._db.write(sessions.set_fact, account.FORKED_FACT, device_id)
+                    raise StoreForked
+                await self._db.write(account.skip_ids, self._state, count)
+                skipped += count
+
+    async def _is_taken(self) -> bool:
+        """Upload once; returns whether the server refused because it has other keys under these ids."""
+        if not await self._db.write(account.prepare_upload, self._state, self._clock.now_ms()):
+            return False
+        waiting = await self._db.read(rows.waiting_upload)
+        if waiting is None:
+            return False
+        upload_id, body = waiting
+        try:
+            answer = await self._http.request("POST", f"{_CLIENT}/keys/upload", body)
+        except ServerRefused as refused:
+            if "already exists" not in refused.message:
+                raise
+            return True
+        counts = answer.get("one_time_key_counts")
+        await self._db.write(
+            account.note_uploaded,
+            upload_id,
+            body,
+            counts if isinstance(counts, dict) else {},
+            self._clock.now_ms(),
+        )
+        return False
 
     async def query(self, only: Collection[UserId] | None = None) -> None:
         """Fetch the device lists that are out of date (of these people, or all).
@@ -194,7 +222,7 @@ def _put_answer(txn: Transaction, wanted: dict[UserId, int], answer: Json, now_m
 
 
 def _without_session(conn: sqlite3.Connection, wanted: list[Device]) -> list[Device]:
-    return [device for device in wanted if not rows.olm_sessions(conn, device.curve25519)]
+    return [device for device in wanted if not rows.has_olm_session(conn, device.curve25519)]
 
 
 def _make_sessions(
@@ -204,7 +232,8 @@ def _make_sessions(
     return {
         (device.user_id, device.device_id)
         for device in wanted
-        if rows.olm_sessions(txn.conn, device.curve25519) or _make_session(txn, state, device, answer, now_ms)
+        if rows.has_olm_session(txn.conn, device.curve25519)
+        or _make_session(txn, state, device, answer, now_ms)
     }
 
 

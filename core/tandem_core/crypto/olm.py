@@ -92,8 +92,8 @@ def encrypt(
 
 def best_session(txn: Transaction, state: CryptoState, curve25519: str) -> Session | None:
     """The session used last with this peer, which is the one that surely works."""
-    found = rows.olm_sessions(txn.conn, curve25519)
-    return state.load_session(found[0][1]) if found else None
+    pickle = rows.newest_olm_session(txn.conn, curve25519)
+    return None if pickle is None else state.load_session(pickle)
 
 
 def _open_pre_key(txn: Transaction, state: CryptoState, sender_key: str, body: str, now_ms: int) -> bytes:

@@ -70,6 +70,7 @@ class CryptoWorker(Worker):
         *,
         clock: Clock,
         chance: Chance,
+        follows_sync: bool = False,
     ) -> None:
         super().__init__(chance)
         self._paths = paths
@@ -78,16 +79,25 @@ class CryptoWorker(Worker):
         self._opener = opener
         self._clock = clock
         self._keys: Keys | None = None
+        self._synced = asyncio.Event() if follows_sync else None
+
+    def note_synced(self) -> None:
+        """Sync has brought an answer (with ``follows_sync``, the first encryption waits for it)."""
+        if self._synced is not None:
+            self._synced.set()
 
     async def keys(self) -> Keys:
         """The network half, shared with the sender."""
         if self._keys is None:
             state = await self._opener.state()
-            self._keys = Keys(self._paths, self._db, self._http, state, clock=self._clock)
+            self._keys = Keys(
+                self._paths, self._db, self._http, state, clock=self._clock, synced=self._synced
+            )
         return self._keys
 
     async def step(self) -> float | None:
         keys = await self.keys()
+        await keys.rollback.before_encrypting()
         forked: StoreForked | None = None
         try:
             await keys.upload()

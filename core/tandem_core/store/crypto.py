@@ -11,6 +11,9 @@ from tandem_core.store.codec import dumps, loads
 from tandem_core.store.database import Transaction
 from tandem_core.types import DeviceId, EventId, Json, RoomId, Topic, UserId
 
+ALL_PLACES = 2**32
+"""More than a Megolm ratchet has."""
+
 
 @dataclass(frozen=True, slots=True)
 class AccountRow:
@@ -69,7 +72,8 @@ def identity(conn: sqlite3.Connection) -> Json | None:
     return None if row is None else dict(loads(row[0]))
 
 
-def note_fallback(txn: Transaction, now_ms: int) -> None:
+def note_fallback(txn: Transaction, now_ms: int | None) -> None:
+    """When the fallback key on the server was made; None: the one there is not ours to use, make another."""
     txn.execute("UPDATE crypto_account SET fallback_made_at = ?", (now_ms,))
 
 
@@ -93,12 +97,30 @@ def upload_done(txn: Transaction, upload_id: int) -> None:
 
 
 def olm_sessions(conn: sqlite3.Connection, sender_key: str) -> list[tuple[str, str]]:
-    """(session id, pickle) with this peer, the one used last first."""
+    """(session id, pickle) with this peer, the one used last first: all that may open what comes."""
     rows = conn.execute(
         "SELECT session_id, pickle FROM olm_session WHERE sender_key = ? ORDER BY used_at DESC, made_at DESC LIMIT 8",
         (sender_key,),
     )
     return [(row[0], row[1]) for row in rows]
+
+
+def has_olm_session(conn: sqlite3.Connection, sender_key: str) -> bool:
+    """Whether there is a session with this peer to write with."""
+    return newest_olm_session(conn, sender_key) is not None
+
+
+def newest_olm_session(conn: sqlite3.Connection, sender_key: str) -> str | None:
+    """The pickle of the session with this peer that was used last and may be written with, or None.
+
+    One that lay in an older copy of the store opens what comes, and encrypts nothing more.
+    """
+    row = conn.execute(
+        "SELECT pickle FROM olm_session WHERE sender_key = ? AND stale = 0"
+        " ORDER BY used_at DESC, made_at DESC LIMIT 1",
+        (sender_key,),
+    ).fetchone()
+    return None if row is None else str(row["pickle"])
 
 
 def put_olm_session(txn: Transaction, session_id: str, sender_key: str, pickle: str, now_ms: int) -> None:
@@ -217,6 +239,44 @@ def put_outbound(
         " VALUES (?, ?, ?, ?, ?)",
         (room_id, session_id, pickle, made_at, messages),
     )
+
+
+def places_used(conn: sqlite3.Connection, room_id: RoomId, session_id: str) -> int:
+    """How many places of a Megolm session this store knows to have used for writing.
+
+    0 if the session is none of ours; every place there is if we write with it no more.
+    """
+    row = conn.execute(
+        "SELECT o.messages FROM megolm_outbound AS o WHERE o.room_id = ?1 AND o.session_id = ?2"
+        " AND NOT EXISTS (SELECT 1 FROM megolm_lost AS l WHERE l.session_id = ?2)",
+        (room_id, session_id),
+    ).fetchone()
+    if row is not None:
+        return int(row["messages"])
+    is_over = conn.execute(
+        "SELECT 1 FROM megolm_lost WHERE session_id = ?2 UNION ALL"
+        " SELECT 1 FROM megolm_inbound WHERE room_id = ?1 AND session_id = ?2 AND source = 'own'",
+        (room_id, session_id),
+    ).fetchone()
+    return 0 if is_over is None else ALL_PLACES
+
+
+def give_up_ratchets(txn: Transaction, lost: Iterable[str], now_ms: int) -> None:
+    """Encrypt no more with any session that is here, Megolm or Olm; Olm ones still open what comes.
+
+    ``lost``: Megolm sessions of ours that went further than this store knows. They are no news from now on.
+    """
+    txn.executemany(
+        "INSERT OR IGNORE INTO megolm_lost (session_id, noticed_at) VALUES (?, ?)",
+        [(session_id, now_ms) for session_id in lost],
+    )
+    txn.execute("UPDATE megolm_outbound SET retired = 1")
+    txn.execute("UPDATE olm_session SET stale = 1")
+
+
+def forget_uploads(txn: Transaction) -> None:
+    """Drop what was to be uploaded: the server has other keys under these ids, or may have."""
+    txn.execute("DELETE FROM key_upload")
 
 
 def shares(conn: sqlite3.Connection, session_id: str) -> dict[tuple[UserId, DeviceId], str]:

@@ -87,6 +87,29 @@ def put_wire(txn: Transaction, txn_id: str, room_id: RoomId, wire_type: str, wir
     _changed(txn, room_id)
 
 
+def waiting_txns(conn: sqlite3.Connection) -> set[str]:
+    """The transaction ids of all messages that wait to be sent."""
+    found = conn.execute("SELECT txn_id FROM send_queue WHERE state IN ('queued', 'sending')")
+    return {str(row["txn_id"]) for row in found}
+
+
+def encrypt_again(txn: Transaction) -> None:
+    """Give up every ciphertext that was not sent: its ratchet went back with an old copy of the store.
+
+    The encrypted to-device messages of such a copy were sent by what came after it; messages of rooms keep their
+    transaction id, so that the server knows those that it has.
+    """
+    txn.execute(
+        "UPDATE to_device_out SET done = 1, messages = '{}', error = 'of an old copy of the store' WHERE done = 0"
+    )
+    txn.execute(
+        "UPDATE send_queue SET wire_type = NULL, wire_content = NULL,"
+        " state = CASE state WHEN 'sending' THEN 'queued' ELSE state END"
+        " WHERE wire_type = 'm.room.encrypted' AND state IN ('queued', 'sending', 'failed')"
+    )
+    txn.changed(Topic.OUTBOX)
+
+
 def note_attempt(txn: Transaction, txn_id: str) -> None:
     txn.execute("UPDATE send_queue SET attempts = attempts + 1 WHERE txn_id = ?", (txn_id,))
 

@@ -6,6 +6,7 @@ The same paths are walked against a real Synapse in ``tests/interop``.
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -50,6 +51,7 @@ class KeyServer:
     """Parts of paths with the answer to the next such request."""
     before: list[tuple[str, Callable[[], None]]] = field(default_factory=list)
     """Parts of paths with what happens while the next such request is on its way."""
+    _senders: dict[str, tuple[tuple[UserId, DeviceId], str]] = field(default_factory=dict)
     _seen: dict[tuple[UserId, DeviceId, str], Json] = field(default_factory=dict)
 
     def http(self, me: Me) -> Any:
@@ -66,7 +68,7 @@ class KeyServer:
         unused = [key for key in self.fallback.get((user, device), {}).values() if not key.get("_used")]
         return ({"signed_curve25519": left} if left else {}), (["signed_curve25519"] if unused else [])
 
-    def answer(self, me: Me, method: str, path: str, body: Json) -> Json:
+    def answer(self, me: Me, method: str, path: str, body: Json, query: dict[str, str]) -> Json:
         parts = [unquote(part) for part in path.split("/")[4:]]
         match [method, *parts]:
             case ["POST", "keys", "upload"]:
@@ -83,6 +85,8 @@ class KeyServer:
                 if room_id not in self.encrypted:
                     raise ServerRefused(404, "M_NOT_FOUND", "no such state")
                 return {"algorithm": "m.megolm.v1.aes-sha2"}
+            case ["GET", "rooms", room_id, "messages"]:
+                return self._messages(me, room_id, int(query["limit"]), json.loads(query["filter"]))
             case ["PUT", "rooms", room_id, "send", kind, txn_id]:
                 return self._once(me, f"ev {txn_id}", lambda: self._send(me, room_id, kind, txn_id, body))
         raise AssertionError(f"nobody asks for {method} {path}")
@@ -160,7 +164,18 @@ class KeyServer:
             "unsigned": {},
         }
         timeline.append(event)
+        self._senders[event["event_id"]] = (me_key(me), txn_id)
         return {"event_id": event["event_id"]}
+
+    def _messages(self, me: Me, room_id: str, limit: int, wanted: Json) -> Json:
+        """The newest first; only the device that sent an event is told its transaction id."""
+        chunk = []
+        for event in reversed(self.events.get(room_id, [])):
+            sender, txn_id = self._senders[event["event_id"]]
+            if event["sender"] in wanted["senders"] and event["type"] in wanted["types"]:
+                told = {"transaction_id": txn_id} if sender == me_key(me) else {}
+                chunk.append(copy.deepcopy(event) | {"unsigned": told})
+        return {"start": "t1", "chunk": chunk[:limit]}
 
     def _once(self, me: Me, what: str, act: Callable[[], Json]) -> Json:
         key = (me.user_id, me.device_id, what)
@@ -177,7 +192,15 @@ class _Door:
         self._me = me
         self.token: str | None = "token"
 
-    async def request(self, method: str, path: str, body: Json | None = None, **_: Any) -> Json:
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: Json | None = None,
+        *,
+        query: dict[str, str] | None = None,
+        **_: Any,
+    ) -> Json:
         server = self._server
         server.requests.append(Request(self._me, method, path, copy.deepcopy(body or {})))
         act = _take(server.before, path)
@@ -188,7 +211,7 @@ class _Door:
         refusal = _take(server.refuse, path)
         if refusal is not None:
             raise refusal
-        answer = server.answer(self._me, method, path, body or {})
+        answer = server.answer(self._me, method, path, body or {}, query or {})
         if _take_part(server.lose_answer, path):
             raise Offline("lost on its way back")
         return copy.deepcopy(answer)

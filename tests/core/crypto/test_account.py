@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from tandem_core.crypto.account import FALLBACK_AGE_MS, FALLBACK_REST_MS, ONE_TIME_KEYS
-from tandem_core.crypto.keys import StoreForked
+from tandem_core.crypto.account import FALLBACK_AGE_MS, FALLBACK_REST_MS, FORKED_FACT, ONE_TIME_KEYS
+from tandem_core.crypto.keys import Keys, StoreForked
+from tandem_core.crypto.rollback import RESTORED_FACT
 from tandem_core.crypto.signed import device_from_keys, is_signed_by
 from tandem_core.crypto.state import CryptoState
 from tandem_core.errors import Offline, ServerRefused, StoreCorrupt
-from tandem_core.store import devices
+from tandem_core.store import devices, session
 from tests.core.crypto.key_server import KeyServer, me_key
 from tests.core.crypto.world import Device, StillClock
 
@@ -119,19 +120,21 @@ def test_two_programs_upload_once(make_device: Callable[..., Device], server: Ke
         notifier.close()
 
 
-def test_other_keys_under_our_ids_stop_uploads_and_are_told_each_time(
+_TAKEN = ServerRefused(400, "M_UNKNOWN", "One time key signed_curve25519:AAAA already exists")
+
+
+def test_keys_under_our_ids_that_are_never_free_stop_uploads_and_are_told_each_time(
     alice: Device, server: KeyServer
 ) -> None:
     server.one_time[me_key(alice.me)].clear()
     alice.hear_counts()
-    server.refuse.append(
-        (
-            "/keys/upload",
-            ServerRefused(400, "M_UNKNOWN", "One time key signed_curve25519:AAAA already exists"),
-        )
-    )
+    server.refuse += [("/keys/upload", _TAKEN)] * 20
+    server.requests.clear()
     with pytest.raises(StoreForked):
         _upload(alice)
+    tried = [key_id for body in _uploads(server) for key_id in body["one_time_keys"]]
+    assert len(_uploads(server)) < 10
+    assert len(set(tried)) == len(tried)
     server.requests.clear()
     alice = alice.restarted()
     try:
@@ -143,10 +146,21 @@ def test_other_keys_under_our_ids_stop_uploads_and_are_told_each_time(
         alice.close()
 
 
-def test_a_copy_of_the_store_is_caught_by_the_server(
-    alice: Device, make_device: Callable[..., Device], server: KeyServer
+def test_another_device_is_not_kept_from_uploading_by_what_an_older_one_met(
+    alice: Device, server: KeyServer
 ) -> None:
-    """Two stores with one account each make keys under the same ids."""
+    server.one_time[me_key(alice.me)].clear()
+    alice.hear_counts()
+    alice.write(session.set_fact, FORKED_FACT, "ANOTHER")
+    _upload(alice)
+    assert len(server.one_time[me_key(alice.me)]) == ONE_TIME_KEYS
+
+
+@pytest.mark.parametrize("uploads", [1, 4])
+def test_an_older_copy_of_the_account_moves_on_to_ids_that_are_free(
+    alice: Device, make_device: Callable[..., Device], server: KeyServer, uploads: int
+) -> None:
+    """Two stores with one account each make keys under the same ids; the server tells the second one."""
     copy = make_device("alice-copy", is_new=True)
     copy.me = alice.me
     copy.db.write_now(
@@ -157,14 +171,20 @@ def test_a_copy_of_the_store_is_caught_by_the_server(
         )
     )
     copy.state = CryptoState(copy.db, alice.me, copy.state.pickle_key)
-    copy.keys._state = copy.state
-    copy.keys._http = server.http(alice.me)
-    server.one_time[me_key(alice.me)].clear()
-    alice.hear_counts()
-    _upload(alice)
+    copy.keys = Keys(copy.paths, copy.db, server.http(alice.me), copy.state, clock=alice.clock)
+    here = server.one_time[me_key(alice.me)]
+    for _ in range(uploads):
+        alice.write(devices.note_key_counts, {}, ["signed_curve25519"], alice.clock.now_ms())
+        _upload(alice)
+    before = dict(here)
     copy.write(devices.note_key_counts, {}, ["signed_curve25519"], alice.clock.now_ms())
-    with pytest.raises(StoreForked):
-        _upload(copy)
+    fallback = dict(server.fallback[me_key(alice.me)])
+    _upload(copy)
+    assert {key_id: here[key_id] for key_id in before} == before
+    assert len(here) == len(before) + ONE_TIME_KEYS
+    assert server.fallback[me_key(alice.me)] != fallback, "the other's fallback key opens nothing here"
+    assert copy.read(session.fact, RESTORED_FACT) == {"at": alice.clock.now_ms(), "put_away": False}
+    assert not copy.read(session.fact, FORKED_FACT)
 
 
 def test_a_used_fallback_key_is_replaced_but_not_twice_in_an_hour(

@@ -220,7 +220,7 @@ async def test_after_a_hard_sign_out_a_new_device_keeps_messages_and_their_keys_
 def _fill(db: Database) -> None:
     def fill(txn: Any) -> None:
         txn.execute("INSERT INTO connection (conn, since) VALUES ('app', '5')")
-        txn.execute("INSERT INTO olm_session VALUES ('s', 'k', 'p', 1, 1)")
+        txn.execute("INSERT INTO olm_session VALUES ('s', 'k', 'p', 1, 1, 0)")
         txn.execute("INSERT INTO megolm_inbound VALUES ('!r:x', 's', '@b:x', 'k', NULL, 'p', 0, 'olm', 1)")
 
     db.write_now(fill)

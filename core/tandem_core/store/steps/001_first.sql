@@ -151,7 +151,8 @@ CREATE TABLE key_upload (               -- a /keys/upload body that is on its wa
   id INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL, made_at INTEGER NOT NULL, done INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE olm_session (
   session_id TEXT PRIMARY KEY, sender_key TEXT NOT NULL, pickle TEXT NOT NULL,
-  made_at INTEGER NOT NULL, used_at INTEGER NOT NULL) WITHOUT ROWID;
+  made_at INTEGER NOT NULL, used_at INTEGER NOT NULL,
+  stale INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;   -- went back with an old copy of the store: opens, never encrypts
 CREATE INDEX olm_session_peer ON olm_session(sender_key, used_at DESC);
 CREATE TABLE megolm_inbound (
   room_id TEXT, session_id TEXT, sender TEXT NOT NULL, sender_key TEXT NOT NULL, claimed_ed25519 TEXT,
@@ -162,6 +163,8 @@ CREATE TABLE megolm_outbound (
   room_id TEXT PRIMARY KEY, session_id TEXT NOT NULL, pickle TEXT NOT NULL,
   made_at INTEGER NOT NULL, messages INTEGER NOT NULL DEFAULT 0,
   retired INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+CREATE TABLE megolm_lost (              -- our sessions that went on where this store did not: it is an older copy
+  session_id TEXT PRIMARY KEY, noticed_at INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE key_share (                -- who got an outbound session, from which index on
   session_id TEXT, user_id TEXT, device_id TEXT, curve25519 TEXT NOT NULL,
   message_index INTEGER NOT NULL, outcome TEXT NOT NULL,     -- shared | withheld:CODE | no_olm
