@@ -1,78 +1,95 @@
-"""``make torture MINUTES=10``: every crash point of both programs, then kills at random moments; then one table."""
+"""``make torture MINUTES=10``: every crash point of both programs, then a storm of all other faults; then one table."""
 
 from __future__ import annotations
 
 import argparse
 import io
+import json
 import random
-import statistics
+import signal
 import sys
 import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NoReturn
 
+from tandem_demo.device import DemoFailed
 from tandem_demo.tell import Teller
 from tandem_demo.world import running_world
-from tests.torture.scene import NAMES, Scene, aims
+from tests.support.proxy.proxy import FaultProxy
+from tests.torture.aims import NAMES, aims, later_aims
+from tests.torture.report import Report
+from tests.torture.scene import Scene
 from tests.torture.stages import excuse
 from tests.torture.storm import storm
-from tests.torture.sweep import Report, sweep
+from tests.torture.sweep import sweep
 
 
 def main() -> int:
-    """Exit status 0 when nothing was lost, doubled or reused."""
+    """Exit status 0 when nothing is wrong. Ctrl-C ends everything, and shows the table as far as it got."""
+    options = _options()
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
+    _tell(f"seed {options.seed}")
+    report, started = Report(), time.monotonic()
+    try:
+        with tempfile.TemporaryDirectory(prefix="tandem-torture-") as folder, ExitStack() as stack:
+            _run(options, Path(folder), report, stack)
+    except KeyboardInterrupt:
+        _tell("interrupted")
+    minutes = (time.monotonic() - started) / 60
+    print(f"\nseed {options.seed}, {minutes:.1f} minutes")
+    for line in report.lines():
+        print(line)
+    if options.json is not None:
+        told = {"seed": options.seed, "minutes": round(minutes, 2), **report.as_json()}
+        options.json.write_text(json.dumps(told, indent=1) + "\n", "utf-8")
+    return 1 if report.wrong or not report.rounds else 0
+
+
+def _interrupt(*_: object) -> NoReturn:
+    """End what was started and show the table; a second Ctrl-C must not leave processes behind."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="torture", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10, help="how long in all (10)")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--points", type=int, default=None, help="only so many crash points, drawn (all)")
-    options = parser.parse_args()
+    parser.add_argument("--round", type=int, default=1, help="the storm's first round, to have one again (1)")
+    parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="write the table here, too")
+    return parser.parse_args()
+
+
+def _run(options: argparse.Namespace, folder: Path, report: Report, stack: ExitStack) -> None:
     end = time.monotonic() + 60 * options.minutes
-    _tell(f"seed {options.seed}")
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        world = stack.enter_context(
-            running_world(Path(folder) / "world", Teller(io.StringIO()), headless=True)
-        )
-        world.laptop.start_notifier()
-        world.alice.stop("notifier")
-        scene = Scene(world, Path(folder) / "scene", options.seed, stack)
-        chosen = [aim for program in NAMES for aim in aims(program) if excuse(aim) is None]
-        scene.rng.shuffle(chosen)
-        chosen = chosen[: options.points]
-        _tell(
-            f"{len(chosen)} crash points, then kills at random moments; about {options.minutes:.0f} min in all"
-        )
-        swept = sweep(scene, chosen, _tell, until_s=end)
-        stormed = Report() if swept.wrong else storm(scene, end, _tell)
-        _show(swept, stormed)
+    world = stack.enter_context(running_world(folder / "world", Teller(io.StringIO()), headless=True))
+    proxy = stack.enter_context(FaultProxy(world.server.base_url, seed=options.seed))
+    world.laptop.start_notifier()
+    world.alice.stop("notifier")
+    scene = Scene(world, folder / "scene", options.seed, stack)
+    chosen = [
+        aim
+        for program in NAMES
+        for aim in [*aims(program), *later_aims(program)]
+        if excuse(aim) is None
+    ]  # fmt: skip
+    random.Random(options.seed).shuffle(chosen)
+    chosen = chosen[: options.points]
+    _tell(f"{len(chosen)} crash points, then a storm; about {options.minutes:g} minutes in all")
+    try:
+        sweep(scene, chosen, report, _tell, until_s=end)
+        if not report.wrong:
+            storm(scene, proxy, options.seed, end, report, _tell, first=options.round)
+    except DemoFailed as failed:
+        report.note_stuck(str(failed), "the last line above")
+    finally:
         if scene.guest is not None:
             scene.guest.stop_all()
-    return 1 if swept.wrong or stormed.wrong else 0
-
-
-def _show(swept: Report, stormed: Report) -> None:
-    kills = swept.kills + stormed.kills
-    last = stormed if stormed.letters else swept
-    waits = sorted(swept.recovered_s + stormed.recovered_s)
-    wrong = swept.wrong + stormed.wrong
-    rows = [
-        ("crash points hit", f"{len(swept.hit)} of {len(swept.hit) + len(swept.missed)}"),
-        ("kills -9", f"{kills}"),
-        ("to-device events compared", f"{last.letters}"),
-        ("room events compared, in every view", f"{last.events}"),
-        ("lost, doubled, unreadable, reused, disordered", f"{len(wrong)}"),
-        ("95 % bound per kill, if none", f"< {3 / kills:.2%}" if kills and not wrong else "-"),
-        ("notifications repeated by a kill", f"{last.repeated_popups}"),
-        ("from ready to caught up, median", f"{statistics.median(waits) * 1000:.0f} ms" if waits else "-"),
-        ("from ready to caught up, p99", f"{waits[int(len(waits) * 0.99)] * 1000:.0f} ms" if waits else "-"),
-    ]
-    print()
-    for what, value in rows:
-        print(f"{what:48} {value:>12}")
-    for aim in swept.missed:
-        print(f"not reached: {aim.program} {aim.step}")
-    for words in wrong[:20]:
-        print(f"WRONG {words}")
 
 
 def _tell(words: str) -> None:

@@ -7,16 +7,17 @@ none means that all holds.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import sqlite3
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
+
+from tests.torture.indices import megolm_index, olm_index
 
 _TRIGGERS = """
 CREATE TABLE IF NOT EXISTS ledger_letters (
@@ -31,11 +32,13 @@ CREATE TRIGGER IF NOT EXISTS ledger_key AFTER INSERT ON e2e_one_time_keys_json B
   VALUES (new.user_id, new.device_id, new.algorithm || ':' || new.key_id, new.key_json);
 END;
 """
+_Account = tuple[str, str]
+"""A user and a device."""
 
 
 @dataclass
 class Findings:
-    """What does not hold; every list should be empty. ``repeated_popups`` is told apart."""
+    """What does not hold; every list should be empty. What is only counted is no finding."""
 
     lost: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
@@ -43,16 +46,30 @@ class Findings:
     reused: list[str] = field(default_factory=list)
     disorder: list[str] = field(default_factory=list)
     ahead: list[str] = field(default_factory=list)
+    unnotified: list[str] = field(default_factory=list)
     repeated_popups: int = 0
+    repeated_letters: int = 0
+    """To-device events that the server accepted twice: it forgets transaction ids when it is killed."""
     letters: int = 0
     """To-device events that were compared."""
     events: int = 0
     """Room events that were compared."""
 
+    def by_class(self) -> dict[str, list[str]]:
+        """The sentences under the words that a table has for them."""
+        return {
+            "lost": self.lost,
+            "doubled": self.doubled,
+            "unreadable at rest": self.unreadable,
+            "reused key ids or indices": self.reused,
+            "out of order": self.disorder,
+            "tokens ahead": self.ahead,
+            "notifications lost": self.unnotified,
+        }
+
     def wrong(self) -> list[str]:
         """Everything that does not hold, in words."""
-        parts = (self.lost, self.doubled, self.unreadable, self.reused, self.disorder, self.ahead)
-        return [words for part in parts for words in part]
+        return [words for part in self.by_class().values() for words in part]
 
 
 def watch(server_db: Path) -> None:
@@ -62,104 +79,203 @@ def watch(server_db: Path) -> None:
 
 
 def compare(server_db: Path, stores: dict[str, Path], notified: dict[str, Path] | None = None) -> Findings:
-    """Hold the server's book against the stores of devices (name to database), at quiescence.
+    """One comparison, all of it from the beginning; see Ledger."""
+    return Ledger(server_db).compare(stores, notified)
 
-    ``notified`` names, for each device whose notifications go to a file, that file.
-    """
-    found = Findings()
-    with closing(_open(server_db)) as server:
+
+@dataclass
+class _Room:
+    """What the server has accepted in one room: the order of all its events, and those that are encrypted."""
+
+    order: dict[str, int] = field(default_factory=dict)
+    sealed: set[str] = field(default_factory=set)
+
+
+@dataclass
+class _Behind:
+    """What a device had not applied or opened when it was last asked, and up to which page that was known."""
+
+    letters: set[str] = field(default_factory=set)
+    events: set[str] = field(default_factory=set)
+    pages: tuple[int, int] = (0, 0)
+
+
+class Ledger:
+    """The server's book, of which each page is read once, however often it is held against the stores."""
+
+    def __init__(self, server_db: Path) -> None:
+        self._path = server_db
+        self._pages = {"letters": 0, "keys": 0, "events": 0}
+        self._starts = 0
+        self._letters: dict[_Account, dict[str, tuple[int, int, int]]] = defaultdict(dict)
+        self._repeated = 0
+        self._keys: dict[tuple[str, str, str], str] = {}
+        self._olm: dict[tuple[str, str, int], str] = {}
+        self._megolm: dict[tuple[str, int], str] = {}
+        self._rooms: dict[str, _Room] = defaultdict(_Room)
+        self._sealed: list[str] = []
+        self._rejected: set[str] = set()
+        self._reused: dict[str, list[str]] = defaultdict(list)
+        self._behind: dict[Path, _Behind] = defaultdict(_Behind)
+
+    def note_start(self) -> None:
+        """The server starts again: places that it gives from now on come after all earlier ones.
+
+        Synapse on SQLite counts its to-device stream from what lies in inboxes, so that places may return.
+        """
+        with closing(_open(self._path)) as server:
+            self._read(server)
+        self._starts += 1
+
+    def compare(self, stores: dict[str, Path], notified: dict[str, Path] | None = None) -> Findings:
+        """Hold the server's book against the stores of devices (name to database), at quiescence.
+
+        ``notified`` names, for each device whose notifications go to a file, that file.
+        """
+        with closing(_open(self._path)) as server:
+            self._read(server)
+        found = Findings(repeated_letters=self._repeated, reused=list(self._reused[""]))
         for name, path in stores.items():
             with closing(_open(path)) as store:
-                _letters(found, server, store, name)
-                _keys(found, server, store, name)
-                _room_events(found, server, store, name)
+                self._hold_letters(found, store, name)
+                found.reused += [f"{name}: {words}" for words in self._reused["/".join(_me(store))]]
+                self._hold_events(found, store, name)
                 if notified and name in notified:
                     _popups(found, store, notified[name], name)
-        _ratchets(found, server)
-    return found
+        return found
 
+    def behind(self, path: Path) -> tuple[int, int]:
+        """How much of what the server has accepted by now a device has not applied (letters), and not opened (events).
 
-def _letters(found: Findings, server: sqlite3.Connection, store: sqlite3.Connection, name: str) -> None:
-    """Every encrypted to-device event: applied once, in the server's order, no token ahead of it."""
-    me = _me(store)
-    accepted: list[tuple[int, str]] = []
-    for place, letter in server.execute(
-        "SELECT place, letter FROM ledger_letters WHERE user_id = ? AND device_id = ? ORDER BY place, n", me
-    ):
-        event = json.loads(letter)
-        if event["type"] == "m.room.encrypted":
-            accepted.append((place, _digest([event["type"], event["sender"], event["content"]])))
-    found.letters += len(accepted)
-    held = store.execute("SELECT digest, seq, state, error FROM inbox WHERE digest IS NOT NULL").fetchall()
-    times = Counter(digest for digest, *_ in held)
-    found.doubled += [f"{name}: a to-device event is applied {n} times" for n in times.values() if n > 1]
-    state = {digest: (seq, state, error) for digest, seq, state, error in held}
-    tokens = [int(row[0]) for row in store.execute("SELECT since FROM connection WHERE since IS NOT NULL")]
-    for place, digest in accepted:
-        if digest not in state:
-            found.lost.append(f"{name}: the to-device event at {place} never came in")
-            if any(token >= place for token in tokens):
-                found.ahead.append(f"{name}: a token has passed {place}, which is not in the inbox")
-        elif state[digest][1] != 1:
-            found.unreadable.append(f"{name}: the to-device event at {place}: {state[digest][2] or 'waits'}")
-    order = [state[digest][0] for _, digest in accepted if digest in state]
-    if order != sorted(order):
-        found.disorder.append(f"{name}: the inbox is not in the server's order")
-
-
-def _keys(found: Findings, server: sqlite3.Connection, store: sqlite3.Connection, name: str) -> None:
-    """No one-time key id ever stood for two keys."""
-    keys: dict[str, str] = {}
-    for key_id, key in server.execute(
-        "SELECT key_id, key FROM ledger_keys WHERE user_id = ? AND device_id = ?", _me(store)
-    ):
-        material = json.loads(key)
-        words = material["key"] if isinstance(material, dict) else material
-        if keys.setdefault(key_id, words) != words:
-            found.reused.append(f"{name}: the one-time key id {key_id} has had two keys")
-
-
-def _room_events(found: Findings, server: sqlite3.Connection, store: sqlite3.Connection, name: str) -> None:
-    """Every message that the server has, in each synced view once, and readable.
-
-    A view begins where its connection began: what lies before that is history, fetched when somebody scrolls.
-    """
-    links = [row[0] for row in store.execute("SELECT conn FROM connection WHERE synced_at IS NOT NULL")]
-    rooms = [row[0] for row in store.execute("SELECT DISTINCT room_id FROM room WHERE membership = 'join'")]
-    for room in rooms:
-        order = dict(
-            server.execute(
-                "SELECT e.event_id, e.stream_ordering FROM events AS e"
-                " LEFT JOIN rejections AS r ON r.event_id = e.event_id WHERE e.room_id = ? AND r.event_id IS NULL",
-                (room,),
-            ).fetchall()
-        )
-        sealed = {
-            row[0]
-            for row in server.execute(
-                "SELECT event_id FROM events WHERE room_id = ? AND type = 'm.room.encrypted'", (room,)
-            )
-        }
-        accepted = sealed & set(order)
-        found.events += len(accepted)
-        for link in links:
-            view = Counter(
-                row[0]
-                for row in store.execute(
-                    "SELECT event_id FROM timeline WHERE conn = ? AND room_id = ?", (link, room)
+        Cheap: asks only for what was missing the last time. For a device that is in all encrypted rooms.
+        """
+        with closing(_open(self._path)) as server:
+            self._read(server)
+        behind = self._behind[path]
+        with closing(_open(path)) as store:
+            letters, sealed = self._letters[_me(store)], self._sealed
+            behind.letters |= set(islice(letters, behind.pages[0], None))
+            behind.events |= set(sealed[behind.pages[1] :]) - self._rejected
+            behind.pages = (len(letters), len(sealed))
+            for waiting, sql in (
+                (behind.letters, "SELECT digest FROM inbox WHERE state != 0 AND digest IN"),
+                (behind.events, "SELECT event_id FROM event WHERE seal = 'opened' AND event_id IN"),
+            ):
+                asked = (json.dumps(list(waiting)),)
+                waiting.difference_update(
+                    row[0] for row in store.execute(f"{sql} (SELECT value FROM json_each(?))", asked)
                 )
-            )
-            begin = min((order[event] for event in view if event in order), default=0)
-            wanted = {event for event in accepted if order[event] >= begin}
-            where = f"{name}/{link}"
-            found.lost += [f"{where}: {event} is missing" for event in sorted(wanted - set(view))]
-            found.doubled += [f"{where}: {event} is there {n} times" for event, n in view.items() if n > 1]
-        for event, seal, reason in store.execute(
-            "SELECT event_id, seal, seal_reason FROM event WHERE room_id = ? AND type = 'm.room.encrypted'",
-            (room,),
+        return len(behind.letters), len(behind.events)
+
+    def _read(self, server: sqlite3.Connection) -> None:
+        """Go on where the last reading ended."""
+        for n, user, device, place, letter in server.execute(
+            "SELECT n, user_id, device_id, place, letter FROM ledger_letters WHERE n > ? ORDER BY n",
+            (self._pages["letters"],),
         ):
-            if event in accepted and seal != "opened":
-                found.unreadable.append(f"{name}: {event} is {seal}: {reason}")
+            self._pages["letters"] = n
+            event = json.loads(letter)
+            if event["type"] == "m.room.encrypted":
+                self._note_letter((user, device), (self._starts, place, n), event)
+        for n, user, device, key_id, key in server.execute(
+            "SELECT n, user_id, device_id, key_id, key FROM ledger_keys WHERE n > ? ORDER BY n",
+            (self._pages["keys"],),
+        ):
+            self._pages["keys"] = n
+            material = json.loads(key)
+            words = material["key"] if isinstance(material, dict) else material
+            if self._keys.setdefault((user, device, key_id), words) != words:
+                self._reused[f"{user}/{device}"].append(f"the one-time key id {key_id} has had two keys")
+        for n, event_id, room, kind, order, text in server.execute(
+            "SELECT j.rowid, e.event_id, e.room_id, e.type, e.stream_ordering, j.json"
+            " FROM event_json AS j JOIN events AS e ON e.event_id = j.event_id WHERE j.rowid > ? ORDER BY j.rowid",
+            (self._pages["events"],),
+        ):
+            self._pages["events"] = n
+            self._rooms[room].order[event_id] = order
+            if kind == "m.room.encrypted":
+                self._rooms[room].sealed.add(event_id)
+                self._sealed.append(event_id)
+                self._note_message(event_id, json.loads(text)["content"])
+        self._rejected = {row[0] for row in server.execute("SELECT event_id FROM rejections")}
+
+    def _note_letter(self, account: _Account, place: tuple[int, int, int], event: dict[str, Any]) -> None:
+        digest = _digest([event["type"], event["sender"], event["content"]])
+        book = self._letters[account]
+        self._repeated += digest in book
+        book.setdefault(digest, place)
+        for sealed in event["content"]["ciphertext"].values():
+            key, index = olm_index(sealed["type"], sealed["body"])
+            where = ("{} {} {}".format(*account, event["content"]["sender_key"]), key, index)
+            if self._olm.setdefault(where, digest) != digest:
+                self._reused[""].append(f"index {index} of an Olm session with {account[0]} was used twice")
+
+    def _note_message(self, event_id: str, content: dict[str, Any]) -> None:
+        if "session_id" not in content:
+            return  # redacted
+        place = (content["session_id"], megolm_index(content["ciphertext"]))
+        if self._megolm.setdefault(place, event_id) != event_id:
+            self._reused[""].append(f"index {place[1]} of a room's session was used twice")
+
+    def _hold_letters(self, found: Findings, store: sqlite3.Connection, name: str) -> None:
+        """Every encrypted to-device event: applied once, in the server's order, no token ahead of it."""
+        accepted = sorted((place, digest) for digest, place in self._letters[_me(store)].items())
+        found.letters += len(accepted)
+        held = store.execute(
+            "SELECT digest, seq, state, error FROM inbox WHERE digest IS NOT NULL"
+        ).fetchall()
+        times = Counter(digest for digest, *_ in held)
+        found.doubled += [f"{name}: a to-device event is applied {n} times" for n in times.values() if n > 1]
+        state = {digest: (seq, state, error) for digest, seq, state, error in held}
+        tokens = [
+            int(row[0]) for row in store.execute("SELECT since FROM connection WHERE since IS NOT NULL")
+        ]
+        for (start, place, _), digest in accepted:
+            if digest not in state:
+                found.lost.append(f"{name}: the to-device event at {place} never came in")
+                if start == self._starts and any(token >= place for token in tokens):
+                    found.ahead.append(f"{name}: a token has passed {place}, which is not in the inbox")
+            elif state[digest][1] != 1:
+                found.unreadable.append(
+                    f"{name}: the to-device event at {place}: {state[digest][2] or 'waits'}"
+                )
+        order = [state[digest][0] for _, digest in accepted if digest in state]
+        if order != sorted(order):
+            found.disorder.append(f"{name}: the inbox is not in the server's order")
+
+    def _hold_events(self, found: Findings, store: sqlite3.Connection, name: str) -> None:
+        """Every message that the server has, in each synced view once, and readable.
+
+        A view begins where its connection began: what lies before that is history, fetched when somebody scrolls.
+        """
+        links = [row[0] for row in store.execute("SELECT conn FROM connection WHERE synced_at IS NOT NULL")]
+        rooms = [
+            row[0] for row in store.execute("SELECT DISTINCT room_id FROM room WHERE membership = 'join'")
+        ]
+        for room in rooms:
+            order, accepted = self._rooms[room].order, self._rooms[room].sealed - self._rejected
+            found.events += len(accepted)
+            for link in links:
+                view = Counter(
+                    row[0]
+                    for row in store.execute(
+                        "SELECT event_id FROM timeline WHERE conn = ? AND room_id = ?", (link, room)
+                    )
+                )
+                begin = min((order[event] for event in view if event in order), default=0)
+                wanted = {event for event in accepted if order[event] >= begin}
+                where = f"{name}/{link}"
+                found.lost += [f"{where}: {event} is missing" for event in sorted(wanted - set(view))]
+                found.doubled += [
+                    f"{where}: {event} is there {n} times" for event, n in view.items() if n > 1
+                ]
+            for event, seal, reason in store.execute(
+                "SELECT event_id, seal, seal_reason FROM event"
+                " WHERE room_id = ? AND type = 'm.room.encrypted' AND seal != 'opened'",
+                (room,),
+            ):
+                if event in accepted:
+                    found.unreadable.append(f"{name}: {event} is {seal}: {reason}")
 
 
 def _popups(found: Findings, store: sqlite3.Connection, file: Path, name: str) -> None:
@@ -174,85 +290,15 @@ def _popups(found: Findings, store: sqlite3.Connection, file: Path, name: str) -
                 # One popup may tell of several messages, and takes the place of the room's last one.
                 told.update(entry["events"], [entry["event_id"]])
     wanted = store.execute("SELECT event_id, state FROM notification").fetchall()
-    found.lost += [
+    found.unnotified += [
         f"{name}: {event} is noted as notified and was never shown"
         for event, state in wanted
         if state == "shown" and event not in told
     ]
-    found.lost += [f"{name}: {event} still waits to be notified" for event, state in wanted if state == "due"]
+    found.unnotified += [
+        f"{name}: {event} still waits to be notified" for event, state in wanted if state == "due"
+    ]
     found.repeated_popups += sum(times - 1 for times in shown.values())
-
-
-def _ratchets(found: Findings, server: sqlite3.Connection) -> None:
-    """No ratchet has encrypted two things at one index: neither Megolm's in rooms nor Olm's in letters."""
-    used: dict[tuple[str, int], str] = {}
-    for event_id, text in server.execute(
-        "SELECT j.event_id, j.json FROM event_json AS j JOIN events AS e ON e.event_id = j.event_id"
-        " WHERE e.type = 'm.room.encrypted'"
-    ):
-        content = json.loads(text)["content"]
-        if "session_id" not in content:
-            continue  # redacted
-        place = (content["session_id"], megolm_index(content["ciphertext"]))
-        if used.setdefault(place, event_id) != event_id:
-            found.reused.append(f"index {place[1]} of a room's session was used twice")
-    letters: dict[tuple[str, str, int], str] = {}
-    for user, device, text in server.execute("SELECT user_id, device_id, letter FROM ledger_letters"):
-        event = json.loads(text)
-        if event["type"] != "m.room.encrypted":
-            continue
-        for sealed in event["content"]["ciphertext"].values():
-            key, index = olm_index(sealed["type"], sealed["body"])
-            where = (f"{user} {device} {event['content']['sender_key']}", key, index)
-            if letters.setdefault(where, sealed["body"]) != sealed["body"]:
-                found.reused.append(f"index {index} of an Olm session with {user} was used twice")
-
-
-def megolm_index(ciphertext: str) -> int:
-    """The message index of a Megolm message (libolm's megolm.md: version, then field 0x08 as a varint)."""
-    return _fields(_unpadded(ciphertext)[1:])[0x08]
-
-
-def olm_index(kind: int, body: str) -> tuple[str, int]:
-    """Ratchet key and chain index of an Olm message (olm.md); a pre-key message (type 0) holds one inside."""
-    data = _unpadded(body)
-    if kind == 0:
-        data = _strings(data[1:])[0x22]
-    return _strings(data[1:])[0x0A].hex(), _fields(data[1:])[0x10]
-
-
-def _walk(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """The fields of a protocol-buffer message, until what follows (a MAC, a signature) is none."""
-    place = 0
-    while place < len(data):
-        tag, place = data[place], place + 1
-        if tag & 7 not in (0, 2):
-            return
-        value, shift = 0, 0
-        while place < len(data):
-            byte, place = data[place], place + 1
-            value, shift = value | (byte & 0x7F) << shift, shift + 7
-            if not byte & 0x80:
-                break
-        if tag & 7 == 0:
-            yield tag, value
-        else:
-            if place + value > len(data):
-                return
-            yield tag, data[place : place + value]
-            place += value
-
-
-def _fields(data: bytes) -> dict[int, int]:
-    return {tag: value for tag, value in reversed(list(_walk(data))) if isinstance(value, int)}
-
-
-def _strings(data: bytes) -> dict[int, bytes]:
-    return {tag: value for tag, value in reversed(list(_walk(data))) if isinstance(value, bytes)}
-
-
-def _unpadded(text: str) -> bytes:
-    return base64.b64decode(text + "=" * (-len(text) % 4))
 
 
 def _digest(value: Any) -> str:
@@ -260,15 +306,10 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(words.encode()).hexdigest()
 
 
-def _me(store: sqlite3.Connection) -> tuple[str, str]:
+def _me(store: sqlite3.Connection) -> _Account:
     user, device = store.execute("SELECT user_id, device_id FROM session").fetchone()
     return str(user), str(device)
 
 
 def _open(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=60)
-
-
-def summed(parts: Iterable[Findings]) -> int:
-    """How many findings there are in all."""
-    return sum(len(part.wrong()) for part in parts)

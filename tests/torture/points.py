@@ -29,6 +29,7 @@ COMMIT_PHASES = ("inside", "after")
 REQUEST_PHASES = ("before", "body", "answered")
 POPUP_PHASES = ("before", "after")
 POPUP = "popup"
+SEND_TO_DEVICE = "PUT /_matrix/client/v3/sendToDevice/{}/{}"
 
 PROGRAMS = {
     "notifier": ("tandem_core", "tandem_notifier"),

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.torture.points import function_name, template
+from tests.torture.points import SEND_TO_DEVICE, function_name, template
 
 _asked: contextvars.ContextVar[str] = contextvars.ContextVar("asked", default="")
 
@@ -125,6 +125,13 @@ def watch_popups(reached: Reached) -> None:
     LogPopups.show = watched  # type: ignore[method-assign]
 
 
+def send_singly() -> None:
+    """One request to each device, as a room of some hundred devices would need: there is a k-th of n."""
+    from tandem_core.crypto import group
+
+    group.RECIPIENTS_PER_REQUEST = 1
+
+
 def main() -> int:
     program, trace, *aim = sys.argv[1:]
     mark, times, blow = (f"{aim[0]} {aim[1]}", int(aim[2]), f"SIG{aim[3]}") if aim else (None, 0, "SIGKILL")
@@ -132,6 +139,8 @@ def main() -> int:
     known = Path(trace).with_name("requests.txt").read_text("utf-8").splitlines()
     watch_commits(reached)
     watch_requests(reached, known)
+    if mark is not None and mark.startswith(SEND_TO_DEVICE):
+        send_singly()
     if program == "notifier":
         watch_popups(reached)
         from tandem_notifier.main import main as notifier

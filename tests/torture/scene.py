@@ -7,10 +7,11 @@ import random
 import secrets
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -21,35 +22,15 @@ from tandem_demo.traffic import Pen
 from tandem_demo.window import WindowDriver
 from tandem_demo.world import World
 from tests.torture import ledger
+from tests.torture.aims import NAMES, Aim
 from tests.torture.points import points
 
-NAMES = {"notifier": "notifier", "app": "window"}
-"""What a device calls the process of a program."""
 _QUEUES = 4
 _PROMPT = 3
 """Of the queues, those that are worked off at once."""
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Aim:
-    """Where a program is to die: the phase of a point, the so-many-th time that it comes by."""
-
-    program: str
-    point: str
-    phase: str
-    times: int = 1
-    blow: str = "KILL"
-    """The signal that it is to get: KILL, or STOP."""
-
-    @property
-    def step(self) -> str:
-        return f"{self.point} {self.phase}"
-
-
-def aims(program: str) -> list[Aim]:
-    """Every phase of every point of a program, once."""
-    steps = {(point.name, phase) for point in points(program) for phase in point.phases}
-    return sorted(Aim(program, name, phase) for name, phase in steps)
+_PATIENCE_S = 60.0
+_REST_WITHIN_S = 90.0
+_REST_S = 1.0
 
 
 class Scene:
@@ -59,7 +40,6 @@ class Scene:
         self.world = world
         self.rng = random.Random(seed)
         self.written = 0
-        self.kills = 0
         self._folder = folder
         self._pens = {device.name: Pen(device, stack) for device in world.devices}
         folder.mkdir(exist_ok=True)
@@ -67,7 +47,8 @@ class Scene:
             (folder / program).mkdir(exist_ok=True)
             names = {p.name for p in points(program) if not p.name.startswith(("commit ", "popup"))}
             (folder / program / "requests.txt").write_text("\n".join(sorted(names)), "utf-8")
-        ledger.watch(world.server.folder / "homeserver.db")
+        ledger.watch(self._server_db)
+        self.ledger = ledger.Ledger(self._server_db)
         self.plain = world.alice.ctl("create", "--name", "Open words", "--plain")["room_id"]
         self.guest: Device | None = None
         """Bob's newest device, which only signs in."""
@@ -81,6 +62,20 @@ class Scene:
     @property
     def alice(self) -> Device:
         return self.world.alice
+
+    @property
+    def _server_db(self) -> Path:
+        return self.world.server.folder / "homeserver.db"
+
+    def put_between(self, base_url: str) -> None:
+        """Have Alice's programs talk to the server by this address from their next start on."""
+        for program in NAMES:
+            self.bury(program)
+
+        def move(txn: Transaction) -> None:
+            txn.execute("UPDATE session SET homeserver = ?", (base_url,))
+
+        self.change(self.alice, move)
 
     def start(self, program: str, aim: Aim | None = None) -> None:
         """Start one of Alice's programs, perhaps with a place to die at; does not wait for it."""
@@ -96,6 +91,17 @@ class Scene:
 
     def is_dead(self, program: str) -> bool:
         return not self.alice.runs(NAMES[program])
+
+    def revive(self) -> None:
+        """Start what is down, without waiting for it."""
+        for program in NAMES:
+            if self.is_dead(program):
+                self.bury(program)
+                self.start(program)
+        for device in (self.world.phone, self.world.laptop):
+            if not device.runs("notifier"):
+                device.stop("notifier")
+                device.start("notifier", [str(Path(sys.executable).parent / "tandem-notifier"), "run"])
 
     def is_stopped(self, program: str) -> bool:
         """Whether a program was suspended (SIGSTOP)."""
@@ -113,17 +119,26 @@ class Scene:
             self.alice.stop(name)
             self.start(program)
         if program == "app":
-            WindowDriver(self.alice).do("wait_painted")
+            self._wait_painted()
         wait_for(f"Alice's {name}", lambda: self.alice.is_syncing(program))
 
     def make_ready(self) -> None:
-        """Have everything running."""
-        for device in (self.world.phone, self.world.laptop):
-            if not device.runs("notifier"):
-                device.stop("notifier")
-                device.start_notifier()
+        """Have everything running and syncing."""
+        self.revive()
         for program in NAMES:
             self.ready(program)
+        for device in (self.world.phone, self.world.laptop):
+            wait_for(f"{device.name}'s notifier", partial(device.is_syncing, "notifier"))
+
+    def _wait_painted(self) -> None:
+        """A window that hangs is ended after a minute, so that it is told of and not waited for."""
+        child = self.alice.running[NAMES["app"]]
+        patience = threading.Timer(_PATIENCE_S, child.kill)
+        patience.start()
+        try:
+            WindowDriver(self.alice).do("wait_painted")
+        finally:
+            patience.cancel()
 
     def outlives_start(self, program: str) -> bool:
         """Whether a program with an aim lives until it syncs."""
@@ -195,18 +210,44 @@ class Scene:
         self.guest = device
 
     def compare(self) -> ledger.Findings:
-        """The ledger's word, once everything is at rest."""
+        """The ledger's word, once everything is at rest; raises DemoFailed if it does not come to rest."""
         self._rest()
-        world = self.world
-        return ledger.compare(
-            world.server.folder / "homeserver.db",
-            {device.name: device.paths.database for device in world.devices},
-            {device.name: device.popups_file for device in world.devices},
+        devices = self.world.devices
+        return self.ledger.compare(
+            {device.name: device.paths.database for device in devices},
+            {device.name: device.popups_file for device in devices},
         )
 
-    def empty_queues(self) -> None:
-        """Wait until all that has come in is processed and all that Alice wrote is sent."""
-        wait_for("empty queues", lambda: not any(self._queues(self.alice)[:_PROMPT]), every_s=0.02)
+    def await_first(self) -> None:
+        """Start what is down, and wait until the first of Alice's programs that were down is ready."""
+        down = [program for program in NAMES if self.is_dead(program)]
+        self.revive()
+        if down:
+            wait_for(
+                "one of Alice's programs",
+                lambda: any(self.alice.is_syncing(program) for program in down),
+                every_s=0.02,
+            )
+
+    def catch_up(self) -> str:
+        """Wait until Alice has all that the server has accepted for her, and what she wrote is sent.
+
+        Returns what was waited for at the last.
+        """
+        waiting = ""
+
+        def is_level() -> bool:
+            nonlocal waiting
+            counts = (*self._queues(self.alice)[:_PROMPT], *self.ledger.behind(self.alice.paths.database))
+            named = zip(
+                ("to send", "letters to read", "keys to send", "letters", "events"), counts, strict=True
+            )
+            if any(counts):
+                waiting = ", ".join(f"{count} {name}" for name, count in named if count)
+            return not any(counts)
+
+        wait_for("Alice to have caught up", is_level, every_s=0.02)
+        return waiting
 
     def _rest(self) -> None:
         """Wait until no queue holds anything and nothing new has come for a second.
@@ -214,13 +255,18 @@ class Scene:
         Receipts are not waited for: they are held back on purpose.
         """
         before: list[tuple[int, ...]] = []
-        end = time.monotonic() + 90
+        end = time.monotonic() + _REST_WITHIN_S
+        since = time.monotonic()
         while time.monotonic() < end:
             now = [self._queues(device) for device in self.world.devices]
-            if now == before and not any(any(queue[:_QUEUES]) for queue in now):
+            if now != before or any(any(queue[:_QUEUES]) for queue in now):
+                since = time.monotonic()
+            elif time.monotonic() - since > _REST_S:
                 return
             before = now
-            time.sleep(1)
+            time.sleep(0.15)
+        waiting = {device.name: self._queues(device)[:_QUEUES] for device in self.world.devices}
+        raise DemoFailed(f"no rest within {_REST_WITHIN_S:.0f} s; what waits is {waiting}")
 
     def _queues(self, device: Device) -> tuple[int, ...]:
         return tuple(

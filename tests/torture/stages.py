@@ -17,7 +17,8 @@ from tandem_core.uri import Address, Kind, to_uri
 from tandem_demo.device import wait_for
 from tandem_demo.raw import RawClient
 from tandem_demo.window import WindowDriver
-from tests.torture.scene import Aim, Scene
+from tests.torture.aims import Aim
+from tests.torture.scene import Scene
 
 _BURST = 30
 """More than a connection gets of a room at once."""
@@ -145,7 +146,7 @@ EXCUSED = (
     ("both", r"createRoom|/join|/invite$|/leave$|/redact/|user_directory|account_data/m\.direct", _COMMAND),
     ("both", r"_note_created|_note_accepted|_note_left|room_facts\.accept|events\.redact", _COMMAND),
     ("app", r"sending\.retry|sending\.discard|settings\.set_value", _COMMAND),
-    ("both", r"note_failed|note_gap_attempt|mark_dropped|forget_token|session\.set_fact", _TROUBLE),
+    ("both", r"note_failed|note_gap_attempt|mark_dropped|forget_tokens|session\.set_fact", _TROUBLE),
     ("both", r"m\.room\.encryption|set_encryption", "only where a room's encryption is not known yet"),
     ("both", r"keys\._mend", "only after a broken Olm session; tests/core/crypto holds its transaction"),
     ("both", r"joined_rooms|departures\._settle", "only for a room that was left while its place was lost"),

@@ -1,45 +1,73 @@
-"""Kills at random moments, for as long as it is told to: seeded, and of freshly started programs each time."""
+"""Blows at random moments, for as long as it is told to: drawn from a seed by round, so that any can be had again."""
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from itertools import count
 
-from tests.torture.scene import NAMES, Scene
-from tests.torture.sweep import Report, recover
+from tandem_demo.synapse import SynapseError
+from tests.support.proxy.proxy import FaultProxy
+from tests.torture import blows, network
+from tests.torture.report import AFTER_KILLS, AFTER_NETWORK, AFTER_SERVER, Report
+from tests.torture.scene import Scene
+from tests.torture.sweep import check, recover
 
-_ROUND = 12
-"""Kills between two comparisons."""
-_LONGEST_PAUSE_S = 1.2
+_BLOWS = 5
+"""Before everything is given the time to recover."""
+_PARTS = (AFTER_KILLS, AFTER_NETWORK, AFTER_KILLS)
+"""Of a round, before a comparison."""
+_SERVER_EVERY = 6
+"""Rounds from one end of the server to the next."""
+_SERVER_FIRST = 3
+_MOST_WRONG = 20
 
 
-def storm(scene: Scene, until_s: float, tell: Callable[[str], object] = lambda words: None) -> Report:
-    """Kill until the monotonic clock says ``until_s`` or something is wrong."""
-    report = Report()
-    while time.monotonic() < until_s and not report.wrong:
-        done: list[str] = []
-        for _ in range(_ROUND):
-            done.append(_strike(scene, report))
-        recover(scene, report)
-        report.take(scene.compare(), "; ".join(done))
+def storm(
+    scene: Scene,
+    proxy: FaultProxy,
+    seed: int,
+    until_s: float,
+    report: Report,
+    tell: Callable[[str], object] = lambda words: None,
+    *,
+    first: int = 1,
+) -> None:
+    """Strike until the monotonic clock says ``until_s`` or too much is wrong, beginning with this round."""
+    scene.put_between(proxy.base_url)
+    for number in count(first):
+        if time.monotonic() > until_s or len(report.wrong) >= _MOST_WRONG:
+            return
+        try:
+            _round(scene, proxy, random.Random(f"{seed}/{number}"), number, report)
+        except SynapseError as error:
+            report.note_stuck(str(error), f"round {number}")
+            return
         tell(
-            f"{report.kills} kills at random moments, {report.letters} to-device events, {len(report.wrong)} wrong"
+            f"round {number}: {report.kills.total()} kills, {report.faults.total()} other faults,"
+            f" {report.last.letters} to-device events, {len(report.wrong)} wrong"
         )
-    return report
 
 
-def _strike(scene: Scene, report: Report) -> str:
-    """Start what is down, let both sides write, and kill one program or both after a while."""
-    drawn = scene.rng
-    victims = drawn.choice([["app"], ["notifier"], ["notifier"], list(NAMES)])
-    for program in NAMES:
-        if scene.is_dead(program):
-            scene.bury(program)
-            scene.start(program)
-    scene.stir(new_keys=drawn.random() < 0.7)
-    pause_s = drawn.uniform(0, _LONGEST_PAUSE_S)
-    time.sleep(pause_s)
-    for program in victims:
-        report.kills += not scene.is_dead(program)
-        scene.bury(program)
-    return f"{'+'.join(victims)} after {pause_s:.2f} s"
+def _round(scene: Scene, proxy: FaultProxy, chance: random.Random, number: int, report: Report) -> None:
+    done = [f"round {number}"]
+    for kind in _PARTS:
+        with ExitStack() as stack:
+            if kind == AFTER_NETWORK:
+                bursts = network.draw(chance)
+                done += [str(burst) for burst in bursts]
+                stack.enter_context(network.broken(proxy, bursts, report))
+            for _ in range(_BLOWS):
+                _deal(scene, blows.draw(chance), report, done)
+        recover(scene, report, "; ".join(done), kind)
+    if number % _SERVER_EVERY == _SERVER_FIRST:
+        _deal(scene, blows.draw_outage(chance), report, done)
+        recover(scene, report, "; ".join(done), AFTER_SERVER)
+    check(scene, report, "; ".join(done))
+
+
+def _deal(scene: Scene, blow: blows.Blow, report: Report, done: list[str]) -> None:
+    blows.deal(scene, blow, report)
+    done.append(str(blow))

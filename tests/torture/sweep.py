@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from functools import partial
 
-from tests.torture.ledger import Findings
-from tests.torture.scene import NAMES, Aim, Scene, aims
+from tandem_demo.device import DemoFailed
+from tests.torture.aims import NAMES, Aim, aims
+from tests.torture.report import AFTER_KILLS, Report
+from tests.torture.scene import Scene
 from tests.torture.stages import STAGES, excuse, stages_for
 
 _PATIENCE_S = 12.0
@@ -17,56 +18,33 @@ _CHECK_EVERY = 12
 _WALKS = 2
 
 
-@dataclass
-class Report:
-    """What was done and what was found."""
-
-    kills: int = 0
-    hit: list[Aim] = field(default_factory=list)
-    missed: list[Aim] = field(default_factory=list)
-    """Aims that the program did not come by while it was waited for."""
-    recovered_s: list[float] = field(default_factory=list)
-    """From a program being ready again to the last queue being empty."""
-    letters: int = 0
-    events: int = 0
-    repeated_popups: int = 0
-    wrong: list[str] = field(default_factory=list)
-
-    def take(self, found: Findings, after: str) -> None:
-        """Note a comparison; the sentences say after what."""
-        self.letters, self.events = found.letters, found.events
-        self.repeated_popups = found.repeated_popups
-        self.wrong += [f"after {after}: {words}" for words in found.wrong()]
-
-
 def sweep(
     scene: Scene,
     chosen: Iterable[Aim],
+    report: Report,
     tell: Callable[[str], object] = lambda words: None,
     *,
     until_s: float = math.inf,
-) -> Report:
+) -> None:
     """Shoot at every aim once, until the monotonic clock says ``until_s``.
 
     Stops at the first finding, which names the aims since the last comparison.
     """
-    report = Report()
     since: list[str] = []
     for number, aim in enumerate(chosen, start=1):
         if time.monotonic() > until_s:
             break
         shoot(scene, aim, report)
-        since.append(f"{aim.program}: {aim.step}")
-        tell(f"{number}: {aim.program} {aim.step}: {'hit' if aim in report.hit else 'not reached'}")
+        place = f"{aim.program}: {aim.step}{f' x{aim.times}' * (aim.times > 1)}"
+        since.append(place)
+        tell(f"{number}: {place}: {'hit' if aim in report.hit else 'not reached'}")
         if len(since) == _CHECK_EVERY:
-            recover(scene, report)
-            report.take(scene.compare(), "; ".join(since))
+            check(scene, report, "; ".join(since))
             if report.wrong:
-                return report
+                return
             since.clear()
-    recover(scene, report)
-    report.take(scene.compare(), "; ".join(since))
-    return report
+    if since:
+        check(scene, report, "; ".join(since))
 
 
 def walk(scene: Scene, program: str) -> list[str]:
@@ -75,7 +53,11 @@ def walk(scene: Scene, program: str) -> list[str]:
     for _ in range(_WALKS):
         for stage in [None, *STAGES]:
             missing = {aim for aim in wanted if aim.step not in scene.reached(program)}
-            led = [aim for aim in sorted(missing) if stage is None or stage in stages_for(aim)]
+            led = [
+                aim
+                for aim in sorted(missing)
+                if stage in stages_for(aim) or (stage, stages_for(aim)) == (None, [])
+            ]
             if not led:
                 continue
             for name in NAMES:
@@ -98,7 +80,7 @@ def shoot(scene: Scene, aim: Aim, report: Report) -> None:
     The other one is killed first: it would do what both may do, and the step would not be reached.
     """
     for program in NAMES:
-        report.kills += not scene.is_dead(program)
+        report.kills[f"{NAMES[program]}, to be led to a crash point"] += not scene.is_dead(program)
         scene.bury(program)
     stages = stages_for(aim)
     for stage in stages:
@@ -113,16 +95,32 @@ def shoot(scene: Scene, aim: Aim, report: Report) -> None:
     while not scene.is_dead(aim.program) and time.monotonic() < end:
         time.sleep(0.02)
     if scene.is_dead(aim.program):
-        report.kills += 1
+        report.kills[f"{NAMES[aim.program]}, at a crash point"] += 1
         report.hit.append(aim)
     else:
         report.missed.append(aim)
     scene.bury(aim.program)
 
 
-def recover(scene: Scene, report: Report) -> None:
-    """Start what is down and take the time from there until every queue is empty."""
-    scene.make_ready()
-    started = time.monotonic()
-    scene.empty_queues()
-    report.recovered_s.append(time.monotonic() - started)
+def check(scene: Scene, report: Report, after: str) -> None:
+    """Have everything recover, and hold it against the server's book."""
+    recover(scene, report, after)
+    try:
+        report.take(scene.compare(), after)
+    except DemoFailed as stuck:
+        report.note_stuck(str(stuck), after)
+
+
+def recover(scene: Scene, report: Report, after: str, kind: str = AFTER_KILLS) -> None:
+    """Start what is down and take the time from the first program being ready to Alice having all; then all run.
+
+    A wait in vain is a finding.
+    """
+    try:
+        scene.await_first()
+        started = time.monotonic()
+        waiting = scene.catch_up()
+        report.note_recovery(kind, time.monotonic() - started, f"after {after}, at the last for: {waiting}")
+        scene.make_ready()
+    except DemoFailed as stuck:
+        report.note_stuck(str(stuck), after)

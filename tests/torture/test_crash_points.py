@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import random
-from collections.abc import Iterator
-from contextlib import ExitStack
 
 import pytest
 
-from tandem_demo.tell import Teller
-from tandem_demo.world import running_world
-from tests.torture.scene import NAMES, Aim, Scene, aims
+from tests.torture.aims import NAMES, Aim, aims, later_aims
+from tests.torture.report import Report
+from tests.torture.scene import Scene
 from tests.torture.stages import excuse
 from tests.torture.sweep import sweep, walk
 
@@ -19,16 +16,6 @@ pytestmark = [pytest.mark.synapse, pytest.mark.gui, pytest.mark.slow]
 
 _SAMPLE = 6
 """Steps of each program that are killed at in every run; ``make torture`` kills at all of them."""
-
-
-@pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    folder = tmp_path_factory.mktemp("torture")
-    with ExitStack() as stack:
-        world = stack.enter_context(running_world(folder / "world", Teller(io.StringIO()), headless=True))
-        world.laptop.start_notifier()
-        world.alice.stop("notifier")
-        yield Scene(world, folder / "scene", 3885, stack)
 
 
 @pytest.mark.timeout(420)
@@ -49,9 +36,11 @@ def test_kills_at_steps_of_both_programs_lose_nothing_and_double_nothing(
     chosen: list[Aim] = []
     for program in NAMES:
         chosen += drawn.sample([aim for aim in aims(program) if excuse(aim) is None], _SAMPLE)
+        chosen.append(drawn.choice(later_aims(program)))
     drawn.shuffle(chosen)
-    report = sweep(scene, chosen)
+    report = Report()
+    sweep(scene, chosen, report)
     assert report.wrong == [], f"seed {seed}"
     assert len(report.missed) <= len(chosen) // 4, f"seed {seed}: not reached: {report.missed}"
-    assert report.letters > 0
-    assert report.events > 0
+    assert report.last.letters > 0
+    assert report.last.events > 0

@@ -11,7 +11,7 @@ import pytest
 import vodozemac
 
 from tandem_core.store.database import Database
-from tests.torture import ledger
+from tests.torture import indices, ledger
 
 ME, DEVICE, ROOM = "@alice:x", "DEV", "!room:x"
 _SERVER = """
@@ -39,10 +39,7 @@ def _letter(number: int, session: vodozemac.Session) -> str:
 @pytest.fixture
 def books(tmp_path: Path) -> Books:
     """A server's database, a store and a file of notifications that agree on three letters and two messages."""
-    bob, alice = vodozemac.Account(), vodozemac.Account()
-    alice.generate_one_time_keys(1)
-    key = next(iter(alice.one_time_keys.values()))
-    session = bob.create_outbound_session(alice.curve25519_key, key)
+    session = _session()
     group = vodozemac.GroupSession()
     server, store, popups = tmp_path / "server.db", tmp_path / "store.db", tmp_path / "popups"
     with sqlite3.connect(server) as conn:
@@ -52,7 +49,7 @@ def books(tmp_path: Path) -> Books:
     letters = [_letter(number, session) for number in range(3)]
     with sqlite3.connect(server) as conn, sqlite3.connect(store) as mine:
         mine.execute("INSERT INTO session VALUES (1, 'http://x', ?, ?, 't', 'signed_in', 1)", (ME, DEVICE))
-        mine.execute("INSERT INTO connection VALUES ('app', 'p', '12', 1)")
+        mine.execute("INSERT INTO connection (conn, pos, since, synced_at) VALUES ('app', 'p', '12', 1)")
         mine.execute("INSERT INTO room (conn, room_id, membership) VALUES ('app', ?, 'join')", (ROOM,))
         for number, text in enumerate(letters):
             conn.execute("INSERT INTO device_inbox VALUES (?, ?, ?, ?, '')", (ME, DEVICE, 10 + number, text))
@@ -72,6 +69,12 @@ def books(tmp_path: Path) -> Books:
         popups.write_text(json.dumps({"event_id": "$e1", "events": ["$e1"]}) + "\n", "utf-8")
         mine.execute("INSERT INTO notification VALUES ('$e1', ?, 'shown', NULL, 1, 1)", (ROOM,))
     return server, store, popups
+
+
+def _session() -> vodozemac.Session:
+    bob, alice = vodozemac.Account(), vodozemac.Account()
+    alice.generate_one_time_keys(1)
+    return bob.create_outbound_session(alice.curve25519_key, next(iter(alice.one_time_keys.values())))
 
 
 def _say(
@@ -141,16 +144,66 @@ def test_a_planted_fault_is_found_and_nothing_else(
 
 def test_a_ratchet_that_sealed_two_letters_at_one_index_is_found(books: Books) -> None:
     """A fork: the same pickled session encrypts twice."""
-    bob, alice = vodozemac.Account(), vodozemac.Account()
-    alice.generate_one_time_keys(1)
-    session = bob.create_outbound_session(alice.curve25519_key, next(iter(alice.one_time_keys.values())))
-    pickled = session.pickle(b"k" * 32)
+    pickled = _session().pickle(b"k" * 32)
     with sqlite3.connect(books[0]) as conn:
         for number in (1, 2):
             fork = vodozemac.Session.from_pickle(pickled, b"k" * 32)
             letter = _letter(number, fork)
             conn.execute("INSERT INTO device_inbox VALUES ('@carol:x', 'C', 1, ?, '')", (letter,))
     assert _compare(books).wrong() == ["index 0 of an Olm session with @carol:x was used twice"]
+
+
+def test_what_a_server_that_forgot_accepts_again_is_counted_apart(books: Books) -> None:
+    """Killed, it has forgotten the transaction id, and counts its places anew."""
+    server, store, popups = books
+    with sqlite3.connect(server) as conn:
+        conn.execute("DELETE FROM device_inbox")
+        again = conn.execute("SELECT letter FROM ledger_letters WHERE place = 10").fetchone()
+    held = ledger.Ledger(server)
+    held.note_start()
+    with sqlite3.connect(server) as conn:
+        conn.execute("INSERT INTO device_inbox VALUES (?, ?, 1, ?, '')", (ME, DEVICE, *again))
+    found = held.compare({"alice": store}, {"alice": popups})
+    assert (found.wrong(), found.letters, found.repeated_letters) == ([], 3, 1)
+
+
+def test_each_page_of_the_book_is_read_once_and_what_is_new_is_found(books: Books) -> None:
+    server, store, _ = books
+    held = ledger.Ledger(server)
+    assert held.compare({"alice": store}).wrong() == []
+    with sqlite3.connect(server) as conn:
+        letter = _letter(7, _session())
+        conn.execute("INSERT INTO device_inbox VALUES (?, ?, 12, ?, '')", (ME, DEVICE, letter))
+        conn.execute("INSERT INTO events VALUES ('$e3', ?, 'm.room.encrypted', 3)", (ROOM,))
+        sealed = conn.execute("SELECT json FROM event_json WHERE event_id = '$e1'").fetchone()
+        conn.execute("INSERT INTO event_json VALUES ('$e3', ?)", sealed)
+    found = held.compare({"alice": store})
+    assert [words.partition(": ")[2] for words in found.lost] == [
+        "the to-device event at 12 never came in",
+        "$e3 is missing",
+    ]
+    assert len(found.ahead) == len(found.reused) == 1
+    assert held.compare({"alice": store}).wrong() == found.wrong()
+
+
+def test_a_device_is_behind_until_it_has_all(books: Books) -> None:
+    server, store, _ = books
+    held = ledger.Ledger(server)
+    with sqlite3.connect(store) as conn:
+        conn.execute("UPDATE inbox SET state = 0 WHERE seq = 3")
+        conn.execute("UPDATE event SET seal = 'sealed' WHERE event_id = '$e2'")
+    assert held.behind(store) == (1, 1)
+    with sqlite3.connect(store) as conn:
+        conn.execute("UPDATE inbox SET state = 1")
+    assert held.behind(store) == (0, 1)
+    with sqlite3.connect(store) as conn:
+        conn.execute("UPDATE event SET seal = 'opened'")
+    assert held.behind(store) == (0, 0)
+    with sqlite3.connect(server) as conn:
+        conn.execute(
+            "INSERT INTO device_inbox VALUES (?, ?, 13, ?, '')", (ME, DEVICE, _letter(7, _session()))
+        )
+    assert held.behind(store) == (1, 0)
 
 
 def test_a_notification_shown_again_is_counted_apart(books: Books) -> None:
@@ -165,4 +218,4 @@ def test_a_notification_shown_again_is_counted_apart(books: Books) -> None:
 def test_indices_are_read_off_the_wire(count: int) -> None:
     group = vodozemac.GroupSession()
     sealed = [base64.b64encode(group.encrypt(b"x").to_bytes()).decode() for _ in range(count)]
-    assert [ledger.megolm_index(text) for text in sealed] == list(range(count))
+    assert [indices.megolm_index(text) for text in sealed] == list(range(count))

@@ -7,8 +7,8 @@ from types import ModuleType
 
 from tandem_core.store.database import Transaction
 from tandem_core.sync import apply
-from tests.torture.points import function_name, points, template
-from tests.torture.scene import aims
+from tests.torture.aims import aims
+from tests.torture.points import SEND_TO_DEVICE, function_name, points, template
 from tests.torture.stages import EXCUSED, STAGES
 
 _SOURCE = """
@@ -46,7 +46,7 @@ def test_commits_and_requests_are_found_in_code_wherever_they_stand() -> None:
 def test_the_steps_that_matter_most_are_on_the_list() -> None:
     names = {point.name for point in points("notifier")}
     assert f"commit {function_name(apply.apply)}" in names
-    assert "PUT /_matrix/client/v3/sendToDevice/{}/{}" in names
+    assert SEND_TO_DEVICE in names
     assert {"POST /_matrix/client/v3/keys/upload", "popup"} <= names
     assert not [name for name in names if "?" in name]
 

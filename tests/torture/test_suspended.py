@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import signal
-from collections.abc import Iterator
-from contextlib import ExitStack
 
 import pytest
 
 from tandem_demo.device import wait_for
-from tandem_demo.tell import Teller
 from tandem_demo.window import WindowDriver
-from tandem_demo.world import running_world
-from tests.torture.scene import NAMES, Aim, Scene
+from tests.torture.aims import NAMES, Aim
+from tests.torture.scene import Scene
 
 pytestmark = [pytest.mark.synapse, pytest.mark.gui, pytest.mark.slow]
 
 _WORDS = "holds the message store"
-
-
-@pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    folder = tmp_path_factory.mktemp("suspended")
-    with ExitStack() as stack:
-        world = stack.enter_context(running_world(folder / "world", Teller(io.StringIO()), headless=True))
-        world.laptop.start_notifier()
-        world.alice.stop("notifier")
-        yield Scene(world, folder / "scene", 9, stack)
 
 
 @pytest.mark.parametrize(
