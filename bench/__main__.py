@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import drain, live, starts, waiting
+from bench import drain, fresh, live, starts, waiting
 from bench.measure import Figure, show
 from tandem_demo.synapse import SynapseServer
 
@@ -61,6 +61,8 @@ def _with_server(options: argparse.Namespace) -> list[Figure]:
             server.wait_ready()
             _tell("message to pixels (20 s)")
             figures = live.message_to_pixels(server, 15)
+            _tell("a key from the notifier to the window (20 s)")
+            figures += fresh.key_to_row(server, 30)
             _tell(f"making {options.rooms} rooms on a real homeserver (minutes)")
             few, many = starts.seed_server(server, 20, options.rooms)
             figures += starts.notifier_memory(server)
