@@ -100,8 +100,9 @@ class _Steps:
     def _syncs(self, state: State, me: int, program: Program) -> Happening:
         sync = program.sync
         if sync is None:
-            token = state.tokens[me]
-            for since in {0, token}:  # without the token: the probe after a start, or a token given up
+            # Without a token: the probe after a start, or a token given up. With the other's: a turn that begins.
+            tokens = state.tokens if self._design.shared_inbox else (state.tokens[me],)
+            for since in {0, *tokens}:
                 asked = Asked(since)
                 yield Step(NAMES[me], "asks", asked, _with(state, me, program._replace(sync=asked)))
             return

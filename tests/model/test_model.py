@@ -68,9 +68,8 @@ TELLS = {
     ("token before events", promises.TOKEN): ["app stores the token before the events"],
     ("token before events", promises.LOST): [
         "app stores the token before the events: events (1,)",
-        "app is killed",
-        "app asks: since 1",
-        "server deletes what is acknowledged and answers the app: events ()",
+        "notifier asks: since 1",
+        "server deletes what is acknowledged and answers the notifier: events ()",
     ],
     ("no reload of the ratchet", promises.INDEX): [
         "app commits effect, ratchet and done-mark: events (1,)",

@@ -8,6 +8,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 
 from tandem_core.clock import SystemClock
@@ -125,6 +126,7 @@ def _account(paths: ProfilePaths, db: Database) -> Iterator[Finding]:
     else:
         yield Finding("pickle key", True, f"in the {kept_in}")
     yield _keys(db)
+    yield _readers(db)
     waits = db.read_now(inspect.waiting)
     yield Finding(
         "messages",
@@ -150,6 +152,38 @@ def _keys(db: Database) -> Finding:
         "are not on the server yet",
         "Start tandem or tandem-notifier while you are online.",
     )
+
+
+def _readers(db: Database) -> Finding:
+    """How the two programs share what the server keeps for this device, and why so."""
+    from tandem_core.sync.place import whereabouts
+    from tandem_core.sync.readers import Rule
+
+    _, rule, _ = db.read_now(whereabouts, Role.APP)
+    words = {
+        Rule.SINCE: "both programs read, in turns: the server keeps an event until a token covers it (MSC4538)",
+        Rule.SINCE_OR_POS: "both programs read, in turns: the server keeps an event until a token covers it",
+        Rule.POS: "one program reads, and the other takes over when it ends: this server goes by its place in the"
+        " stream instead of by our tokens, and would delete for both what one has passed",
+        Rule.UNKNOWN: "one program reads, and the other takes over when it ends, until an encrypted event has shown"
+        " how this server deletes them",
+    }
+    return Finding("to-device events", True, words[rule])
+
+
+def _restored(db: Database) -> Iterator[Finding]:
+    """Whether an older copy of the store was put in its place; there is nothing left to do about it."""
+    from tandem_core.store.crypto import restored
+
+    noticed = db.read_now(restored)
+    if noticed is not None:
+        at = datetime.fromtimestamp(noticed.at / 1000).astimezone()
+        yield Finding(
+            "encryption sessions",
+            True,
+            f"began anew on {at:%Y-%m-%d at %H:%M}, when the message store turned out to be an older copy;"
+            " messages that came in since that copy was made may be unreadable",
+        )
 
 
 async def _server(db: Database, current: object) -> list[Finding]:
