@@ -45,6 +45,7 @@ class Panels(QObject):
         shell.inviteWanted.connect(lambda room_id: self._model("invite").open(room_id))
         thread.trouble.connect(self.show_trouble)
         thread.status.connect(self.show_status)
+        thread.session.connect(self._look_for_notice)
 
     @Slot(str, result=QObject)
     def make(self, what: str) -> QObject:
@@ -74,6 +75,16 @@ class Panels(QObject):
         for what in ("settings", "messageInfo", "invite"):
             if what in self._made:
                 self._made[what].look()
+        self._look_for_notice()
+
+    @Slot()
+    def _look_for_notice(self) -> None:
+        """Have the banner say what the store keeps for the user; without any, it is not made."""
+        from tandem_core.store.crypto import restored
+
+        conn = self._reader()
+        if "banner" in self._made or (conn is not None and restored(conn) is not None):
+            self._model("banner").look()
 
     def _model(self, what: str) -> Any:
         if what not in self._made:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tandem_core import capabilities, settings
 from tandem_core.errors import DiskFull, ServerRefused
+from tandem_core.store import crypto
 from tandem_core.types import RoomId, UserId
 from tests.app.glass import Glass
 from tests.app.seed import NOON_MS, Seed
@@ -252,6 +253,8 @@ def invite(
 def banner(kind: str, *, width: int = 1120, is_dark: bool = False) -> Callable[[Seed], Look]:
     def fill(seed: Seed) -> Look:
         room = hike(seed)
+        if kind == "restored":
+            seed.db.write_now(crypto.note_restored, NOON_MS)
 
         def look(glass: Glass) -> None:
             size(glass, width, 740)
@@ -269,6 +272,8 @@ def banner(kind: str, *, width: int = 1120, is_dark: bool = False) -> Callable[[
                 case "connection":
                     panels.show_status("No connection to your homeserver")
                     model(glass, "banner")._lasts()
+                case "restored":
+                    panels.look()
                 case "news":
                     from tandem_app.models.login import key_words
 
@@ -301,6 +306,8 @@ _SCENES: dict[str, Callable[[Seed], Look]] = {
     "invite-narrow-long": invite(width=360, long=True),
     "banner-disk": banner("disk"), "banner-failure-dark": banner("failure", is_dark=True),
     "banner-connection-narrow": banner("connection", width=360), "banner-news": banner("news"),
+    "banner-restored": banner("restored"), "banner-restored-dark": banner("restored", is_dark=True),
+    "banner-restored-narrow": banner("restored", width=360),
 }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 
 import pytest
@@ -9,12 +10,14 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QAccessible
 from PySide6.QtQuick import QQuickItem
 
+from tandem_app.models.banner import RESTORED
 from tandem_core import settings
 from tandem_core.errors import DiskFull
 from tandem_core.settings import Scope
-from tandem_core.store import room_facts
+from tandem_core.store import crypto, room_facts
 from tandem_core.store import session as sessions
 from tandem_core.types import RoomId, UserId
+from tests.app.by_keyboard import tab_to
 from tests.app.glass import Glass, is_visible, says, walk
 from tests.app.seed import NOON_MS, Seed
 
@@ -137,6 +140,30 @@ def test_a_notice_tells_what_to_do_and_is_put_away(seed: Seed, show: Show) -> No
     glass.wait(lambda: [says(item) for item in glass.items("errorBanner")] == [said], said)
     glass.click(glass.item("dismissBanner"))
     assert glass.items("errorBanner") == []
+
+
+def test_an_older_copy_of_the_store_is_told_until_it_is_put_away_by_keyboard(seed: Seed, show: Show) -> None:
+    glass = show(engine=True)
+    assert glass.items("errorBanner") == []
+    seed.db.write_now(crypto.note_restored, NOON_MS)
+    said = f"{RESTORED.title}. {RESTORED.advice}"
+    # The server does not answer, which is told first once it lasts.
+    glass.wait(lambda: said in [says(item) for item in glass.items("errorBanner")], said)
+    tab_to(glass, "dismissBanner")
+    glass.press(Qt.Key.Key_Space)
+    assert glass.items("errorBanner") == []
+    glass.wait(lambda: seed.db.read_now(_is_put_away), "it is noted as read")
+    seed.db.write_now(settings.set_value, "typing.send", False, now_ms=NOON_MS)
+    glass.wait(lambda: not glass.items("errorBanner"), "no banner")
+    seed.db.write_now(crypto.note_restored, NOON_MS + 1)
+    glass.wait(
+        lambda: said in [says(item) for item in glass.items("errorBanner")], "another copy is told of again"
+    )
+
+
+def _is_put_away(conn: sqlite3.Connection) -> bool:
+    noticed = crypto.restored(conn)
+    return noticed is not None and noticed.is_put_away
 
 
 @pytest.mark.parametrize("page", ["settings", "room settings", "info", "invitation", "notice"])

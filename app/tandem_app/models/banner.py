@@ -28,7 +28,7 @@ class Notice:
 
 
 class BannerModel(QObject):
-    """Shows the weightiest notice that is not put away: trouble, failure, connection, news."""
+    """Shows the weightiest notice that is not put away: trouble, failure, connection, restored, news."""
 
     changed = Signal()
 
@@ -43,6 +43,8 @@ class BannerModel(QObject):
         self._notices: dict[str, Notice] = {}
         self._put_away: dict[str, Notice] = {}
         self._late: Notice | None = None
+        self._thread = thread
+        self._reader = reader
         self._timer = QTimer(self, singleShot=True, interval=CONNECTION_MS)
         self._timer.timeout.connect(self._lasts)
         thread.session.connect(self._over)
@@ -80,6 +82,14 @@ class BannerModel(QObject):
             if not self._timer.isActive():
                 self._timer.start()
 
+    def look(self) -> None:
+        """Read what the store keeps for the user until it is put away."""
+        from tandem_core.store.crypto import restored
+
+        conn = self._reader()
+        noticed = restored(conn) if conn is not None else None
+        self._set("restored", RESTORED if noticed is not None and not noticed.is_put_away else None)
+
     @Slot()
     def dismiss(self) -> None:
         """Put away what is shown; it comes back only after it was over."""
@@ -87,6 +97,15 @@ class BannerModel(QObject):
         if kind:
             self._put_away[kind] = self._notices.pop(kind)
             self.changed.emit()
+        if kind == "restored":
+            self._thread.call(self._forget_restored())
+
+    async def _forget_restored(self) -> None:
+        """It stays put away when the window is opened again."""
+        from tandem_core.store.crypto import put_restored_away
+
+        db = await self._thread.opened()
+        await db.write(put_restored_away)
 
     def _set(self, kind: str, notice: Notice | None) -> None:
         if notice is None:
@@ -120,11 +139,16 @@ class BannerModel(QObject):
     title = Property(str, lambda self: self._shown().title, notify=changed)
     advice = Property(str, lambda self: self._shown().advice, notify=changed)
     kind = Property(str, _kind, notify=changed)
-    """trouble, failure, connection, news, or empty when there is nothing to say."""
+    """trouble, failure, connection, restored, news, or empty when there is nothing to say."""
 
 
 WAITING = Notice("Waiting for connection", "")
-_KINDS = ("trouble", "failure", "connection", "news")
+RESTORED = Notice(
+    "The message store is an older copy",
+    "Tandem uses new encryption sessions from now on. Messages that came in since the copy was made may stay"
+    " unreadable on this device.",
+)
+_KINDS = ("trouble", "failure", "connection", "restored", "news")
 _NOTHING = Notice("", "")
 _CONNECTION = (errors.Offline, errors.RateLimited)
 

@@ -9,12 +9,13 @@ Rectangle {
     signal closed
 
     readonly property bool grave: root.model.kind === "trouble" || root.model.kind === "failure"
-    readonly property color ink: root.grave ? Theme.danger : root.model.kind === "news" ? Theme.accent : Theme.warning
+    readonly property bool calm: root.model.kind === "news" || root.model.kind === "restored"
+    readonly property color ink: root.grave ? Theme.danger : root.calm ? Theme.accent : Theme.warning
 
     objectName: "errorBanner"
     implicitHeight: visible ? Math.max(words.implicitHeight + 2 * Theme.medium, 52) : 0
     visible: root.model.title !== ""
-    color: root.grave ? Theme.dangerSoft : root.model.kind === "news" ? Theme.accentSoft : Theme.warningSoft
+    color: root.grave ? Theme.dangerSoft : root.calm ? Theme.accentSoft : Theme.warningSoft
     Accessible.role: Accessible.AlertMessage
     Accessible.name: root.model.advice === "" ? root.model.title : root.model.title + ". " + root.model.advice
 
@@ -22,7 +23,7 @@ Rectangle {
         id: glyph
         x: Theme.large
         anchors.verticalCenter: parent.verticalCenter
-        name: root.model.kind === "news" ? "key" : root.model.kind === "connection" ? "offline" : "warning"
+        name: root.calm ? "key" : root.model.kind === "connection" ? "offline" : "warning"
         size: 20
         color: root.ink
     }

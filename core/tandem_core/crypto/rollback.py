@@ -24,14 +24,11 @@ from tandem_core.errors import ServerRefused
 from tandem_core.http import Http, path
 from tandem_core.store import crypto as rows
 from tandem_core.store import outbox
-from tandem_core.store import session as sessions
 from tandem_core.store.database import Database, Transaction
-from tandem_core.types import EventId, Json, Me, RoomId, Topic
+from tandem_core.types import EventId, Json, Me, RoomId
 
 log = logging.getLogger("tandem.crypto.rollback")
 
-RESTORED_FACT = "crypto.restored"
-"""{"at": when it was noticed that the store is an older copy, "put_away": whether the user has read of it}."""
 PER_ROOM = 20
 """Our newest events of a room that are looked at: those of our other devices are among them."""
 FIRST_ROOMS = 6
@@ -107,9 +104,7 @@ def heal(
     outbox.encrypt_again(txn)
     account.skip_ids(txn, state, account.ONE_TIME_KEYS)
     rows.note_fallback(txn, None)  # the newest may be one whose private half is lost
-    sessions.set_fact(txn, RESTORED_FACT, {"at": now_ms, "put_away": False})
-    for topic in (Topic.DEVICES, Topic.SETTINGS, Topic.STATUS):
-        txn.changed(topic)
+    rows.note_restored(txn, now_ms)
     return True
 
 

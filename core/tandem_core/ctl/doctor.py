@@ -126,6 +126,7 @@ def _account(paths: ProfilePaths, db: Database) -> Iterator[Finding]:
     else:
         yield Finding("pickle key", True, f"in the {kept_in}")
     yield _keys(db)
+    yield from _restored(db)
     yield _readers(db)
     waits = db.read_now(inspect.waiting)
     yield Finding(

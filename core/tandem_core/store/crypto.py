@@ -7,12 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tandem_core.clock import elapsed_ms
+from tandem_core.store import session
 from tandem_core.store.codec import dumps, loads
 from tandem_core.store.database import Transaction
 from tandem_core.types import DeviceId, EventId, Json, RoomId, Topic, UserId
 
 ALL_PLACES = 2**32
 """More than a Megolm ratchet has."""
+RESTORED_FACT = "crypto.restored"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,14 @@ class OutboundRow:
     made_at: int
     messages: int
     is_retired: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """An older copy of the store was noticed; ``is_put_away``: the user has read of it."""
+
+    at: int
+    is_put_away: bool
 
 
 def account(conn: sqlite3.Connection) -> AccountRow | None:
@@ -272,6 +282,27 @@ def give_up_ratchets(txn: Transaction, lost: Iterable[str], now_ms: int) -> None
     )
     txn.execute("UPDATE megolm_outbound SET retired = 1")
     txn.execute("UPDATE olm_session SET stale = 1")
+
+
+def note_restored(txn: Transaction, now_ms: int) -> None:
+    """Keep for the user that this store turned out to be an older copy of itself."""
+    session.set_fact(txn, RESTORED_FACT, {"at": now_ms, "put_away": False})
+    for topic in (Topic.DEVICES, Topic.SETTINGS, Topic.STATUS):
+        txn.changed(topic)
+
+
+def restored(conn: sqlite3.Connection) -> Restored | None:
+    """When this store last turned out to be an older copy, or None."""
+    noticed = session.fact(conn, RESTORED_FACT)
+    return None if noticed is None else Restored(noticed["at"], noticed["put_away"])
+
+
+def put_restored_away(txn: Transaction) -> None:
+    """The user has read of it."""
+    noticed = restored(txn.conn)
+    if noticed is not None:
+        session.set_fact(txn, RESTORED_FACT, {"at": noticed.at, "put_away": True})
+        txn.changed(Topic.SETTINGS)
 
 
 def forget_uploads(txn: Transaction) -> None:

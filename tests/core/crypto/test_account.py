@@ -10,11 +10,11 @@ import pytest
 
 from tandem_core.crypto.account import FALLBACK_AGE_MS, FALLBACK_REST_MS, FORKED_FACT, ONE_TIME_KEYS
 from tandem_core.crypto.keys import Keys, StoreForked
-from tandem_core.crypto.rollback import RESTORED_FACT
 from tandem_core.crypto.signed import device_from_keys, is_signed_by
 from tandem_core.crypto.state import CryptoState
 from tandem_core.errors import Offline, ServerRefused, StoreCorrupt
 from tandem_core.store import devices, session
+from tandem_core.store.crypto import RESTORED_FACT
 from tests.core.crypto.key_server import KeyServer, me_key
 from tests.core.crypto.world import Device, StillClock
 

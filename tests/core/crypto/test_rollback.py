@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from vodozemac import GroupSession
 
 from tandem_core.crypto import rollback
-from tandem_core.crypto.rollback import FIRST_ROOMS, RESTORED_FACT, Own, is_unknown, own_events
+from tandem_core.crypto.rollback import FIRST_ROOMS, Own, is_unknown, own_events
 from tandem_core.errors import Offline, ServerRefused
 from tandem_core.store import crypto, devices, session
 from tandem_core.store.codec import loads
+from tandem_core.store.crypto import RESTORED_FACT
 from tandem_core.types import DeviceId, EventId, Me, RoomId, UserId
 from tests.core.crypto.key_server import KeyServer, me_key
 from tests.core.crypto.test_sending import places, read_by, send, sent, write
