@@ -28,7 +28,7 @@ test-fast: ready  ## no real Synapse, nothing slow
 mutants: ready  ## bring historical bugs back, in a copy, and name the test that notices each
 	@$(TEST_ENV) $(PY) -m tests.mutations $(ARGS)
 
-torture: ready  ## kill both programs at every step and at any moment; MINUTES=10, ARGS="--seed N"
+torture: ready  ## kill, suspend and cut off both programs at every step and at any moment; MINUTES=10, ARGS="--seed N --json FILE"
 	@$(TEST_ENV) $(PY) -m tests.torture --minutes $(or $(MINUTES),10) $(ARGS)
 
 check: ready  ## format, lint, types, import rules, QML
