@@ -140,7 +140,7 @@ CRYPTO: tuple[Mutant, ...] = (
         "rust-sdk #5496, #5588: the server's word that other keys lie under our ids is taken for a passing failure.",
         core("crypto/keys.py", 'if "already exists" not in refused.message:', "if True:"),
         by=(
-            f"{CORE_TESTS}/crypto/test_account.py::test_other_keys_under_our_ids_stop_uploads_and_are_told_each_time",
+            f"{CORE_TESTS}/crypto/test_account.py::test_keys_under_our_ids_that_are_never_free_stop_uploads_and_are_told_each_time",
         ),
     ),
     mutant(

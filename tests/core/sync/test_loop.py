@@ -149,6 +149,14 @@ async def test_the_first_request_of_a_run_acknowledges_nothing_so_that_a_lost_fu
 
 
 @in_loop
+async def test_a_server_that_was_set_back_makes_both_programs_forget_their_tokens(alice: Account) -> None:
+    alice.write(session.set_token, NOTIFIER, "901")
+    alice.apply({"pos": "3", "extensions": {"to_device": {"events": [], "next_batch": "900"}}})
+    await _run(_loop(alice, server := Server(answer("4", olm("a"), next_batch="7"))), server)
+    assert alice.read(session.token, NOTIFIER) is None
+
+
+@in_loop
 async def test_after_a_break_the_token_is_left_out_for_once_since_the_server_may_have_been_restored(
     alice: Account,
 ) -> None:
