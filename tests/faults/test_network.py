@@ -176,14 +176,13 @@ def test_places_and_tokens_that_the_server_does_not_know(scene: Scene) -> None:
 
 def test_a_token_from_the_future_is_given_up_after_the_next_break(scene: Scene) -> None:
     """The server answers such a token with silence and echoes it: only a request without it tells."""
-    rule = scene.proxy.add("future", actions.send_since(_FUTURE), when=_has_token)
-    wait_for("the fault", lambda: (scene.write("bob"), rule.met)[1], every_s=0.5)
-    wait_for("the echo", lambda: _holders(scene))
-    starved = scene.write("bob")
+    future = actions.wrong_types_inside(*_TO_DEVICE, "next_batch", value=_FUTURE)
+    scene.proxy.add("future", future, times=None, when=lambda asked: asked.to_device.get("enabled") is True)
+    wait_for("somebody who believes it", lambda: (scene.write("bob"), _holders(scene))[1], every_s=0.5)
+    scene.proxy.heal()
     for link in LINKS:
         scene.proxy.add("lost answer", actions.drop_answer(), conn_id=link)
     scene.settle()
-    assert starved in scene.said["bob"]
     wait_for("tokens of this server", lambda: not _holders(scene))
 
 
@@ -220,9 +219,10 @@ def test_one_transaction_id_stands_for_one_text_over_kills_and_restarts(scene: S
     scene.write("alice")
     scene.settle()
     assert len(repeated.said) >= 2 * 3  # a key and a message each
-    for said in repeated.said.values():
-        assert len(said) >= 2
+    for address, said in repeated.said.items():
         assert len(set(said)) == 1
+        # A message may come back by sync before it is sent again; a key cannot.
+        assert len(said) >= 2 or "/sendToDevice/" not in address
 
 
 @pytest.mark.parametrize("soft", [True, False], ids=["soft", "hard"])

@@ -147,7 +147,7 @@ class FaultProxy:
             _break(request)
             return web.Response()
         if answer.cut is None:
-            line.status, line.next_batch = answer.status, answer.next_batch
+            line.status, line.next_batch, line.brought = answer.status, answer.next_batch, answer.brought
             line.answered_at = time.monotonic()
             return web.Response(
                 status=answer.status,

@@ -84,6 +84,12 @@ class Answer:
         said = _below(self.body, "extensions", "to_device", "next_batch")
         return said if isinstance(said, str) and self.cut is None and self.status == 200 else None
 
+    @property
+    def brought(self) -> int:
+        """How many to-device events a reader finds in it."""
+        events = _below(self.body, "extensions", "to_device", "events")
+        return len(events) if isinstance(events, list) and self.next_batch is not None else 0
+
     def edited(self, change: Callable[[Json], Any]) -> Self:
         """The same answer after ``change`` worked on its object in place."""
         body = self.body
@@ -113,6 +119,8 @@ class Seen:
     """What the client was told; 0: nothing, or not all of it."""
     next_batch: str | None = None
     """The to-device token that the client was given."""
+    brought: int = 0
+    """How many to-device events the client was given."""
     answered_at: float | None = None
 
 
