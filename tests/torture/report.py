@@ -30,6 +30,8 @@ class Report:
     """Everything else that was done to them, by kind."""
     rounds: int = 0
     """Comparisons of the ledger."""
+    compared_kills: int = 0
+    """Kills before the last comparison: what came after it proves nothing yet."""
     server_restarts: int = 0
     hit: list[Aim] = field(default_factory=list)
     missed: list[Aim] = field(default_factory=list)
@@ -54,6 +56,7 @@ class Report:
         """Note a comparison; the sentences say after what. What is known already is not told again."""
         self.rounds += 1
         self.last = found
+        self.compared_kills = self.kills.total()
         for name, part in found.by_class().items():
             self._note(name, part, after)
 
@@ -88,7 +91,9 @@ class Report:
             "findings": {name: len(part) for name, part in self.findings.items()},
             "notifications_repeated": self.last.repeated_popups,
             "to_device_events_repeated_by_the_server": self.last.repeated_letters,
-            "bound_95": None if self.wrong else {"per kill": _bound(kills), "per event": _bound(letters)},
+            "bound_95": None
+            if self.wrong
+            else {"per kill": _bound(self.compared_kills), "per event": _bound(letters)},
             "recovery_s": {
                 what: {"times": len(waits), "p50": statistics.median(waits), "p99": p99(waits)}
                 for what, waits in self.recovered_s.items()
@@ -126,7 +131,10 @@ class Report:
         yield "room events compared, in every view", f"{self.last.events}"
         for name, part in self.findings.items():
             yield name, f"{len(part)}"
-        yield "95 % bound per kill, if none of these", "-" if self.wrong else _percent(_bound(kills))
+        yield (
+            "95 % bound per kill, if none of these",
+            "-" if self.wrong else _percent(_bound(self.compared_kills)),
+        )
         yield "95 % bound per to-device event, if none", "-" if self.wrong else _percent(_bound(letters))
         yield "notifications repeated by a kill", f"{self.last.repeated_popups}"
         yield "to-device events repeated by the server", f"{self.last.repeated_letters}"

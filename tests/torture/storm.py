@@ -61,10 +61,10 @@ def _round(scene: Scene, proxy: FaultProxy, chance: random.Random, number: int, 
                 stack.enter_context(network.broken(proxy, bursts, report))
             for _ in range(_BLOWS):
                 _deal(scene, blows.draw(chance), report, done)
-        recover(scene, report, "; ".join(done), kind)
+        recover(scene, report, "; ".join([done[0], *done[-_BLOWS:]]), kind)
     if number % _SERVER_EVERY == _SERVER_FIRST:
         _deal(scene, blows.draw_outage(chance), report, done)
-        recover(scene, report, "; ".join(done), AFTER_SERVER)
+        recover(scene, report, "; ".join([done[0], done[-1]]), AFTER_SERVER)
     check(scene, report, "; ".join(done))
 
 
