@@ -144,8 +144,8 @@ TOKENS: tuple[Mutant, ...] = (
         "rust-sdk #2525: a shared place is read, asked from and saved by two processes at once.",
         core(
             "store/session.py",
-            'SELECT pos, since, synced_at FROM connection WHERE conn = ?", (link,)',
-            'SELECT pos, since, synced_at FROM connection ORDER BY synced_at DESC"',
+            'SELECT pos, since, synced_at, covered FROM connection WHERE conn = ?", (link,)',
+            'SELECT pos, since, synced_at, covered FROM connection ORDER BY synced_at DESC"',
         ),
         by=(f"{CORE_TESTS}/sync/test_apply.py::test_each_connection_has_its_own_token_and_place",),
     ),
