@@ -6,13 +6,15 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
+from tandem_core.store.database import Database, Transaction
 from tandem_demo.device import wait_for
 from tandem_demo.synapse import SynapseServer
+from tandem_demo.traffic import Pen
 from tests.support.proxy.proxy import FaultProxy
 from tests.support.proxy.scene import LINKS, Scene
 
@@ -25,6 +27,8 @@ class Duo(Scene):
 
     def __init__(self, server: SynapseServer, proxy: FaultProxy, folder: Path, stack: ExitStack) -> None:
         self.clock = folder / "clock"
+        self.is_mounted = False
+        """Whether the store is on a disk of its own."""
         self.set_clock(0)
         super().__init__(server, proxy, folder, stack)
 
@@ -59,6 +63,26 @@ class Duo(Scene):
         """End both of Alice's programs."""
         for program in LINKS:
             self.alice.stop(NAMES[program], sig)
+
+    def write_from_bob(self) -> str:
+        """Bob writes, with a new key, and nothing of Alice's is opened here."""
+        return self.write("bob")
+
+    def change(self, work: Callable[[Transaction], None]) -> None:
+        """Change Alice's store as one of her programs would."""
+        self._stores["alice"].write_now(work)
+
+    def release(self) -> None:
+        """Have no file of Alice's store open in this process."""
+        self._stores["alice"].close()
+        self._pens["alice"]._db.close()
+
+    def take_hold(self) -> None:
+        """Open Alice's store again."""
+        for holder, name in ((self._stores, "alice"),):
+            holder[name] = Database.open(self.alice.paths.database)
+            self._stack.callback(holder[name].close)
+        self._pens["alice"] = Pen(self.alice, self._stack)
 
     def pids(self) -> list[int]:
         return [self.alice.running[NAMES[program]].pid for program in LINKS]

@@ -89,8 +89,9 @@ def main() -> int:
     parser.add_argument("--clock", type=Path)
     parser.add_argument("--schema", type=Path)
     parser.add_argument("--die", choices=PHASES)
-    parser.add_argument("words", nargs="*")
-    options = parser.parse_args()
+    given = sys.argv[1:]
+    end = given.index("--") if "--" in given else len(given)
+    options = parser.parse_args(given[:end])
     if options.clock is not None:
         set_clock_wrong(options.clock)
     if options.schema is not None:
@@ -104,7 +105,7 @@ def main() -> int:
     if options.program == "ctl":
         from tandem_core.ctl.main import main as ctl
 
-        return ctl(options.words)
+        return ctl(given[end + 1 :])
     from tandem_notifier.main import main as notifier
 
     sys.argv = ["tandem-notifier", "run"]

@@ -78,7 +78,7 @@ def test_a_list_put_off_by_a_clock_that_was_ahead_is_asked_for_now(duo: Duo) -> 
     def put_off(txn: Transaction) -> None:
         txn.execute("UPDATE device_list SET wanted = wanted + 1, next_try_at = ?", (far,))
 
-    duo._stores["alice"].write_now(put_off)
+    duo.change(put_off)
     duo.write("alice")
     wait_for("the lists", lambda: not duo.alice.ask("SELECT 1 FROM device_list WHERE wanted > fetched"))
 

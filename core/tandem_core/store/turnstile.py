@@ -40,8 +40,11 @@ class Turnstile:
         fcntl.flock(self._main, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        os.close(self._turn)
-        os.close(self._main)
+        """Give the descriptors back; a second time it does nothing, for the numbers may be somebody else's by then."""
+        turn, main, self._turn, self._main = self._turn, self._main, -1, -1
+        for descriptor in (turn, main):
+            if descriptor >= 0:
+                os.close(descriptor)
 
 
 def _open(path: Path) -> int:
