@@ -122,7 +122,8 @@ class Sender(Worker):
                 message = made
             if message.wire_type == "m.room.encrypted":
                 await to_device.flush(self._paths, self._db, self._http)  # keys first
-            await self._db.write(outbox.note_attempt, message.txn_id)
+            if not await self._db.write(outbox.note_attempt, message.txn_id):
+                return
             answer = await self._http.request(
                 "PUT",
                 path("rooms", message.room_id, "send", message.wire_type or message.type, message.txn_id),

@@ -110,8 +110,14 @@ def encrypt_again(txn: Transaction) -> None:
     txn.changed(Topic.OUTBOX)
 
 
-def note_attempt(txn: Transaction, txn_id: str) -> None:
-    txn.execute("UPDATE send_queue SET attempts = attempts + 1 WHERE txn_id = ?", (txn_id,))
+def note_attempt(txn: Transaction, txn_id: str) -> bool:
+    """Its bytes are about to be sent; False if they were given up meanwhile (``encrypt_again``)."""
+    return bool(
+        txn.execute(
+            "UPDATE send_queue SET attempts = attempts + 1 WHERE txn_id = ? AND wire_type IS NOT NULL",
+            (txn_id,),
+        ).rowcount
+    )
 
 
 def note_sent(txn: Transaction, txn_id: str, room_id: RoomId, event_id: str, now_ms: int) -> None:

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vodozemac import GroupSession
 
+from tandem_core.crypto import outbox as to_device
 from tandem_core.crypto import rollback
 from tandem_core.crypto.rollback import FIRST_ROOMS, Own, is_unknown, own_events
 from tandem_core.errors import Offline, ServerRefused
@@ -280,6 +281,35 @@ def test_a_message_encrypted_in_the_copy_and_never_sent_is_encrypted_anew(
     copies.say("afterwards")
     copies.written.insert(2, "never sent")
     copies.assert_sound()
+
+
+def test_what_one_program_gives_up_the_other_does_not_send_without_its_keys(copies: Copies) -> None:
+    """The other one notices while this one is about to send: the keys of these bytes went with the ratchets."""
+    copies.say("one")
+    copies.rotate()
+    notifier = copies.alice.other_program()
+    try:
+        keys = asyncio.run(notifier.crypto.keys())
+
+        async def notice_meanwhile() -> None:
+            real = to_device.flush
+
+            async def flush(*args: Any) -> None:
+                monkey.setattr(to_device, "flush", real)
+                await keys.rollback.keys_went_back()
+                await real(*args)
+
+            with pytest.MonkeyPatch.context() as monkey:
+                monkey.setattr(to_device, "flush", flush)
+                await copies.alice.sender.step()
+
+        write(copies.alice, "two")
+        asyncio.run(notice_meanwhile())
+        copies.written.append("two")
+        assert copies.told is not None
+        copies.assert_sound()
+    finally:
+        notifier.close()
 
 
 def test_a_kill_between_sending_and_its_answer_alarms_nobody(copies: Copies, server: KeyServer) -> None:
