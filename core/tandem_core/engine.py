@@ -292,6 +292,9 @@ class Engine:
     def _on_sync_state(self, trouble: Expected | None) -> None:
         if trouble is None:
             self._on_synced()
+            if self.status.state is ProgramState.OFFLINE:
+                for worker in self._workers:
+                    worker.retry()
             self._set_status(Status(ProgramState.SYNCING))
         else:
             advice = trouble.advice if isinstance(trouble, StoreError) else ""

@@ -39,6 +39,10 @@ class Worker:
         if any(change.topic in self.wants for change in changes):
             self._woken.set()
 
+    def retry(self) -> None:
+        """Look again now: what failed may have better luck (call on its event loop)."""
+        self._woken.set()
+
     async def run(self) -> None:
         """Run until cancelled, signed out, or without a store that can be used."""
         failures = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from tandem_core.netlock import netlock
 from tandem_core.paths import ProfilePaths, profile_paths
 from tandem_core.store import session
 from tandem_core.store.database import Database
+from tandem_core.sync.request import SYNC_PATH
 from tandem_core.types import Change, Json, Role, RoomId, Topic
+from tandem_core.worker import Worker
 from tests.core.sync_world import ME, NOW
 from tests.support.aio import in_loop
 
@@ -125,6 +128,48 @@ async def test_being_offline_is_survived_and_said(paths: ProfilePaths, db: Datab
     with pytest.raises(asyncio.CancelledError):
         await running
     assert _state(db) == "stopped"
+
+
+class Patient(Worker):
+    """Has nothing to do for an hour."""
+
+    name = "patient"
+    wants = frozenset()
+
+    def __init__(self) -> None:
+        super().__init__(random.Random(1))
+        self.steps = 0
+
+    async def step(self) -> float | None:
+        self.steps += 1
+        return 3600.0
+
+
+class Recovering(Wire):
+    """Fails the first sync request, and answers the second."""
+
+    async def request(self, method: str, path: str, body: Json | None = None, **_: Any) -> Json:
+        if path == SYNC_PATH and SYNC_PATH not in self.asked:
+            self.asked.append(path)
+            raise Offline("away")
+        if path == SYNC_PATH and self.asked.count(SYNC_PATH) == 1:
+            self.asked.append(path)
+            return {"pos": "1"}
+        return await super().request(method, path, body)
+
+
+@in_loop
+async def test_once_the_server_answers_again_nobody_waits_any_longer(
+    paths: ProfilePaths, db: Database
+) -> None:
+    wire, worker = Recovering(), Patient()
+    engine = _engine(paths, db, wire)
+    engine._workers.append(worker)
+    running = asyncio.ensure_future(engine.run())
+    await _until(lambda: engine.status.state is session.ProgramState.SYNCING)
+    await _until(lambda: worker.steps == 2)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 @in_loop
