@@ -30,7 +30,14 @@ def claim(paths: ProfilePaths) -> Instance | None:
     This is the role lock of ``engine.take_role``, taken without that module's imports.
     """
     paths.make()
-    descriptor = os.open(paths.lock("role-app"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    file = paths.lock("role-app")
+    try:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        if not file.exists():
+            raise
+        # A read-only disk: the window opens all the same, and says so.
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
