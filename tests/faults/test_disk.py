@@ -94,8 +94,8 @@ def test_a_full_disk_acknowledges_nothing_unsaved_is_told_and_heals_without_a_re
 
 def test_a_read_only_disk_is_told_and_the_window_goes_on_when_it_can_be_written(duo: Duo) -> None:
     duo.stop(signal.SIGTERM)
-    before = duo.alice.paths.database.read_bytes()
     with read_only(duo) as prefix:
+        before = duo.alice.paths.database.read_bytes()
         duo.launch("notifier", prefix=prefix)
         assert duo.ends("notifier") == 1
         assert duo.last_words("notifier").startswith(f"tandem-notifier: {_READ_ONLY}")

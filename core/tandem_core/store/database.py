@@ -168,6 +168,18 @@ class Database:
         except (StoreCorrupt, StoreTooNew) as error:
             self.unusable = error
             raise
+        except StoreReadOnly:
+            # SQLite opens a file that it may not write for reading, and keeps to that for the connection's life.
+            self._drop_connection()
+            raise
+
+    def _drop_connection(self) -> None:
+        """Have this thread open the file anew next time."""
+        conn: sqlite3.Connection | None = getattr(self._local, "conn", None)
+        if conn is not None:
+            self._local.conn = None
+            self._connections.remove(conn)
+            conn.close()
 
     async def read(
         self, work: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
