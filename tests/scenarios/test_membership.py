@@ -65,10 +65,6 @@ def test_a_new_device_sees_what_was_before_it_sealed_and_reads_on(stage: Stage) 
         assert tablet.ask("SELECT 1 FROM event WHERE body = ?", (body,)) == []
 
 
-@pytest.mark.xfail(
-    raises=AssertionError,
-    reason="who was invited is known from sync only, so the first message after an invitation may miss them",
-)
 @pytest.mark.parametrize("link", LINKS)
 def test_somebody_invited_a_moment_ago_gets_the_key_though_sync_has_not_said_so(
     stage: Stage, link: str

@@ -22,7 +22,15 @@ from tandem_core.store.session import Connection
 from tandem_core.sync import request
 from tandem_core.sync.apply import Applied, apply
 from tandem_core.sync.departures import settle_departures
-from tandem_core.sync.place import adopt_token, grown_key, keep_rule, start_over, went_back, whereabouts
+from tandem_core.sync.place import (
+    adopt_token,
+    grown_key,
+    keep_rule,
+    place_went_back,
+    start_over,
+    token_went_back,
+    whereabouts,
+)
 from tandem_core.sync.readers import Poll, Question, Rule, plan
 from tandem_core.sync.response import NotAResponse, Response, read
 from tandem_core.sync.turn import Alone, Turn
@@ -130,10 +138,11 @@ class SyncLoop:
             response = read(answer)
         except NotAResponse as error:
             raise Offline("the answer is no sync response") from error
-        if went_back(place.since, response.to_device):
+        is_token_old = token_went_back(place, response)
+        if is_token_old or place_went_back(place, response):
             # Nothing of this answer is kept, so all of it comes again.
             log.warning("%s: the server was set back to an earlier time; starting over", self._role)
-            await self._start_over(and_forget_tokens=True)
+            await self._start_over(and_forget_tokens=is_token_old)
             await self._brake()
             return None
         applied = await self._db.write(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from dataclasses import replace
 
@@ -11,9 +12,10 @@ from tandem_core.store.database import Transaction
 from tandem_core.store.session import Connection
 from tandem_core.sync.readers import Rule, newest
 from tandem_core.sync.request import TO_DEVICE_LIMIT
-from tandem_core.sync.response import ToDevice
+from tandem_core.sync.response import Response
 from tandem_core.types import Role
 
+_SYNAPSE_POS = re.compile(r"\d+/s(\d+)_")
 _RULE_FACT = "to_device.rule"
 
 
@@ -22,17 +24,33 @@ def grown_key(link: Role) -> str:
     return f"sync.grown.{link}"
 
 
-def went_back(held: str | None, block: ToDevice | None) -> bool:
-    """Whether the server's to-device count is behind the token that we hold: it was restored from a backup.
+def place_went_back(place: Connection, response: Response) -> bool:
+    """Whether the server is at an earlier time than this place: it was restored from a backup.
+
+    Synapse takes a place from its future for the present one, and would never tell what came in between.
+    """
+    now, before = _stream_position(response.pos), _stream_position(place.pos)
+    return now is not None and before is not None and now < before
+
+
+def token_went_back(place: Connection, response: Response) -> bool:
+    """Whether the server's to-device count is behind the token that we hold.
 
     A full page proves nothing: it ends with its last event, and may repeat what we have not acknowledged yet.
     """
-    if held is None or block is None or len(block.events) >= TO_DEVICE_LIMIT:
+    block = response.to_device
+    if place.since is None or block is None or len(block.events) >= TO_DEVICE_LIMIT:
         return False
     # Other servers may have tokens that are no numbers; of those we know no order.
-    if not (held.isdecimal() and block.next_batch.isdecimal()):
+    if not (place.since.isdecimal() and block.next_batch.isdecimal()):
         return False
-    return int(block.next_batch) < int(held)
+    return int(block.next_batch) < int(place.since)
+
+
+def _stream_position(pos: str | None) -> int | None:
+    """The events that a ``pos`` of Synapse counts (``5/s123_4_...``); None of any other."""
+    found = _SYNAPSE_POS.match(pos or "")
+    return int(found[1]) if found else None
 
 
 def start_over(txn: Transaction, link: Role, *, and_forget_tokens: bool = False) -> None:

@@ -47,7 +47,7 @@ def plan(place: Connection, rule: Rule, *, reads: bool, said: str | None, is_pro
     """The next request of a connection; None: it must start over without its place first.
 
     ``reads`` is whether it is this program's turn to read, ``said`` the token that it told the server last, and
-    ``is_probe`` whether it is time to leave the token out, which shows a server that was set back.
+    ``is_probe`` whether it is time to leave the token out, which shows a server that was set back; it does not wait.
     """
     if place.pos is None:
         return Poll(since=None)
@@ -56,7 +56,7 @@ def plan(place: Connection, rule: Rule, *, reads: bool, said: str | None, is_pro
     if rule.both_may_read:
         may_leave_out = place.covered or rule is Rule.SINCE
         if is_probe and may_leave_out:
-            return Poll(since=None, is_long=reads)
+            return Poll(since=None, is_long=False)
         if place.since is None:
             return Poll(since=None, is_long=reads) if may_leave_out else None
         if reads or owes:
@@ -65,7 +65,7 @@ def plan(place: Connection, rule: Rule, *, reads: bool, said: str | None, is_pro
     if not place.covered:
         return None if reads else Poll(asks=False)
     if reads:
-        return Poll(since=None if is_probe else place.since)
+        return Poll(since=None if is_probe else place.since, is_long=not is_probe)
     return Poll(since=place.since, is_long=False) if owes else Poll(asks=False)
 
 

@@ -16,7 +16,7 @@ from tandem_core import settings
 from tandem_core.clock import Clock, SystemClock
 from tandem_core.errors import NotSignedIn, ServerRefused
 from tandem_core.http import Http, path
-from tandem_core.store import reads, rooms, timeline
+from tandem_core.store import members, reads, rooms, timeline
 from tandem_core.store import session as sessions
 from tandem_core.store.database import Database, Transaction
 from tandem_core.types import EventId, Json, Role, RoomId, Topic, UserId
@@ -105,8 +105,9 @@ async def leave(http: Http, db: Database, room_id: RoomId) -> None:
 
 async def invite(http: Http, db: Database, room_id: RoomId, user_id: UserId) -> None:
     """Invite somebody; receipts may be considered from now on."""
+    before = await db.read(_membership_of, room_id, user_id)
     await http.retry("POST", path("rooms", room_id, "invite"), {"user_id": user_id}, deadline_s=_DEADLINE_S)
-    await db.write(rooms.accept, room_id, "invited_them")
+    await db.write(_note_invited, room_id, user_id, before)
 
 
 async def typing(http: Http, db: Database, room_id: RoomId, is_typing: bool) -> None:
@@ -179,6 +180,27 @@ def _note_created(txn: Transaction, room_id: RoomId, encryption: Json | None, ha
         rooms.note_encryption(txn, room_id, encryption)
     if has_guests:
         rooms.accept(txn, room_id, "invited_them")
+
+
+def _membership_of(conn: sqlite3.Connection, room_id: RoomId, user_id: UserId) -> dict[Role, str | None]:
+    """What each connection that knows the room holds somebody for."""
+    return {
+        link: next((m.membership for m in members.members(conn, link, room_id) if m.user_id == user_id), None)
+        for link in Role
+        if rooms.room(conn, link, room_id) is not None
+    }
+
+
+def _note_invited(txn: Transaction, room_id: RoomId, user_id: UserId, before: dict[Role, str | None]) -> None:
+    """The server has agreed, so the next message's key is theirs to have; sync may say so later.
+
+    A connection that was told anything of them meanwhile knows better.
+    """
+    rooms.accept(txn, room_id, "invited_them")
+    now = _membership_of(txn.conn, room_id, user_id)
+    for link, membership in before.items():
+        if link in now and now[link] == membership:
+            members.set_member(txn, link, room_id, user_id, {"membership": "invite"}, 0)
 
 
 def _note_accepted(txn: Transaction, room_id: RoomId) -> None:

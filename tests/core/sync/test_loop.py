@@ -157,6 +157,14 @@ async def test_a_server_that_was_set_back_makes_both_programs_forget_their_token
 
 
 @in_loop
+async def test_a_place_from_the_servers_future_is_given_up(alice: Account) -> None:
+    alice.apply({"pos": "4/s90_1_0", "extensions": {"to_device": {"events": [], "next_batch": "5"}}})
+    server = Server(answer("4/s80_9_0", next_batch="5"), answer("5/s80_9_0"), answer("6/s80_9_0"))
+    await _run(_loop(alice, server), server)
+    assert server.places() == ["4/s90_1_0", None, "5/s80_9_0", "6/s80_9_0"]
+
+
+@in_loop
 async def test_after_a_break_the_token_is_left_out_for_once_since_the_server_may_have_been_restored(
     alice: Account,
 ) -> None:
