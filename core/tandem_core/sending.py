@@ -6,6 +6,7 @@ stored before they were sent. Whatever dies, the same request is repeated.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sqlite3
 from typing import ClassVar
@@ -29,6 +30,8 @@ from tandem_core.types import EventId, Json, Me, Role, RoomId, Topic, UserId
 from tandem_core.worker import Worker
 
 log = logging.getLogger("tandem.sending")
+
+_ROOMS_AT_ONCE = 4
 
 
 def enqueue(
@@ -92,20 +95,39 @@ class Sender(Worker):
             self._left_over = await self._db.read(outbox.waiting_txns)
         if not await self._db.read(outbox.next_messages):
             return None
-        offline: Offline | None = None
         async with netlock(self._paths, "outbox"):
-            stuck: set[RoomId] = set()
-            while queue := [m for m in await self._db.read(outbox.next_messages) if m.room_id not in stuck]:
-                for message in queue:
-                    try:
-                        await self._send(message)
-                    except Offline as error:
-                        # This room waits, to keep its order; the others may have better luck.
-                        stuck.add(message.room_id)
-                        offline = error
+            offline = await self._send_all()
         if offline is not None:
             raise offline
         return None
+
+    async def _send_all(self) -> Offline | None:
+        """Send what waits, a few rooms side by side; returns why some room could not go on."""
+        stuck: dict[RoomId, Offline] = {}
+        under_way: dict[asyncio.Task[None], RoomId] = {}
+        try:
+            while True:
+                busy = {*stuck, *under_way.values()}
+                queue = [m for m in await self._db.read(outbox.next_messages) if m.room_id not in busy]
+                for message in queue[: _ROOMS_AT_ONCE - len(under_way)]:
+                    under_way[asyncio.ensure_future(self._send(message))] = message.room_id
+                if not under_way:
+                    return next(iter(stuck.values()), None)
+                self._woken.clear()  # a message for a room that is not busy need not wait for those that are
+                woken = asyncio.ensure_future(self._woken.wait())
+                await asyncio.wait({woken, *under_way}, return_when=asyncio.FIRST_COMPLETED)
+                woken.cancel()
+                for task in [task for task in under_way if task.done()]:
+                    room_id = under_way.pop(task)
+                    try:
+                        task.result()
+                    except Offline as error:
+                        # This room waits, to keep its order; the others may have better luck.
+                        stuck[room_id] = error
+        finally:
+            for task in under_way:
+                task.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
 
     async def _send(self, message: Queued) -> None:
         """Bring one message to the server, or to a definite refusal."""

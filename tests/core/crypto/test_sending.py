@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from vodozemac import MegolmMessage
@@ -131,6 +132,30 @@ def test_keys_whose_answer_is_lost_arrive_once_and_before_the_message(
         assert read_by(bob, server, alice) == ["hello"]
     finally:
         alice.close()
+
+
+def test_a_room_whose_server_is_slow_keeps_no_other_room_waiting(
+    talk: tuple[Device, Device], server: KeyServer
+) -> None:
+    alice, bob = talk
+    other = RoomId("!other:example.org")
+    alice.is_in(other, bob.me.user_id)
+    bodies = ["slow", "one", "two"]
+    for room, body in zip([ROOM, other, other], bodies, strict=True):
+        content = {"msgtype": "m.text", "body": body}
+        alice.write(enqueue, room, "m.room.message", content, body=body, now_ms=NOW)
+    ask = alice.sender._http.request
+
+    async def request(method: str, path: str, *rest: Any, **options: Any) -> Any:
+        if SEND in path and quote(ROOM) in path:
+            while len(server.events.get(other, ())) < 2:
+                await asyncio.sleep(0.01)
+        return await ask(method, path, *rest, **options)
+
+    alice.sender._http.request = request  # type: ignore[method-assign]
+    asyncio.run(asyncio.wait_for(alice.sender.step(), 60))
+    assert [len(server.events[room]) for room in (ROOM, other)] == [1, 2]
+    assert alice.rows("SELECT 1 FROM send_queue WHERE state != 'sent'") == []
 
 
 def test_keys_that_wait_go_out_in_the_order_they_were_made(
