@@ -13,6 +13,7 @@ from tandem_core.clock import elapsed_ms
 from tandem_core.crypto.state import CryptoState
 from tandem_core.store import crypto as rows
 from tandem_core.store import devices
+from tandem_core.store import session as sessions
 from tandem_core.store.database import Transaction
 from tandem_core.types import Json
 
@@ -22,6 +23,9 @@ FALLBACK_AGE_MS = 7 * 86_400_000
 FALLBACK_REST_MS = 3_600_000
 """A used fallback key is replaced at most this often: vodozemac keeps one older key, so that faster
 replacing (for news from before an upload, say) would shut out who claimed one a moment ago."""
+UPLOADS_AN_HOUR = 6
+"""One-time keys are given to the server no more often: one that always says "none" would get new ones for ever."""
+_GIVEN_FACT = "crypto.one_time_keys_given"
 FORKED_FACT = "crypto.forked"
 """The device for which the server has other keys under our ids, however far those are moved on."""
 MOST_SKIPPED = 3_200
@@ -49,10 +53,22 @@ def lack(conn: sqlite3.Connection, now_ms: int) -> Lack:
         return Lack(True, max(missing, 0), True)
     age_ms = None if row.fallback_made_at is None else elapsed_ms(row.fallback_made_at, now_ms)
     is_used = count is not None and not count.fallback_unused
+    is_due = count is not None and missing > ONE_TIME_KEYS // 2 and not _has_given_many(conn, now_ms)
     return Lack(
         False,
-        missing if count is not None and missing > ONE_TIME_KEYS // 2 else 0,
+        missing if is_due else 0,
         age_ms is None or age_ms > FALLBACK_AGE_MS or (is_used and age_ms > FALLBACK_REST_MS),
+    )
+
+
+def _has_given_many(conn: sqlite3.Connection, now_ms: int) -> bool:
+    """Whether so many keys went out within the hour that the server must be wrong, or somebody collects them.
+
+    The fallback key serves meanwhile: vodozemac forgets the oldest of 5,000 keys, which somebody may have claimed.
+    """
+    given = sessions.fact(conn, _GIVEN_FACT)
+    return (
+        isinstance(given, list) and sum(elapsed_ms(at, now_ms) < 3_600_000 for at in given) >= UPLOADS_AN_HOUR
     )
 
 
@@ -101,6 +117,10 @@ def note_uploaded(txn: Transaction, upload_id: int, body: Json, counts: Json, no
         rows.note_device_keys_uploaded(txn)
     if "fallback_keys" in body:
         rows.note_fallback(txn, now_ms)
+    if "one_time_keys" in body:
+        given = sessions.fact(txn.conn, _GIVEN_FACT)
+        before = given if isinstance(given, list) else []
+        sessions.set_fact(txn, _GIVEN_FACT, [*before, now_ms][-UPLOADS_AN_HOUR:])
     known = {key: value for key, value in counts.items() if isinstance(value, int)}
     unused = ["signed_curve25519"] if "fallback_keys" in body else None
     previous = devices.key_count(txn.conn)

@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 
-from tandem_core.crypto.account import FALLBACK_AGE_MS, FALLBACK_REST_MS, FORKED_FACT, ONE_TIME_KEYS
+from tandem_core.crypto.account import (
+    FALLBACK_AGE_MS,
+    FALLBACK_REST_MS,
+    FORKED_FACT,
+    ONE_TIME_KEYS,
+    UPLOADS_AN_HOUR,
+)
 from tandem_core.crypto.keys import Keys, StoreForked
 from tandem_core.crypto.signed import device_from_keys, is_signed_by
 from tandem_core.crypto.state import CryptoState
@@ -65,6 +71,17 @@ def test_a_count_of_none_or_no_count_fills_up_again(
     alice.write(devices.note_key_counts, counts, ["signed_curve25519"], alice.clock.now_ms())
     _upload(alice)
     assert len(server.one_time[me_key(alice.me)]) == ONE_TIME_KEYS
+
+
+def test_a_server_that_always_says_none_gets_no_keys_for_ever(alice: Device, server: KeyServer) -> None:
+    for _ in range(3 * UPLOADS_AN_HOUR):
+        alice.write(devices.note_key_counts, {}, ["signed_curve25519"], alice.clock.now_ms())
+        _upload(alice)
+    assert len(server.asked("/keys/upload")) == UPLOADS_AN_HOUR
+    alice.clock.time_ms += 3_600_000
+    alice.write(devices.note_key_counts, {}, ["signed_curve25519"], alice.clock.now_ms())
+    _upload(alice)
+    assert len(server.asked("/keys/upload")) == UPLOADS_AN_HOUR + 1
 
 
 @pytest.mark.parametrize("where", ["lose_request", "lose_answer"])
