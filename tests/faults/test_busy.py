@@ -20,7 +20,7 @@ _MIB = 1024 * 1024
 _STORM = """
 import sqlite3, sys, time
 conn = sqlite3.connect(sys.argv[1], timeout=60, isolation_level=None)
-for _ in range(8):
+for _ in range(5):
     conn.execute("BEGIN IMMEDIATE")
     time.sleep(0.5)
     conn.execute("COMMIT")

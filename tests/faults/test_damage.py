@@ -66,7 +66,7 @@ def test_a_store_without_its_log_goes_on_with_what_it_has(settled: Alice, server
     _assert_told_or_running(settled, server, identity)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_log_that_was_cut_off_crashes_nothing(settled: Alice, server: FakeHomeserver, seed: int) -> None:
     identity = _identity(settled)
     log = log_of(settled)
@@ -75,9 +75,7 @@ def test_a_log_that_was_cut_off_crashes_nothing(settled: Alice, server: FakeHome
     _assert_told_or_running(settled, server, identity)
 
 
-@pytest.mark.parametrize(
-    "table", ["sqlite_schema", "session", "inbox", "connection", "crypto_account", "fact", "program"]
-)
+@pytest.mark.parametrize("table", ["sqlite_schema", "inbox", "crypto_account", "fact"])
 def test_a_flipped_page_is_told_or_does_no_harm(settled: Alice, server: FakeHomeserver, table: str) -> None:
     identity = _identity(settled)
     page = _first_page(settled, table)

@@ -46,8 +46,10 @@ def machine(alice: Alice, server: FakeHomeserver, tmp_path: Path) -> Iterator[De
         device.stop(program, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("program", ["notifier", "window"])
-@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize(
+    ("program", "phase"),
+    [*(("notifier", phase) for phase in PHASES), ("window", PHASES[1]), ("window", PHASES[3])],
+)
 def test_a_kill_at_any_phase_leaves_a_store_that_opens_with_all_it_had(
     machine: Device, alice: Alice, schema: Path, program: str, phase: str
 ) -> None:

@@ -64,6 +64,7 @@ def test_a_newer_notifier_takes_over_from_an_old_window_which_says_what_to_do(du
     duo.alice.stop("notifier")
     duo.launch("notifier", "--schema", str(schema))
     duo.await_syncing("notifier")
+    duo.write_from_bob()  # its next transaction need not wait for the end of a long poll
     duo.await_words(_WORDS)
     duo.await_words(_AGAIN)
     written = duo.alice.ask("SELECT synced_at FROM connection WHERE conn = 'app'")

@@ -13,6 +13,7 @@ first frame need not wait for it.
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import threading
 import time
@@ -94,6 +95,9 @@ class Database:
         """
         with mapped_errors():
             _keep_private(path)
+            # What SQLite could only read it would go on reading only, in every connection of this process.
+            if path.exists() and not os.access(path, os.W_OK):
+                raise StoreReadOnly()
             migrate(path)
             return cls(path, Turnstile(path.parent))
 
