@@ -20,7 +20,7 @@ servers:  ## install the programs that tests start (done by test)
 	@python3 tools/servers.py
 
 test: check servers  ## everything, with real Synapse
-	@$(PYTEST) $(ARGS)
+	@$(PYTEST) --numprocesses 2 --dist loadgroup $(ARGS)
 
 test-fast: ready  ## no real Synapse, nothing slow
 	@$(PYTEST) -m "not synapse and not slow" $(ARGS)

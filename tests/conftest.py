@@ -13,6 +13,16 @@ from tandem_demo.raw import RawClient
 from tandem_demo.synapse import SynapseServer
 
 _numbers = itertools.count(1)
+_SHARED = ("model", "mutations", "scenarios", "torture")
+"""Folders whose tests share a world of their own."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Each worker gets whole files, or whole folders where a world is shared."""
+    for item in items:
+        place = item.path.relative_to(Path(__file__).parent)
+        group = place.parts[0] if place.parts[0] in _SHARED else str(place)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
