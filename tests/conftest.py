@@ -17,6 +17,7 @@ _SHARED = ("model", "mutations", "scenarios", "torture")
 """Folders whose tests share a world of their own."""
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Each worker gets whole files, or whole folders where a world is shared."""
     for item in items:

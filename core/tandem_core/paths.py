@@ -9,7 +9,7 @@ import os
 import re
 import stat
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tandem_core.errors import BadInput
@@ -60,22 +60,28 @@ def profile_paths(profile: str = DEFAULT_PROFILE) -> ProfilePaths:
         raise BadInput(f"profile {profile!r}: letters, digits, dot, dash and underscore only")
     home = os.environ.get("TANDEM_HOME")
     if home:
-        root = Path(home).absolute()
-        data, runtime, log = root / "data" / profile, root / "run" / profile, root / "log" / profile
-    else:
-        from platformdirs import PlatformDirs
+        return paths_below(Path(home), profile)
+    from platformdirs import PlatformDirs
 
-        dirs = PlatformDirs("tandem", appauthor=False)
-        data = Path(dirs.user_data_dir) / profile
-        runtime = (
-            Path(dirs.user_runtime_dir) / profile
-            if os.environ.get("XDG_RUNTIME_DIR")
-            else _short_runtime(data)
-        )
-        log = Path(dirs.user_log_dir) / profile
-    if len(os.fsencode(runtime / "notifier.sock")) > _SOCKET_PATH_BYTES:
-        runtime = _short_runtime(data)
-    return ProfilePaths(profile, data, runtime, log)
+    dirs = PlatformDirs("tandem", appauthor=False)
+    data = Path(dirs.user_data_dir) / profile
+    runtime = (
+        Path(dirs.user_runtime_dir) / profile if os.environ.get("XDG_RUNTIME_DIR") else _short_runtime(data)
+    )
+    return _with_short_sockets(ProfilePaths(profile, data, runtime, Path(dirs.user_log_dir) / profile))
+
+
+def paths_below(home: Path, profile: str = DEFAULT_PROFILE) -> ProfilePaths:
+    """The paths that programs with this ``TANDEM_HOME`` use."""
+    root = home.absolute()
+    found = ProfilePaths(profile, root / "data" / profile, root / "run" / profile, root / "log" / profile)
+    return _with_short_sockets(found)
+
+
+def _with_short_sockets(paths: ProfilePaths) -> ProfilePaths:
+    if len(os.fsencode(paths.socket("notifier"))) > _SOCKET_PATH_BYTES:
+        return replace(paths, runtime=_short_runtime(paths.data))
+    return paths
 
 
 def _short_runtime(data: Path) -> Path:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tandem_core.paths import ProfilePaths
+from tandem_core.paths import ProfilePaths, paths_below
 
 _BIN = Path(sys.executable).parent
 
@@ -47,10 +47,7 @@ class Device:
     @property
     def paths(self) -> ProfilePaths:
         """The same paths that the programs of this device compute for themselves."""
-        root = self.home.absolute()
-        return ProfilePaths(
-            "default", root / "data" / "default", root / "run" / "default", root / "log" / "default"
-        )
+        return paths_below(self.home)
 
     @property
     def popups_file(self) -> Path:

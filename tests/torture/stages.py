@@ -194,7 +194,7 @@ EXCUSED = (
     ("both", r"/login$|/logout$|well-known|session\._keep_login|mark_signed_out|_note_signed_out",
      "signing in and out begins or ends the store"),
     ("both", r"createRoom|/join|/invite$|/leave$|/redact/|user_directory|account_data/m\.direct", _COMMAND),
-    ("both", r"_note_created|_note_accepted|_note_left|room_facts\.accept|events\.redact", _COMMAND),
+    ("both", r"_note_created|_note_accepted|_note_left|_note_invited|events\.redact", _COMMAND),
     ("app", r"sending\.retry|sending\.discard|settings\.set_value|put_restored_away", _COMMAND),
     ("both", r"note_failed|note_gap_attempt|mark_dropped|forget_tokens|session\.set_fact", _TROUBLE),
     ("both", r"m\.room\.encryption|set_encryption", "only where a room's encryption is not known yet"),
