@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import random
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,16 @@ from tests.mutations.record import Edit, Mutant
 from tests.mutations.run import ROOT, Copy, StaleAnchor, Unusable, edited
 
 _NAMES = [mutant.name for mutant in MUTANTS]
+_A_FEW = 24
+
+
+def _chosen() -> Sequence[Mutant]:
+    """All mutants; with several workers (``make test``) a few, drawn anew for each run. ``make mutants`` tries all."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    return MUTANTS if run is None else random.Random(run).sample(MUTANTS, _A_FEW)
+
+
+_CHOSEN = _chosen()
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +54,7 @@ def test_without_a_mutant_the_same_tests_pass(pool: Pool) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("mutant", MUTANTS, ids=_NAMES)
+@pytest.mark.parametrize("mutant", _CHOSEN, ids=[mutant.name for mutant in _CHOSEN])
 def test_a_historical_bug_is_noticed(pool: Pool, mutant: Mutant) -> None:
     verdict = pool.verdict(mutant)
     assert verdict.caught_by is not None, f"survived: {mutant.source}"

@@ -61,6 +61,25 @@ async def asked(desktop: Desktop) -> dict[str, Any]:
 
 
 @in_loop
+async def test_a_click_that_overtakes_the_number_of_its_popup_counts(
+    desktop: Desktop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desktop.start()
+    async with running() as (popups, events):
+        notify = popups._notify
+
+        async def clicked_at_once(*words: Any, **more: Any) -> int:
+            number = await notify(*words, **more)
+            desktop.do(f"click {number} token-1")
+            await until(lambda: len(popups._early) == 2)
+            return number
+
+        monkeypatch.setattr(popups, "_notify", clicked_at_once)
+        await popups.show(popup())
+        assert events[-1] == Click(ROOM, EventId("$1"), "token-1")
+
+
+@in_loop
 async def test_a_popup_says_who_and_what_and_nothing_acts_as_markup(desktop: Desktop) -> None:
     desktop.start()
     async with running() as (popups, _):

@@ -55,6 +55,9 @@ class FreedesktopPopups:
         self._ids: dict[RoomId, int] = {}
         self._shown: OrderedDict[int, _Shown] = OrderedDict()
         self._tokens: dict[int, str] = {}
+        self._under_way = 0
+        self._early: list[Message] = []
+        """What was said of popups whose numbers we have not been told yet."""
         self._tried = asyncio.Event()
         self._meeting: asyncio.Task[None] | None = None
         self._is_usable = False
@@ -99,10 +102,17 @@ class FreedesktopPopups:
         """Show it in the place of the room's former popup."""
         replaced = self._ids.get(popup.room_id, 0)
         title, body = popup.together if replaced and popup.together else (popup.title, popup.body)
-        number = await self._notify(replaced, title, body, is_clickable=True)
-        self._ids[popup.room_id] = number
-        self._shown[number] = _Shown(popup.room_id, popup.event_id)
-        self._shown.move_to_end(number)
+        self._under_way += 1
+        try:
+            number = await self._notify(replaced, title, body, is_clickable=True)
+            self._ids[popup.room_id] = number
+            self._shown[number] = _Shown(popup.room_id, popup.event_id)
+            self._shown.move_to_end(number)
+        finally:
+            self._under_way -= 1
+            early, self._early = self._early, []
+            for message in early:
+                self._hear(message)
         while len(self._shown) > _MOST_REMEMBERED:
             self._shown.popitem(last=False)
 
@@ -215,6 +225,12 @@ class FreedesktopPopups:
 
     def _hear(self, message: Message) -> None:
         if message.message_type is not MessageType.SIGNAL:
+            return
+        about = message.body[0] if message.body else None
+        if self._under_way and type(about) is int and about not in self._shown and self._is_service(message):
+            # The click can overtake our knowledge of what was clicked: both come in one read of the bus.
+            if len(self._early) < _MOST_REMEMBERED:
+                self._early.append(message)
             return
         match message.member, message.body:
             case "NameOwnerChanged", [str(name), _, str(owner)] if name == SERVICE and message.sender == _BUS:
