@@ -147,8 +147,15 @@ def test_an_older_copy_of_the_store_is_told_until_it_is_put_away_by_keyboard(see
     assert glass.items("errorBanner") == []
     seed.db.write_now(crypto.note_restored, NOON_MS)
     said = f"{RESTORED.title}. {RESTORED.advice}"
-    # The server does not answer, which is told first once it lasts.
-    glass.wait(lambda: said in [says(item) for item in glass.items("errorBanner")], said)
+
+    def is_told() -> bool:
+        shown = [says(item) for item in glass.items("errorBanner")]
+        if shown and said not in shown:
+            # The server does not answer, which is told first once it lasts.
+            glass.click(glass.item("dismissBanner"))
+        return said in shown
+
+    glass.wait(is_told, said)
     tab_to(glass, "dismissBanner")
     glass.press(Qt.Key.Key_Space)
     assert glass.items("errorBanner") == []
@@ -156,9 +163,7 @@ def test_an_older_copy_of_the_store_is_told_until_it_is_put_away_by_keyboard(see
     seed.db.write_now(settings.set_value, "typing.send", False, now_ms=NOON_MS)
     glass.wait(lambda: not glass.items("errorBanner"), "no banner")
     seed.db.write_now(crypto.note_restored, NOON_MS + 1)
-    glass.wait(
-        lambda: said in [says(item) for item in glass.items("errorBanner")], "another copy is told of again"
-    )
+    glass.wait(is_told, "another copy is told of again")
 
 
 def _is_put_away(conn: sqlite3.Connection) -> bool:

@@ -23,7 +23,7 @@ FALLBACK_AGE_MS = 7 * 86_400_000
 FALLBACK_REST_MS = 3_600_000
 """A used fallback key is replaced at most this often: vodozemac keeps one older key, so that faster
 replacing (for news from before an upload, say) would shut out who claimed one a moment ago."""
-UPLOADS_AN_HOUR = 6
+UPLOADS_AN_HOUR = 20
 """One-time keys are given to the server no more often: one that always says "none" would get new ones for ever."""
 _GIVEN_FACT = "crypto.one_time_keys_given"
 FORKED_FACT = "crypto.forked"
