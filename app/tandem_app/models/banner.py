@@ -43,6 +43,7 @@ class BannerModel(QObject):
         self._notices: dict[str, Notice] = {}
         self._put_away: dict[str, Notice] = {}
         self._late: Notice | None = None
+        self._restored_at: int | None = None
         self._thread = thread
         self._reader = reader
         self._timer = QTimer(self, singleShot=True, interval=CONNECTION_MS)
@@ -88,6 +89,10 @@ class BannerModel(QObject):
 
         conn = self._reader()
         noticed = restored(conn) if conn is not None else None
+        at = None if noticed is None else noticed.at
+        if at != self._restored_at:
+            self._restored_at = at
+            self._put_away.pop("restored", None)
         self._set("restored", RESTORED if noticed is not None and not noticed.is_put_away else None)
 
     @Slot()
@@ -97,15 +102,15 @@ class BannerModel(QObject):
         if kind:
             self._put_away[kind] = self._notices.pop(kind)
             self.changed.emit()
-        if kind == "restored":
-            self._thread.call(self._forget_restored())
+        if kind == "restored" and self._restored_at is not None:
+            self._thread.call(self._forget_restored(self._restored_at))
 
-    async def _forget_restored(self) -> None:
+    async def _forget_restored(self, at_ms: int) -> None:
         """It stays put away when the window is opened again."""
         from tandem_core.store.crypto import put_restored_away
 
         db = await self._thread.opened()
-        await db.write(put_restored_away)
+        await db.write(put_restored_away, at_ms)
 
     def _set(self, kind: str, notice: Notice | None) -> None:
         if notice is None:

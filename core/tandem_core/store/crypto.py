@@ -297,10 +297,10 @@ def restored(conn: sqlite3.Connection) -> Restored | None:
     return None if noticed is None else Restored(noticed["at"], noticed["put_away"])
 
 
-def put_restored_away(txn: Transaction) -> None:
-    """The user has read of it."""
+def put_restored_away(txn: Transaction, at_ms: int) -> None:
+    """The user has read of what was noticed at this time; a later one is still to be told."""
     noticed = restored(txn.conn)
-    if noticed is not None:
+    if noticed is not None and noticed.at == at_ms:
         session.set_fact(txn, RESTORED_FACT, {"at": noticed.at, "put_away": True})
         txn.changed(Topic.SETTINGS)
 
