@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from typing import TYPE_CHECKING
+
+from tandem_core.netlock import open_lock, try_lock
 
 if TYPE_CHECKING:
     from tandem_core.paths import ProfilePaths
@@ -30,20 +31,11 @@ def claim(paths: ProfilePaths) -> Instance | None:
     This is the role lock of ``engine.take_role``, taken without that module's imports.
     """
     paths.make()
-    file = paths.lock("role-app")
-    try:
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError:
-        if not file.exists():
-            raise
-        # A read-only disk: the window opens all the same, and says so.
-        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return Instance(descriptor)
+    descriptor = open_lock(paths.lock("role-app"))
+    if try_lock(descriptor):
+        return Instance(descriptor)
+    os.close(descriptor)
+    return None
 
 
 def hand_over(paths: ProfilePaths, uri: str) -> bool:

@@ -1,8 +1,10 @@
-"""One owner at a time for each kind of network work, across processes (law 14)."""
+"""One owner at a time for each kind of network work, across processes (law 14).
+
+asyncio is imported where it is used: the window takes its own lock here before anything else is loaded.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import fcntl
 import os
@@ -22,6 +24,8 @@ async def netlock(paths: ProfilePaths, name: str) -> AsyncIterator[None]:
 
     It dies with its process, so work that was cut off is taken up by whoever asks next.
     """
+    import asyncio
+
     if not _NAME.match(name):
         raise ValueError(name)
     lock = open_lock(paths.lock(f"net-{name}"))

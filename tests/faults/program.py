@@ -37,7 +37,7 @@ def know_newer_schema(file: Path) -> None:
     from tandem_core.store import migrations
 
     own = migrations.script
-    migrations.STEPS = (*migrations.STEPS, file.name)  # type: ignore[assignment]
+    migrations.STEPS = (*migrations.STEPS, file.name)
     migrations.script = lambda name: file.read_text("utf-8") if name == file.name else own(name)
 
 

@@ -41,8 +41,8 @@ INBOX: tuple[Mutant, ...] = (
         " (MSC3885 says nothing of two readers).",
         core(
             "store/inbox.py",
-            "digest([kind, sender, content]) if kind == SEALED_TYPE else None\n        usable",
-            "digest([link, kind, sender, content]) if kind == SEALED_TYPE else None\n        usable",
+            "                mark(event),\n                link,",
+            '                mark(event | {"content": [link, content]}),\n                link,',
         ),
         by=(
             f"{CORE_TESTS}/store/test_inbox.py::test_the_same_encrypted_event_over_both_connections_is_kept_once",

@@ -66,10 +66,12 @@ def _has_given_many(conn: sqlite3.Connection, now_ms: int) -> bool:
 
     The fallback key serves meanwhile: vodozemac forgets the oldest of 5,000 keys, which somebody may have claimed.
     """
-    given = sessions.fact(conn, _GIVEN_FACT)
-    return (
-        isinstance(given, list) and sum(elapsed_ms(at, now_ms) < 3_600_000 for at in given) >= UPLOADS_AN_HOUR
-    )
+    return sum(elapsed_ms(at, now_ms) < 3_600_000 for at in _given_at(conn)) >= UPLOADS_AN_HOUR
+
+
+def _given_at(conn: sqlite3.Connection) -> list[int]:
+    """When one-time keys were given last, the newest times only."""
+    return list(sessions.fact(conn, _GIVEN_FACT) or [])
 
 
 def prepare_upload(txn: Transaction, state: CryptoState, now_ms: int) -> bool:
@@ -118,9 +120,7 @@ def note_uploaded(txn: Transaction, upload_id: int, body: Json, counts: Json, no
     if "fallback_keys" in body:
         rows.note_fallback(txn, now_ms)
     if "one_time_keys" in body:
-        given = sessions.fact(txn.conn, _GIVEN_FACT)
-        before = given if isinstance(given, list) else []
-        sessions.set_fact(txn, _GIVEN_FACT, [*before, now_ms][-UPLOADS_AN_HOUR:])
+        sessions.set_fact(txn, _GIVEN_FACT, [*_given_at(txn.conn), now_ms][-UPLOADS_AN_HOUR:])
     known = {key: value for key, value in counts.items() if isinstance(value, int)}
     unused = ["signed_curve25519"] if "fallback_keys" in body else None
     previous = devices.key_count(txn.conn)

@@ -157,10 +157,9 @@ def _keys(db: Database) -> Finding:
 
 def _readers(db: Database) -> Finding:
     """How the two programs share what the server keeps for this device, and why so."""
-    from tandem_core.sync.place import whereabouts
+    from tandem_core.sync.place import standing
     from tandem_core.sync.readers import Rule
 
-    _, rule, _ = db.read_now(whereabouts, Role.APP)
     words = {
         Rule.SINCE: "both programs read, in turns: the server keeps an event until a token covers it (MSC4538)",
         Rule.SINCE_OR_POS: "both programs read, in turns: the server keeps an event until a token covers it",
@@ -169,7 +168,7 @@ def _readers(db: Database) -> Finding:
         Rule.UNKNOWN: "one program reads, and the other takes over when it ends, until an encrypted event has shown"
         " how this server deletes them",
     }
-    return Finding("to-device events", True, words[rule])
+    return Finding("to-device events", True, words[db.read_now(standing, Role.APP).rule])
 
 
 def _restored(db: Database) -> Iterator[Finding]:

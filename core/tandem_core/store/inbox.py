@@ -26,6 +26,13 @@ class InboxRow:
     content: Json
 
 
+def mark(event: Json) -> str | None:
+    """What a to-device event is known again by, whoever fetched it; None if not encrypted: equal ones may be two."""
+    if event.get("type") != SEALED_TYPE:
+        return None
+    return digest([event.get("type"), event.get("sender"), event.get("content")])
+
+
 def put_batch(
     txn: Transaction, link: Role, events: Sequence[Json], next_batch: str | None, now_ms: int
 ) -> int:
@@ -40,13 +47,12 @@ def put_batch(
         kind, sender, content = event.get("type"), event.get("sender"), event.get("content")
         if not (isinstance(kind, str) and isinstance(sender, str)):
             continue
-        mark = digest([kind, sender, content]) if kind == SEALED_TYPE else None
         usable = isinstance(content, dict)
         fresh += txn.execute(
             "INSERT OR IGNORE INTO inbox (digest, conn, type, sender, content, received_at, state, error)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                mark,
+                mark(event),
                 link,
                 kind,
                 sender,
@@ -65,11 +71,11 @@ def put_batch(
 
 def put_plain(txn: Transaction, link: Role, kind: str, sender: UserId, content: Json, now_ms: int) -> None:
     """Keep one to-device event that came another way than sync; no token moves."""
-    mark = digest([kind, sender, content]) if kind == SEALED_TYPE else None
+    event = {"type": kind, "sender": sender, "content": content}
     txn.execute(
         "INSERT OR IGNORE INTO inbox (digest, conn, type, sender, content, received_at)"
         " VALUES (?, ?, ?, ?, ?, ?)",
-        (mark, link, kind, sender, dumps(content), now_ms),
+        (mark(event), link, kind, sender, dumps(content), now_ms),
     )
     txn.changed(Topic.INBOX)
 

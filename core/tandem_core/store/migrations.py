@@ -20,7 +20,7 @@ from pathlib import Path
 from tandem_core.errors import StoreCorrupt, StoreTooNew
 from tandem_core.store.turnstile import Turnstile
 
-STEPS = ("001_first.sql",)
+STEPS: tuple[str, ...] = ("001_first.sql",)
 """The steps in order, each a file in ``store/steps``."""
 
 

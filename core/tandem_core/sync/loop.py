@@ -11,8 +11,9 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
-from tandem_core.clock import Chance, Clock, jittered_backoff_s
+from tandem_core.clock import Chance, Clock, elapsed_ms, jittered_backoff_s
 from tandem_core.errors import Expected, Offline, RateLimited, ServerRefused, SignedOut
 from tandem_core.http import Http
 from tandem_core.store import inbox
@@ -23,13 +24,14 @@ from tandem_core.sync import request
 from tandem_core.sync.apply import Applied, apply
 from tandem_core.sync.departures import settle_departures
 from tandem_core.sync.place import (
+    Standing,
     adopt_token,
     grown_key,
     keep_rule,
     place_went_back,
+    standing,
     start_over,
     token_went_back,
-    whereabouts,
 )
 from tandem_core.sync.readers import Poll, Question, Rule, plan
 from tandem_core.sync.response import NotAResponse, Response, read
@@ -124,7 +126,8 @@ class SyncLoop:
     async def step(self) -> Applied | None:
         """One request and what comes of it; None if it was given up for a new one."""
         self._ask_again.clear()
-        place, poll = await self._next()
+        stand, poll = await self._next()
+        place = stand.place
         try:
             answer = await self._ask(place, poll)
         except ServerRefused as refused:
@@ -157,32 +160,34 @@ class SyncLoop:
         if applied.skipped:
             log.warning("%s: %d pieces of a sync response were skipped", self._role, applied.skipped)
         if poll.asks:
-            await self._after_asking(place, poll, response)
+            await self._after_asking(stand, poll, response)
         self._on_state(None)
         await self._grow(response)
         return applied
 
-    async def _next(self) -> tuple[Connection, Poll]:
+    async def _next(self) -> tuple[Standing, Poll]:
         """Where we stand and what to ask for; starts over where that is needed."""
-        place, rule, _ = await self._db.read(whereabouts, self._role)
-        rule = Rule.SINCE if self._question is None else rule
-        if place.pos is None and self._heard is None:
+        stand = await self._db.read(standing, self._role)
+        if self._question is None:
+            stand = replace(stand, rule=Rule.SINCE)
+        if stand.place.pos is None and self._heard is None:
             await self._start_over()
-        if self._is_new_turn and rule.both_may_read:
-            place = await self._db.write(adopt_token, self._role)
+        if self._is_new_turn and stand.rule.both_may_read:
+            stand = replace(stand, place=await self._db.write(adopt_token, self._role))
         self._is_new_turn = False
+        place, rule = stand.place, stand.rule
         if self._question is not None and self._question.is_under_way:
             if place.pos is not None and place.covered and self._turn.is_ours:
-                return place, Poll(since=self._question.since, is_long=False)
+                return stand, Poll(since=self._question.since, is_long=False)
             self._question.give_up()
         reads = self._turn.is_ours or (rule.both_may_read and self._turn.is_overdue)
         poll = plan(place, rule, reads=reads, said=self._said, is_probe=self._is_probe_due())
         if poll is None:
             await self._start_over()
-            return await self._db.read(sessions.connection, self._role), Poll()
-        return place, poll
+            return await self._db.read(standing, self._role), Poll()
+        return stand, poll
 
-    async def _after_asking(self, place: Connection, poll: Poll, response: Response) -> None:
+    async def _after_asking(self, stand: Standing, poll: Poll, response: Response) -> None:
         """Note what the server was told, learn its rule from what it said, and let the other program have its turn."""
         events = () if response.to_device is None else response.to_device.events
         if poll.since is None:
@@ -192,17 +197,19 @@ class SyncLoop:
             self._said = poll.since
         if self._question is None:
             return
-        _, rule, shown_at = await self._db.read(whereabouts, self._role)
         if self._question.is_under_way:
             learned = self._question.hear(events)
             if learned is not None:
                 await self._db.write(keep_rule, learned, self._clock.now_ms())
-                if learned is not rule:
+                if learned is not stand.rule:
                     log.info("%s: the server deletes to-device events by the rule %s", self._role, learned)
-        elif self._turn.is_ours and abs(self._clock.now_ms() - shown_at) > _ASK_RULE_EVERY_MS:
+        elif self._turn.is_ours and elapsed_ms(stand.shown_at, self._clock.now_ms()) > _ASK_RULE_EVERY_MS:
             self._question.begin(poll.since, events)
         elif (
-            rule.both_may_read and self._turn.may_end and not events and poll.since == place.since is not None
+            stand.rule.both_may_read
+            and self._turn.may_end
+            and not events
+            and poll.since == stand.place.since is not None
         ):
             self._turn.end()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from tandem_core.store import devices
 from tandem_core.store import session as sessions
@@ -17,6 +17,15 @@ from tandem_core.types import Role
 
 _SYNAPSE_POS = re.compile(r"\d+/s(\d+)_")
 _RULE_FACT = "to_device.rule"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a connection stands, the server's rule, and when that was last shown (ms; 0: never)."""
+
+    place: Connection
+    rule: Rule
+    shown_at: int
 
 
 def grown_key(link: Role) -> str:
@@ -80,13 +89,13 @@ def adopt_token(txn: Transaction, link: Role) -> Connection:
     return replace(place, since=token)
 
 
-def whereabouts(conn: sqlite3.Connection, link: Role) -> tuple[Connection, Rule, int]:
-    """Where this connection stands, the server's rule, and when it was last shown (ms; 0: never)."""
+def standing(conn: sqlite3.Connection, link: Role) -> Standing:
+    """Where this connection stands now."""
     said = sessions.fact(conn, _RULE_FACT)
     rule, shown_at = Rule.UNKNOWN, 0
     if isinstance(said, dict) and said.get("rule") in list(Rule) and isinstance(said.get("at"), int):
         rule, shown_at = Rule(said["rule"]), said["at"]
-    return sessions.connection(conn, link), rule, shown_at
+    return Standing(sessions.connection(conn, link), rule, shown_at)
 
 
 def keep_rule(txn: Transaction, rule: Rule, now_ms: int) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tandem_core.store.codec import digest
+from tandem_core.store import inbox
 from tandem_core.store.session import Connection
 from tandem_core.types import Json
 
@@ -105,14 +105,14 @@ class Question:
 
     def begin(self, since: str | None, events: Iterable[Json]) -> None:
         """An answer to a request with ``since`` brought events. Only sealed ones will do: they are unique."""
-        marks = {digest_of(event) for event in events}
+        marks = {inbox.mark(event) for event in events}
         if since is not None and marks and None not in marks:
             self._held_back = since
-            self._events = frozenset(mark for mark in marks if mark is not None)
+            self._events = frozenset(filter(None, marks))
 
     def hear(self, events: Iterable[Json]) -> Rule | None:
         """The answer to a request that held the token back; returns the rule once it is known."""
-        came_again = not self._events.isdisjoint(filter(None, map(digest_of, events)))
+        came_again = not self._events.isdisjoint(filter(None, map(inbox.mark, events)))
         if self._leaves_out:
             self._end()
             return Rule.SINCE if came_again else Rule.SINCE_OR_POS
@@ -130,10 +130,3 @@ class Question:
     def _end(self) -> None:
         self._events = frozenset()
         self._leaves_out = False
-
-
-def digest_of(event: Json) -> str | None:
-    """The mark of a sealed event; None for others."""
-    if event.get("type") != "m.room.encrypted":
-        return None
-    return digest([event.get("type"), event.get("sender"), event.get("content")])

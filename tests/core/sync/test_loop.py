@@ -12,7 +12,7 @@ from tandem_core.errors import Expected, Offline, RateLimited, ServerRefused, Si
 from tandem_core.store import devices, inbox, members, rooms, session
 from tandem_core.sync import request
 from tandem_core.sync.loop import SyncLoop
-from tandem_core.sync.place import keep_rule, whereabouts
+from tandem_core.sync.place import keep_rule, standing
 from tandem_core.sync.readers import Rule
 from tandem_core.types import Json, RoomId
 from tests.core.sync_world import APP, BOB, ME, NOTIFIER, NOW, ROOM, Account, StillClock, message, olm
@@ -455,5 +455,5 @@ async def test_the_servers_rule_is_learned_from_the_first_events_and_kept(alice:
     )
     await _run(_loop(alice, server, turn=OurTurn(True)), server)
     assert server.sinces() == [None, "5", "5", None, "6"]
-    assert alice.read(whereabouts, APP)[1] is Rule.SINCE
+    assert alice.read(standing, APP).rule is Rule.SINCE
     assert alice.read(inbox.depth) == 2
