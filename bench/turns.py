@@ -6,7 +6,6 @@ Both with real programs and a real Synapse behind the fault proxy, which counts.
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import statistics
 import tempfile
@@ -19,32 +18,20 @@ from pathlib import Path
 from tandem_core.sync.readers import Rule
 from tandem_demo.device import wait_for
 from tandem_demo.synapse import SynapseServer
+from tests.support.proxy import actions
 from tests.support.proxy.dialects import OtherServer
 from tests.support.proxy.proxy import FaultProxy
 from tests.support.proxy.scene import LINKS, Scene
-from tests.support.proxy.wire import SYNC, Answer, Asked, Forward
+from tests.support.proxy.wire import SYNC
 
 _PROGRAM = {"app": "window", "notifier": "notifier"}
 _WARM_UP = 4
 
 
-class Fetched:
-    """Passes everything on, and counts how often each to-device event was in an answer."""
-
-    def __init__(self) -> None:
-        self.times: Counter[str] = Counter()
-
-    async def __call__(self, asked: Asked, forward: Forward) -> Answer | None:
-        answer = await forward(asked)
-        block = answer.body.get("extensions", {}).get("to_device", {})
-        self.times.update(json.dumps(event, sort_keys=True) for event in block.get("events", ()))
-        return answer
-
-
 def times_fetched(server: SynapseServer, folder: Path, events: int) -> Counter[int]:
     """How many events were fetched once, twice and so on, while both programs run."""
     with _playing(server, folder, None) as scene:
-        fetched = Fetched()
+        fetched = actions.Fetched()
         scene.proxy.add("count", fetched, times=None)
         scene.exchange()
         fetched.times.clear()

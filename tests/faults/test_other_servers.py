@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,10 +13,11 @@ import pytest
 from tandem_core.sync.readers import Rule
 from tandem_demo.device import wait_for
 from tandem_demo.synapse import SynapseServer
+from tests.support.proxy import actions
 from tests.support.proxy.dialects import OtherServer
 from tests.support.proxy.proxy import FaultProxy
 from tests.support.proxy.scene import LINKS, Scene
-from tests.support.proxy.wire import SYNC, Answer, Asked, Forward
+from tests.support.proxy.wire import SYNC
 
 pytestmark = [pytest.mark.synapse, pytest.mark.gui, pytest.mark.slow]
 
@@ -88,19 +87,6 @@ def test_where_a_missing_token_means_the_place_both_read_in_turns(
         assert server.deleted_unread == []
 
 
-class Fetched:
-    """Passes everything on, and counts the to-device events that each answer held."""
-
-    def __init__(self) -> None:
-        self.times: Counter[str] = Counter()
-
-    async def __call__(self, asked: Asked, forward: Forward) -> Answer | None:
-        answer = await forward(asked)
-        block = answer.body.get("extensions", {}).get("to_device", {})
-        self.times.update(json.dumps(event, sort_keys=True) for event in block.get("events", ()))
-        return answer
-
-
 def test_at_synapse_both_read_in_turns_and_fetch_nothing_twice(
     synapse: SynapseServer, tmp_path: Path
 ) -> None:
@@ -108,7 +94,7 @@ def test_at_synapse_both_read_in_turns_and_fetch_nothing_twice(
         for _ in range(4):
             scene.exchange()
         assert "MSC4538" in _says(scene)
-        fetched = Fetched()
+        fetched = actions.Fetched()
         scene.proxy.add("count", fetched, times=None)
         scene.exchange()
         fetched.times.clear()

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import threading
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -104,6 +105,19 @@ class Repeated:
         is_first = len(said) == 1
         answer = await forward(asked)
         return None if is_first else answer
+
+
+class Fetched:
+    """Passes everything on, and counts how often each to-device event was in an answer."""
+
+    def __init__(self) -> None:
+        self.times: Counter[str] = Counter()
+
+    async def __call__(self, asked: Asked, forward: Forward) -> Answer | None:
+        answer = await forward(asked)
+        block = answer.body.get("extensions", {}).get("to_device", {})
+        self.times.update(json.dumps(event, sort_keys=True) for event in block.get("events", ()))
+        return answer
 
 
 def truncate(share: float = 0.5) -> Action:
