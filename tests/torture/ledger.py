@@ -11,12 +11,13 @@ import hashlib
 import json
 import sqlite3
 from collections import Counter, defaultdict
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from tests.torture import receipt_book
 from tests.torture.indices import megolm_index, olm_index
 
 _TRIGGERS = """
@@ -47,6 +48,9 @@ class Findings:
     disorder: list[str] = field(default_factory=list)
     ahead: list[str] = field(default_factory=list)
     unnotified: list[str] = field(default_factory=list)
+    receipts_lost: list[str] = field(default_factory=list)
+    receipts_doubled: list[str] = field(default_factory=list)
+    receipts_untrue: list[str] = field(default_factory=list)
     repeated_popups: int = 0
     repeated_letters: int = 0
     """To-device events that the server accepted twice: it forgets transaction ids when it is killed."""
@@ -54,6 +58,8 @@ class Findings:
     """To-device events that were compared."""
     events: int = 0
     """Room events that were compared."""
+    receipts: int = 0
+    """Delivery receipts that were compared."""
 
     def by_class(self) -> dict[str, list[str]]:
         """The sentences under the words that a table has for them."""
@@ -65,6 +71,9 @@ class Findings:
             "out of order": self.disorder,
             "tokens ahead": self.ahead,
             "notifications lost": self.unnotified,
+            "receipts lost": self.receipts_lost,
+            "receipts doubled": self.receipts_doubled,
+            "receipts that are not true": self.receipts_untrue,
         }
 
     def wrong(self) -> list[str]:
@@ -73,9 +82,10 @@ class Findings:
 
 
 def watch(server_db: Path) -> None:
-    """Have the server's database keep what is put into inboxes and what keys are uploaded, from now on."""
+    """Have the server's database keep what is put into inboxes, and what keys and receipts come, from now on."""
     with closing(sqlite3.connect(server_db, timeout=60)) as conn:
         conn.executescript(_TRIGGERS)
+        receipt_book.watch(conn)
 
 
 def compare(server_db: Path, stores: dict[str, Path], notified: dict[str, Path] | None = None) -> Findings:
@@ -117,6 +127,7 @@ class Ledger:
         self._rejected: set[str] = set()
         self._reused: dict[str, list[str]] = defaultdict(list)
         self._behind: dict[Path, _Behind] = defaultdict(_Behind)
+        self._receipts = receipt_book.ReceiptBook()
 
     def note_start(self) -> None:
         """The server starts again: places that it gives from now on come after all earlier ones.
@@ -135,13 +146,15 @@ class Ledger:
         with closing(_open(self._path)) as server:
             self._read(server)
         found = Findings(repeated_letters=self._repeated, reused=list(self._reused[""]))
-        for name, path in stores.items():
-            with closing(_open(path)) as store:
+        with ExitStack() as stack:
+            opened = {name: stack.enter_context(closing(_open(path))) for name, path in stores.items()}
+            for name, store in opened.items():
                 self._hold_letters(found, store, name)
                 found.reused += [f"{name}: {words}" for words in self._reused["/".join(_me(store))]]
                 self._hold_events(found, store, name)
                 if notified and name in notified:
                     _popups(found, store, notified[name], name)
+            self._hold_receipts(found, opened)
         return found
 
     def behind(self, path: Path) -> tuple[int, int]:
@@ -198,6 +211,7 @@ class Ledger:
                 self._sealed.append(event_id)
                 self._note_message(event_id, json.loads(text)["content"])
         self._rejected = {row[0] for row in server.execute("SELECT event_id FROM rejections")}
+        self._receipts.read(server)
 
     def _note_letter(self, account: _Account, place: tuple[int, int, int], event: dict[str, Any]) -> None:
         digest = _digest([event["type"], event["sender"], event["content"]])
@@ -216,6 +230,12 @@ class Ledger:
         place = (content["session_id"], megolm_index(content["ciphertext"]))
         if self._megolm.setdefault(place, event_id) != event_id:
             self._reused[""].append(f"index {place[1]} of a room's session was used twice")
+
+    def _hold_receipts(self, found: Findings, stores: dict[str, sqlite3.Connection]) -> None:
+        held = self._receipts.compare([(name, _me(store)[0], store) for name, store in stores.items()])
+        found.receipts = held.receipts
+        found.receipts_lost, found.receipts_doubled = held.lost, held.doubled
+        found.receipts_untrue = held.untrue
 
     def _hold_letters(self, found: Findings, store: sqlite3.Connection, name: str) -> None:
         """Every encrypted to-device event: applied once, in the server's order, no token ahead of it."""

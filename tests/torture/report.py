@@ -88,6 +88,7 @@ class Report:
             "server_restarts": self.server_restarts,
             "to_device_events": letters,
             "room_events": self.last.events,
+            "delivery_receipts": self.last.receipts,
             "findings": {name: len(part) for name, part in self.findings.items()},
             "notifications_repeated": self.last.repeated_popups,
             "to_device_events_repeated_by_the_server": self.last.repeated_letters,
@@ -129,6 +130,7 @@ class Report:
         yield "server killed and started again", f"{self.server_restarts}"
         yield "to-device events compared", f"{letters}"
         yield "room events compared, in every view", f"{self.last.events}"
+        yield "delivery receipts compared", f"{self.last.receipts}"
         for name, part in self.findings.items():
             yield name, f"{len(part)}"
         yield (

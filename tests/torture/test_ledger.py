@@ -21,6 +21,7 @@ CREATE TABLE e2e_one_time_keys_json (
 CREATE TABLE events (event_id TEXT, room_id TEXT, type TEXT, stream_ordering INTEGER);
 CREATE TABLE rejections (event_id TEXT);
 CREATE TABLE event_json (event_id TEXT, json TEXT);
+CREATE TABLE im_tandem_delivery (event_id TEXT, user_id TEXT, author TEXT, devices TEXT, stream_id INTEGER);
 """
 Books = tuple[Path, Path, Path]
 
@@ -38,7 +39,10 @@ def _letter(number: int, session: vodozemac.Session) -> str:
 
 @pytest.fixture
 def books(tmp_path: Path) -> Books:
-    """A server's database, a store and a file of notifications that agree on three letters and two messages."""
+    """A server's database, a store and a file of notifications that agree.
+
+    On three letters, two messages of Bob's, and two receipts: Alice has one of these, Bob one of hers.
+    """
     session = _session()
     group = vodozemac.GroupSession()
     server, store, popups = tmp_path / "server.db", tmp_path / "store.db", tmp_path / "popups"
@@ -68,7 +72,29 @@ def books(tmp_path: Path) -> Books:
         )
         popups.write_text(json.dumps({"event_id": "$e1", "events": ["$e1"]}) + "\n", "utf-8")
         mine.execute("INSERT INTO notification VALUES ('$e1', ?, 'shown', NULL, 1, 1)", (ROOM,))
+        _confirm(conn, mine)
     return server, store, popups
+
+
+def _confirm(conn: sqlite3.Connection, mine: sqlite3.Connection) -> None:
+    conn.executemany(
+        "INSERT INTO im_tandem_delivery (event_id, user_id, author, devices) VALUES (?, ?, ?, ?)",
+        [("$e1", ME, "@bob:x", "{}"), ("$a1", "@bob:x", ME, "{}")],
+    )
+    mine.execute(
+        "INSERT INTO receipt_owed (event_id, room_id, sender, opened_by, decided_at, due_at, share, state, transport)"
+        " VALUES ('$e1', ?, '@bob:x', 'app', 1, 1, 'user', 'sent', 'server')",
+        (ROOM,),
+    )
+    mine.execute(
+        "INSERT INTO event (event_id, room_id, sender, type, sent_at, received_at, content, seal, kind, body)"
+        " VALUES ('$a1', ?, ?, 'm.room.message', 1, 1, '{}', 'plain', 'text', 'x')",
+        (ROOM, ME),
+    )
+    mine.execute(
+        "INSERT INTO delivery (event_id, user_id, outcome, ts, heard_at, via)"
+        " VALUES ('$a1', '@bob:x', 'delivered', 1, 1, 'server')"
+    )
 
 
 def _session() -> vodozemac.Session:
@@ -107,6 +133,7 @@ def _compare(books: Books) -> ledger.Findings:
 def test_honest_books_agree(books: Books) -> None:
     found = _compare(books)
     assert (found.wrong(), found.letters, found.events, found.repeated_popups) == ([], 3, 2, 0)
+    assert found.receipts == 1
 
 
 @pytest.mark.parametrize(
@@ -117,7 +144,32 @@ def test_honest_books_agree(books: Books) -> None:
         ("UPDATE inbox SET state = 0 WHERE seq = 2", "store", ["at 11: waits"]),
         ("UPDATE inbox SET seq = 9 WHERE seq = 1", "store", ["not in the server's order"]),
         ("DELETE FROM timeline WHERE event_id = '$e2'", "store", ["$e2 is missing"]),
-        ("UPDATE event SET seal = 'sealed', seal_reason = 'no_key'", "store", ["$e1 is sealed", "$e2 is sealed"]),
+        (
+            "UPDATE event SET seal = 'sealed', seal_reason = 'no_key' WHERE event_id = '$e2'",
+            "store",
+            ["$e2 is sealed"],
+        ),
+        (
+            "UPDATE event SET seal = 'sealed', seal_reason = 'no_key'",
+            "store",
+            ["$e1 is sealed", "$e2 is sealed", "@alice:x confirms $e1 and has not opened it"],
+        ),
+        ("UPDATE receipt_owed SET event_id = '$e2'", "store", ["the receipt for $e2 never came"]),
+        (
+            "UPDATE delivery SET user_id = '@carol:x'",
+            "store",
+            ["believes that @carol:x has $a1"],
+        ),
+        (
+            "INSERT INTO im_tandem_delivery SELECT * FROM im_tandem_delivery WHERE event_id = '$e1'",
+            "server",
+            ["the receipt of @alice:x for $e1 was written twice"],
+        ),
+        (
+            "UPDATE im_tandem_delivery SET devices = '{}' WHERE event_id = '$e1'",
+            "server",
+            ["the receipt of @alice:x for $e1 was written twice"],
+        ),
         ("UPDATE notification SET event_id = '$e2'", "store", ["$e2 is noted as notified and was never shown"]),
         ("UPDATE notification SET state = 'due'", "store", ["$e1 still waits"]),
         (
@@ -219,3 +271,18 @@ def test_indices_are_read_off_the_wire(count: int) -> None:
     group = vodozemac.GroupSession()
     sealed = [base64.b64encode(group.encrypt(b"x").to_bytes()).decode() for _ in range(count)]
     assert [indices.megolm_index(text) for text in sealed] == list(range(count))
+
+
+def test_a_receipt_that_the_author_never_hears_of_is_found_by_the_comparison_after(books: Books) -> None:
+    server, store, _ = books
+    held = ledger.Ledger(server)
+    with sqlite3.connect(store) as conn:
+        conn.execute("DELETE FROM delivery")
+    assert held.compare({"alice": store}).wrong() == []
+    assert held.compare({"alice": store}).wrong() == ["alice: was not told that @bob:x has $a1"]
+
+
+def test_a_second_device_of_the_reader_is_no_second_receipt(books: Books) -> None:
+    with sqlite3.connect(books[0]) as conn:
+        conn.execute("""UPDATE im_tandem_delivery SET devices = '{"DEV": 60000}' WHERE event_id = '$e1'""")
+    assert _compare(books).wrong() == []
