@@ -11,8 +11,6 @@ import statistics
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tandem_core.sync.readers import Rule
@@ -20,7 +18,6 @@ from tandem_demo.device import wait_for
 from tandem_demo.synapse import SynapseServer
 from tests.support.proxy import actions
 from tests.support.proxy.dialects import OtherServer
-from tests.support.proxy.proxy import FaultProxy
 from tests.support.proxy.scene import LINKS, Scene
 from tests.support.proxy.wire import SYNC
 
@@ -30,7 +27,8 @@ _WARM_UP = 4
 
 def times_fetched(server: SynapseServer, folder: Path, events: int) -> Counter[int]:
     """How many events were fetched once, twice and so on, while both programs run."""
-    with _playing(server, folder, None) as scene:
+    with Scene.playing(server, folder) as scene:
+        _warm_up(scene)
         fetched = actions.Fetched()
         scene.proxy.add("count", fetched, times=None)
         scene.exchange()
@@ -45,7 +43,8 @@ def times_fetched(server: SynapseServer, folder: Path, events: int) -> Counter[i
 def followed_after_s(server: SynapseServer, folder: Path, kills: int) -> list[float]:
     """Seconds from the death of the only reader to the first request of its heir that reads."""
     found = []
-    with _playing(server, folder, OtherServer(Rule.POS)) as scene:
+    with Scene.playing(server, folder, other=OtherServer(Rule.POS)) as scene:
+        _warm_up(scene)
         for _ in range(kills):
             begun = len(scene.proxy.log)
             scene.exchange()
@@ -61,15 +60,9 @@ def followed_after_s(server: SynapseServer, folder: Path, kills: int) -> list[fl
     return found
 
 
-@contextmanager
-def _playing(server: SynapseServer, folder: Path, other: OtherServer | None) -> Iterator[Scene]:
-    with FaultProxy(server.base_url) as proxy, ExitStack() as stack:
-        if other is not None:
-            proxy.add(other.rule, other, times=None)
-        scene = Scene(server, proxy, folder, stack)
-        for _ in range(_WARM_UP):
-            scene.exchange()
-        yield scene
+def _warm_up(scene: Scene) -> None:
+    for _ in range(_WARM_UP):
+        scene.exchange()
 
 
 def _reads(scene: Scene, link: str, since_number: int) -> list[float]:

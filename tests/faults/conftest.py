@@ -16,7 +16,7 @@ import pytest
 from tandem_core.paths import ProfilePaths, profile_paths
 from tandem_demo.raw import RawClient
 from tandem_demo.synapse import SynapseServer
-from tests.faults.duo import Duo, playing
+from tests.faults.duo import Duo
 from tests.support.fake_homeserver import SYNC, FakeHomeserver
 
 PROGRAM = str(Path(sys.executable).with_name("tandem-notifier"))
@@ -155,5 +155,5 @@ def bob(server: FakeHomeserver) -> RawClient:
 @pytest.fixture(scope="package")
 def duo(synapse: SynapseServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Duo]:
     """Two programs on one machine; every test leaves them running, whole and at rest."""
-    with playing(synapse, tmp_path_factory.mktemp("machine")) as made:
+    with Duo.playing(synapse, tmp_path_factory.mktemp("machine")) as made:
         yield made

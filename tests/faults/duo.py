@@ -6,8 +6,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -122,10 +122,3 @@ class Duo(Scene):
         self.settle()
         self.assert_tokens_never_led()
         self.assert_signed_in_and_running()
-
-
-@contextmanager
-def playing(server: SynapseServer, folder: Path) -> Iterator[Duo]:
-    """A scene on this server; ends all that it started when left."""
-    with FaultProxy(server.base_url, seed=1) as proxy, ExitStack() as stack:
-        yield Duo(server, proxy, folder, stack)

@@ -21,7 +21,7 @@ import pytest
 
 from tandem_demo.device import wait_for
 from tandem_demo.synapse import SynapseServer
-from tests.faults.duo import Duo, playing
+from tests.faults.duo import Duo
 from tests.support.proxy.scene import LINKS
 
 pytestmark = [pytest.mark.synapse, pytest.mark.gui, pytest.mark.slow]
@@ -39,7 +39,7 @@ _READ_ONLY = "The message store cannot be written"
 @pytest.fixture(scope="module")
 def duo(synapse: SynapseServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Duo]:
     """Alice's store on a small disk of its own, where this machine permits that."""
-    with playing(synapse, tmp_path_factory.mktemp("disk")) as made:
+    with Duo.playing(synapse, tmp_path_factory.mktemp("disk")) as made:
         data = made.alice.paths.data
         aside = data.with_name("aside")
         made.stop(signal.SIGTERM)

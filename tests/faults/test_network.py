@@ -14,7 +14,7 @@ from tandem_demo.device import Device, wait_for
 from tandem_demo.raw import CLIENT
 from tandem_demo.synapse import SynapseServer
 from tests.support.proxy import actions
-from tests.support.proxy.scene import LINKS, Scene, playing
+from tests.support.proxy.scene import LINKS, Scene
 from tests.support.proxy.wire import SYNC, Asked
 
 pytestmark = [pytest.mark.synapse, pytest.mark.gui, pytest.mark.slow]
@@ -28,7 +28,7 @@ _TO_DEVICE = ("extensions", "to_device")
 
 @pytest.fixture(scope="module")
 def scene(synapse: SynapseServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    with playing(synapse, tmp_path_factory.mktemp("network"), seed=_SEED) as made:
+    with Scene.playing(synapse, tmp_path_factory.mktemp("network"), seed=_SEED) as made:
         yield made
 
 

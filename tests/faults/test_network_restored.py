@@ -13,7 +13,7 @@ from tandem_demo.device import wait_for
 from tandem_demo.raw import RawClient
 from tandem_demo.synapse import SynapseServer
 from tests.support.proxy import actions
-from tests.support.proxy.scene import LINKS, Scene, playing
+from tests.support.proxy.scene import LINKS, Scene
 
 pytestmark = [pytest.mark.synapse, pytest.mark.gui, pytest.mark.slow]
 
@@ -35,7 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SynapseServer]:
 
 @pytest.fixture
 def scene(server: SynapseServer, tmp_path: Path) -> Iterator[Scene]:
-    with playing(server, tmp_path / "people", seed=8) as made:
+    with Scene.playing(server, tmp_path / "people", seed=8) as made:
         yield made
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,21 +13,12 @@ from tandem_demo.device import wait_for
 from tandem_demo.synapse import SynapseServer
 from tests.support.proxy import actions
 from tests.support.proxy.dialects import OtherServer
-from tests.support.proxy.proxy import FaultProxy
 from tests.support.proxy.scene import LINKS, Scene
 from tests.support.proxy.wire import SYNC
 
 pytestmark = [pytest.mark.synapse, pytest.mark.gui, pytest.mark.slow]
 
 _PROGRAM = {"app": "window", "notifier": "notifier"}
-
-
-@contextmanager
-def _playing(server: SynapseServer, folder: Path, other: OtherServer | None) -> Iterator[Scene]:
-    with FaultProxy(server.base_url) as proxy, ExitStack() as stack:
-        if other is not None:
-            proxy.add(other.rule, other, times=None)
-        yield Scene(server, proxy, folder, stack)
 
 
 def _readers(scene: Scene, since_number: int) -> list[str]:
@@ -46,7 +35,7 @@ def test_where_the_place_acknowledges_one_reads_and_the_other_takes_over(
     synapse: SynapseServer, tmp_path: Path
 ) -> None:
     server = OtherServer(Rule.POS)
-    with _playing(synapse, tmp_path, server) as scene:
+    with Scene.playing(synapse, tmp_path, other=server) as scene:
         for _ in range(4):
             scene.exchange()
         assert "goes by its place" in _says(scene)
@@ -75,7 +64,7 @@ def test_where_a_missing_token_means_the_place_both_read_in_turns(
     synapse: SynapseServer, tmp_path: Path
 ) -> None:
     server = OtherServer(Rule.SINCE_OR_POS)
-    with _playing(synapse, tmp_path, server) as scene:
+    with Scene.playing(synapse, tmp_path, other=server) as scene:
         for _ in range(4):
             scene.exchange()
         assert _says(scene).startswith("both programs read, in turns")
@@ -90,7 +79,7 @@ def test_where_a_missing_token_means_the_place_both_read_in_turns(
 def test_at_synapse_both_read_in_turns_and_fetch_nothing_twice(
     synapse: SynapseServer, tmp_path: Path
 ) -> None:
-    with _playing(synapse, tmp_path, None) as scene:
+    with Scene.playing(synapse, tmp_path) as scene:
         for _ in range(4):
             scene.exchange()
         assert "MSC4538" in _says(scene)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tandem_demo.synapse import SynapseServer
 from tests.scenarios.restarts import Report, run
-from tests.scenarios.stage import staged
+from tests.scenarios.stage import Stage
 
 
 def main() -> int:
@@ -29,7 +29,7 @@ def main() -> int:
         server.start()
         try:
             server.wait_ready()
-            with staged(server, Path(folder)) as stage:
+            with Stage.playing(server, Path(folder)) as stage:
                 report = run(stage, options.restarts, options.seed, _tell)
         except AssertionError as error:
             print(f"WRONG {error}")

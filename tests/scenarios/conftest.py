@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from tandem_demo.synapse import SynapseServer
-from tests.scenarios.stage import Stage, staged
+from tests.scenarios.stage import Stage
 
 
 class Keeper:
@@ -22,7 +22,7 @@ class Keeper:
 
     def stage(self) -> Stage:
         if self._stage is None:
-            self._stage = self._held.enter_context(staged(self._server, self._folders.mktemp("stage")))
+            self._stage = self._held.enter_context(Stage.playing(self._server, self._folders.mktemp("stage")))
         return self._stage
 
     def give_up(self) -> None:

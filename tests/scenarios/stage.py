@@ -248,10 +248,3 @@ def sealed_letters(answer: Answer) -> list[dict[str, Any]]:
 def olm_types(answer: Answer, to: Address) -> list[int]:
     """Of each sealed letter to this device: 0 begins a session, 1 goes on with one."""
     return [event["content"]["ciphertext"][to.curve25519]["type"] for event in sealed_letters(answer)]
-
-
-@contextmanager
-def staged(server: SynapseServer, folder: Path, *, seed: int = 0) -> Iterator[Stage]:
-    """A stage on this server; ends all that it started when left."""
-    with FaultProxy(server.base_url, seed=seed) as proxy, ExitStack() as stack:
-        yield Stage(server, proxy, folder, stack)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Self
 from urllib.parse import quote
 
 from tandem_core.store.database import Database, Transaction
@@ -19,6 +20,7 @@ from tandem_demo.synapse import SynapseServer
 from tandem_demo.traffic import Pen
 from tandem_demo.window import WindowDriver
 from tests.conftest import new_user
+from tests.support.proxy.dialects import OtherServer
 from tests.support.proxy.proxy import FaultProxy
 from tests.support.proxy.wire import SYNC
 
@@ -51,6 +53,20 @@ class Scene:
             for name, device in (("alice", self.alice), ("bob", self.bob))
         }
         self.exchange()
+
+    @classmethod
+    @contextmanager
+    def playing(
+        cls, server: SynapseServer, folder: Path, *, seed: int = 0, other: OtherServer | None = None
+    ) -> Iterator[Self]:
+        """A scene on this server, or as if it were the other one; ends all that it started when left.
+
+        ``seed`` draws which requests meet the faults of a share.
+        """
+        with FaultProxy(server.base_url, seed=seed) as proxy, ExitStack() as stack:
+            if other is not None:
+                proxy.add(other.rule, other, times=None)
+            yield cls(server, proxy, folder, stack)
 
     def start(self) -> None:
         """Have every program running."""
@@ -231,13 +247,6 @@ class Scene:
         user, password = self._logins[person]
         words = ("login", "--homeserver", url, "--user", user, "--password-file", "-")
         device.ctl(*words, password=password)
-
-
-@contextmanager
-def playing(server: SynapseServer, folder: Path, *, seed: int) -> Iterator[Scene]:
-    """A scene on this server; ends all that it started when left."""
-    with FaultProxy(server.base_url, seed=seed) as proxy, ExitStack() as stack:
-        yield Scene(server, proxy, folder, stack)
 
 
 @contextmanager
