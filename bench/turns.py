@@ -14,14 +14,13 @@ from collections import Counter
 from pathlib import Path
 
 from tandem_core.sync.readers import Rule
-from tandem_demo.device import wait_for
+from tandem_demo.device import PROCESSES, wait_for
 from tandem_demo.synapse import SynapseServer
 from tests.support.proxy import actions
 from tests.support.proxy.dialects import OtherServer
 from tests.support.proxy.scene import LINKS, Scene
 from tests.support.proxy.wire import SYNC
 
-_PROGRAM = {"app": "window", "notifier": "notifier"}
 _WARM_UP = 4
 
 
@@ -51,7 +50,7 @@ def followed_after_s(server: SynapseServer, folder: Path, kills: int) -> list[fl
             (reader,) = {line.conn_id for line in scene.proxy.seen(SYNC, since_number=begun) if line.reads}
             begun = len(scene.proxy.log)
             died = time.monotonic()
-            scene.alice.stop(_PROGRAM[str(reader)], signal.SIGKILL)
+            scene.alice.stop(PROCESSES[str(reader)], signal.SIGKILL)
             (heir,) = set(LINKS) - {reader}
             wait_for("the heir", lambda begun=begun, heir=heir: bool(_reads(scene, heir, begun)))
             found.append(_reads(scene, heir, begun)[0] - died)

@@ -16,6 +16,8 @@ from typing import Any
 
 from tandem_core.paths import ProfilePaths, paths_below
 
+PROCESSES = {"notifier": "notifier", "app": "window"}
+"""What a device calls the process of each program."""
 _BIN = Path(sys.executable).parent
 
 
@@ -111,7 +113,7 @@ class Device:
             row = self.ask("SELECT state, pid FROM program WHERE role = ?", (role,))
         except sqlite3.Error:
             return False
-        child = self.running.get("window" if role == "app" else role)
+        child = self.running.get(PROCESSES[role])
         return bool(row and row[0][0] == "syncing" and child is not None and row[0][1] == child.pid)
 
     def runs(self, program: str) -> bool:

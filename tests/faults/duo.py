@@ -12,14 +12,11 @@ from functools import partial
 from pathlib import Path
 
 from tandem_core.store.database import Database, Transaction
-from tandem_demo.device import wait_for
+from tandem_demo.device import PROCESSES, wait_for
 from tandem_demo.synapse import SynapseServer
 from tandem_demo.traffic import Pen
 from tests.support.proxy.proxy import FaultProxy
 from tests.support.proxy.scene import LINKS, Scene
-
-NAMES = {"notifier": "notifier", "app": "window"}
-"""What a device calls the process of a program."""
 
 
 class Duo(Scene):
@@ -43,16 +40,16 @@ class Duo(Scene):
         if not self.bob.runs("notifier"):
             self.bob.start_notifier()
         for program in LINKS:
-            if not self.alice.runs(NAMES[program]):
+            if not self.alice.runs(PROCESSES[program]):
                 self.launch(program)
         for program in LINKS:
             self.await_syncing(program)
 
     def launch(self, program: str, *words: str, prefix: tuple[str, ...] = ()) -> subprocess.Popen[str]:
         """Start one of Alice's programs with these faults, and wait for nothing."""
-        self.alice.stop(NAMES[program])
+        self.alice.stop(PROCESSES[program])
         command = [sys.executable, "-m", "tests.faults.program", program, "--clock", str(self.clock), *words]
-        return self.alice.start(NAMES[program], [*prefix, *command])
+        return self.alice.start(PROCESSES[program], [*prefix, *command])
 
     def await_syncing(self, program: str) -> None:
         if program == "app":
@@ -62,7 +59,7 @@ class Duo(Scene):
     def stop(self, sig: signal.Signals = signal.SIGKILL) -> None:
         """End both of Alice's programs."""
         for program in LINKS:
-            self.alice.stop(NAMES[program], sig)
+            self.alice.stop(PROCESSES[program], sig)
 
     def write_from_bob(self) -> str:
         """Bob writes, with a new key, and nothing of Alice's is opened here."""
@@ -85,7 +82,7 @@ class Duo(Scene):
         self._pens["alice"] = Pen(self.alice, self._stack)
 
     def pids(self) -> list[int]:
-        return [self.alice.running[NAMES[program]].pid for program in LINKS]
+        return [self.alice.running[PROCESSES[program]].pid for program in LINKS]
 
     def window_says(self, words: str) -> bool:
         """Whether a person can read these words in the window, or hear them."""
@@ -99,11 +96,11 @@ class Duo(Scene):
 
     def ends(self, program: str) -> int:
         """Wait for a program's own end; returns its exit status."""
-        return self.alice.running[NAMES[program]].wait(40)
+        return self.alice.running[PROCESSES[program]].wait(40)
 
     def last_words(self, program: str) -> str:
         """What a program wrote last to the terminal."""
-        return (self.alice.home / f"{NAMES[program]}.out").read_text("utf-8").splitlines()[-1]
+        return (self.alice.home / f"{PROCESSES[program]}.out").read_text("utf-8").splitlines()[-1]
 
     def waiting_at_server(self) -> int:
         """How many to-device events Synapse keeps for Alice's device."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tandem_core.sync.readers import Rule
-from tandem_demo.device import wait_for
+from tandem_demo.device import PROCESSES, wait_for
 from tandem_demo.synapse import SynapseServer
 from tests.support.proxy import actions
 from tests.support.proxy.dialects import OtherServer
@@ -17,8 +17,6 @@ from tests.support.proxy.scene import LINKS, Scene
 from tests.support.proxy.wire import SYNC
 
 pytestmark = [pytest.mark.synapse, pytest.mark.gui, pytest.mark.slow]
-
-_PROGRAM = {"app": "window", "notifier": "notifier"}
 
 
 def _readers(scene: Scene, since_number: int) -> list[str]:
@@ -43,7 +41,7 @@ def test_where_the_place_acknowledges_one_reads_and_the_other_takes_over(
             begun = len(scene.proxy.log)
             scene.exchange()
             (reader,) = set(_readers(scene, begun))
-            scene.alice.stop(_PROGRAM[reader], signal.SIGKILL)
+            scene.alice.stop(PROCESSES[reader], signal.SIGKILL)
             (heir,) = set(LINKS) - {reader}
             # What comes while nobody reads must be there for the heir.
             begun = len(scene.proxy.log)
@@ -69,7 +67,7 @@ def test_where_a_missing_token_means_the_place_both_read_in_turns(
             scene.exchange()
         assert _says(scene).startswith("both programs read, in turns")
         for link in LINKS:
-            scene.alice.stop(_PROGRAM[link], signal.SIGKILL)
+            scene.alice.stop(PROCESSES[link], signal.SIGKILL)
             scene.write("bob")
             scene.start()
             scene.settle()

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tandem_demo.device import DemoFailed, wait_for
-from tests.faults.duo import NAMES, Duo
+from tandem_demo.device import PROCESSES, DemoFailed, wait_for
+from tests.faults.duo import Duo
 
 pytestmark = [pytest.mark.synapse, pytest.mark.gui, pytest.mark.slow]
 
@@ -73,4 +73,4 @@ def test_a_newer_notifier_takes_over_from_an_old_window_which_says_what_to_do(du
     assert duo.alice.ask("SELECT synced_at FROM connection WHERE conn = 'app'") == written
     with pytest.raises(DemoFailed, match=_WORDS):
         duo.alice.ctl("rooms")
-    assert duo.alice.runs(NAMES["app"])
+    assert duo.alice.runs(PROCESSES["app"])

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from tandem_demo.device import wait_for
-from tests.scenarios.stage import LINKS, PROGRAMS, Stage
+from tandem_demo.device import PROCESSES, wait_for
+from tests.scenarios.stage import Stage
+from tests.support.proxy.scene import LINKS
 
 _SETTLE_EVERY = 10
 _HASTE = 0.2
@@ -71,8 +72,8 @@ def _iterate(stage: Stage, chance: random.Random, report: Report) -> None:
         _write(stage, report, author, told)
     time.sleep(chance.uniform(0, 0.15))
     for link, blow in blows:
-        stage.alice.stop(PROGRAMS[link], _SIGNALS[blow])
-        report.restarts[f"{PROGRAMS[link]}, SIG{blow}"] += 1
+        stage.alice.stop(PROCESSES[link], _SIGNALS[blow])
+        report.restarts[f"{PROCESSES[link]}, SIG{blow}"] += 1
     for author, told in absent:
         _write(stage, report, author, told)
     for link in starts:

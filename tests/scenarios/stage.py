@@ -18,18 +18,14 @@ from tandem_core.doorbell import ring_once
 from tandem_core.sending import enqueue
 from tandem_core.store.database import Transaction
 from tandem_core.types import Change, RoomId, Topic
-from tandem_demo.device import Device, wait_for
+from tandem_demo.device import PROCESSES, Device, wait_for
 from tandem_demo.raw import RawClient
 from tandem_demo.synapse import SynapseServer
 from tests.e2e.scene import event_of
 from tests.scenarios.peer import Address, Peer, look_up
 from tests.support.proxy.proxy import FaultProxy
-from tests.support.proxy.scene import Scene
+from tests.support.proxy.scene import LINKS, Scene
 from tests.support.proxy.wire import Answer, Asked, Forward
-
-PROGRAMS = {"app": "window", "notifier": "notifier"}
-"""What a device calls the process that has this connection."""
-LINKS = tuple(PROGRAMS)
 
 
 class Stage(Scene):
@@ -55,7 +51,7 @@ class Stage(Scene):
             client.join(room_id)
         joined = 1 + len(peers) + bob
         for link in LINKS:
-            if self.alice.runs(PROGRAMS[link]):
+            if self.alice.runs(PROCESSES[link]):
                 self.wait_members(self.alice, link, room_id, joined)
         if bob:
             self.wait_members(self.bob, "notifier", room_id, 1)
@@ -142,11 +138,11 @@ class Stage(Scene):
 
     def only(self, link: str) -> None:
         """Have just this program of Alice's running."""
-        for one, program in PROGRAMS.items():
+        for one, program in PROCESSES.items():
             if one != link:
                 self.alice.stop(program)
-        if not self.alice.runs(PROGRAMS[link]):
-            self.alice.stop(PROGRAMS[link])
+        if not self.alice.runs(PROCESSES[link]):
+            self.alice.stop(PROCESSES[link])
             self.launch(link)
         self.ready(link)
 
@@ -165,13 +161,13 @@ class Stage(Scene):
 
     def blow(self, link: str) -> Callable[[], None]:
         """A SIGKILL for this program, as it runs now."""
-        pid = self.alice.running[PROGRAMS[link]].pid
+        pid = self.alice.running[PROCESSES[link]].pid
         return lambda: os.kill(pid, signal.SIGKILL)
 
     def bury(self, link: str) -> None:
         """Wait until a program that got its blow is gone."""
-        wait_for("its end", lambda: not self.alice.runs(PROGRAMS[link]))
-        self.alice.stop(PROGRAMS[link])
+        wait_for("its end", lambda: not self.alice.runs(PROCESSES[link]))
+        self.alice.stop(PROCESSES[link])
 
     def unusable(self) -> list[tuple[Any, ...]]:
         """To-device events that Alice's device had to set aside, and why."""

@@ -7,8 +7,9 @@ import pytest
 from tandem_demo.device import wait_for
 from tests.e2e.scene import event_of
 from tests.scenarios.peer import Peer
-from tests.scenarios.stage import LINKS, Stage, await_words
+from tests.scenarios.stage import Stage, await_words
 from tests.support.proxy import actions
+from tests.support.proxy.scene import LINKS
 
 pytestmark = [pytest.mark.synapse, pytest.mark.gui, pytest.mark.slow]
 

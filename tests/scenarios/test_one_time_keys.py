@@ -11,8 +11,9 @@ from vodozemac import GroupSession
 
 from tandem_demo.device import wait_for
 from tests.scenarios.peer import Peer
-from tests.scenarios.stage import LINKS, Ear, Stage, killing
+from tests.scenarios.stage import Ear, Stage, killing
 from tests.support.proxy import actions
+from tests.support.proxy.scene import LINKS
 
 pytestmark = [pytest.mark.synapse, pytest.mark.gui, pytest.mark.slow]
 

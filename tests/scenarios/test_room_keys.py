@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from tandem_demo.device import wait_for
+from tandem_demo.device import PROCESSES, wait_for
 from tests.e2e.scene import times_shown
 from tests.scenarios.peer import Peer, display_name
-from tests.scenarios.stage import LINKS, PROGRAMS, Stage, await_words
+from tests.scenarios.stage import Stage, await_words
+from tests.support.proxy.scene import LINKS
 from tests.support.proxy.wire import Answer, Asked, Forward
 
 pytestmark = [pytest.mark.synapse, pytest.mark.gui, pytest.mark.slow]
@@ -93,7 +94,7 @@ def test_the_key_stays_over_new_names_new_devices_restarts_and_whichever_program
         await_words(tablet, said[-1])
 
         for link in LINKS:
-            for program in PROGRAMS.values():
+            for program in PROCESSES.values():
                 stage.alice.stop(program)
             stage.only(link)
             said.append(stage.send(room, by=link))

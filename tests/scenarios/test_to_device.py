@@ -12,13 +12,14 @@ from functools import partial
 import pytest
 from vodozemac import GroupSession
 
-from tandem_demo.device import wait_for
+from tandem_demo.device import PROCESSES, wait_for
 from tandem_demo.raw import RawClient
 from tests.conftest import new_user
 from tests.e2e.scene import event_of
 from tests.scenarios.peer import Peer
-from tests.scenarios.stage import LINKS, PROGRAMS, Ear, Stage, killing, sealed_letters
+from tests.scenarios.stage import Ear, Stage, killing, sealed_letters
 from tests.support.proxy import actions
+from tests.support.proxy.scene import LINKS
 
 pytestmark = [pytest.mark.synapse, pytest.mark.gui, pytest.mark.slow]
 
@@ -37,7 +38,7 @@ def test_letters_that_a_gateway_swallowed_are_sent_again(stage: Stage) -> None:
 @pytest.mark.parametrize("link", LINKS)
 def test_a_program_killed_by_the_answer_that_holds_a_key_gets_it_again(stage: Stage, link: str) -> None:
     room = stage.room_with()
-    for program in PROGRAMS.values():
+    for program in PROCESSES.values():
         stage.alice.stop(program)
     me = stage.alice_raw
     for number in range(_FILLERS):

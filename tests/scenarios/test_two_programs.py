@@ -13,8 +13,9 @@ from vodozemac import GroupSession
 from tandem_demo.device import wait_for
 from tests.e2e.scene import event_of, heard, in_view, times_shown
 from tests.scenarios.peer import Peer
-from tests.scenarios.stage import LINKS, Ear, Stage, await_words, olm_types
+from tests.scenarios.stage import Ear, Stage, await_words, olm_types
 from tests.support.proxy import actions
+from tests.support.proxy.scene import LINKS
 from tests.support.proxy.wire import Answer, Asked, Forward
 
 pytestmark = [pytest.mark.synapse, pytest.mark.gui, pytest.mark.slow]

@@ -14,11 +14,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn
 
-from tandem_demo.device import DemoFailed
+from tandem_demo.device import PROCESSES, DemoFailed
 from tandem_demo.tell import Teller
 from tandem_demo.world import running_world
 from tests.support.proxy.proxy import FaultProxy
-from tests.torture.aims import NAMES, aims, later_aims
+from tests.torture.aims import aims, later_aims
 from tests.torture.report import Report
 from tests.torture.scene import Scene
 from tests.torture.stages import excuse
@@ -74,7 +74,7 @@ def _run(options: argparse.Namespace, folder: Path, report: Report, stack: ExitS
     scene = Scene(world, folder / "scene", options.seed, stack)
     chosen = [
         aim
-        for program in NAMES
+        for program in PROCESSES
         for aim in [*aims(program), *later_aims(program)]
         if excuse(aim) is None
     ]  # fmt: skip

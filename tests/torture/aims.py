@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from tests.torture.points import REQUEST_PHASES, SEND_TO_DEVICE, points
 
-NAMES = {"notifier": "notifier", "app": "window"}
-"""What a device calls the process of a program."""
 _MOST_REQUESTS = 4
 """So many requests hand out the keys of one round of traffic: two rooms, two devices, one recipient each."""
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.torture.aims import NAMES
+from tandem_demo.device import PROCESSES
 from tests.torture.report import Report
 from tests.torture.scene import Scene
 
@@ -60,26 +60,26 @@ def deal(scene: Scene, blow: Blow, report: Report) -> None:
 
 def _kill(scene: Scene, blow: Blow, report: Report) -> None:
     program = blow.kind.split()[0]
-    _count_and_kill(scene, report, program, NAMES[program])
+    _count_and_kill(scene, report, program, PROCESSES[program])
 
 
 def _kill_both(scene: Scene, blow: Blow, report: Report) -> None:
     """At once: neither hears of the other's end."""
-    for name in NAMES.values():
+    for name in PROCESSES.values():
         if scene.alice.runs(name):
             report.kills["both programs at once"] += 1
             scene.alice.running[name].kill()
-    for program in NAMES:
+    for program in PROCESSES:
         scene.bury(program)
 
 
 def _kill_twice(scene: Scene, blow: Blow, report: Report) -> None:
     """Once more while it starts, and looks after what the first kill has left."""
     program = blow.kind.split()[0]
-    _count_and_kill(scene, report, program, NAMES[program])
+    _count_and_kill(scene, report, program, PROCESSES[program])
     scene.start(program)
     time.sleep(blow.length_s)
-    _count_and_kill(scene, report, program, f"{NAMES[program]}, while it starts")
+    _count_and_kill(scene, report, program, f"{PROCESSES[program]}, while it starts")
 
 
 def _suspend(scene: Scene, blow: Blow, report: Report) -> None:
@@ -87,14 +87,14 @@ def _suspend(scene: Scene, blow: Blow, report: Report) -> None:
     program = blow.kind.split()[0]
     if scene.is_dead(program):
         return
-    child = scene.alice.running[NAMES[program]]
+    child = scene.alice.running[PROCESSES[program]]
     child.send_signal(signal.SIGSTOP)
     try:
         scene.write_from_afar()
         time.sleep(blow.length_s)
     finally:
         child.send_signal(signal.SIGCONT)
-    report.faults[f"{NAMES[program]} suspended for a moment"] += 1
+    report.faults[f"{PROCESSES[program]} suspended for a moment"] += 1
 
 
 def _end(scene: Scene, blow: Blow, report: Report) -> None:
@@ -102,11 +102,11 @@ def _end(scene: Scene, blow: Blow, report: Report) -> None:
     program = blow.kind.split()[0]
     if scene.is_dead(program):
         return
-    child = scene.alice.running[NAMES[program]]
-    scene.alice.stop(NAMES[program], signal.SIGTERM, within_s=_STOP_WITHIN_S)
-    report.faults[f"{NAMES[program]} ended with SIGTERM"] += 1
+    child = scene.alice.running[PROCESSES[program]]
+    scene.alice.stop(PROCESSES[program], signal.SIGTERM, within_s=_STOP_WITHIN_S)
+    report.faults[f"{PROCESSES[program]} ended with SIGTERM"] += 1
     if child.returncode == -signal.SIGKILL:
-        report.note_stuck(f"the {NAMES[program]} did not end within {_STOP_WITHIN_S:.0f} s", str(blow))
+        report.note_stuck(f"the {PROCESSES[program]} did not end within {_STOP_WITHIN_S:.0f} s", str(blow))
 
 
 def _kill_other_side(scene: Scene, blow: Blow, report: Report) -> None:

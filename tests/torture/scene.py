@@ -16,13 +16,13 @@ from pathlib import Path
 from urllib.parse import quote
 
 from tandem_core.store.database import Transaction
-from tandem_demo.device import DemoFailed, Device, wait_for
+from tandem_demo.device import PROCESSES, DemoFailed, Device, wait_for
 from tandem_demo.raw import RawClient
 from tandem_demo.traffic import Pen
 from tandem_demo.window import WindowDriver
 from tandem_demo.world import World
 from tests.torture import ledger
-from tests.torture.aims import NAMES, Aim
+from tests.torture.aims import Aim
 from tests.torture.points import points
 
 _QUEUES = 4
@@ -43,7 +43,7 @@ class Scene:
         self._folder = folder
         self._pens = {device.name: Pen(device, stack) for device in world.devices}
         folder.mkdir(exist_ok=True)
-        for program in NAMES:
+        for program in PROCESSES:
             (folder / program).mkdir(exist_ok=True)
             names = {p.name for p in points(program) if not p.name.startswith(("commit ", "popup"))}
             (folder / program / "requests.txt").write_text("\n".join(sorted(names)), "utf-8")
@@ -69,7 +69,7 @@ class Scene:
 
     def put_between(self, base_url: str) -> None:
         """Have Alice's programs talk to the server by this address from their next start on."""
-        for program in NAMES:
+        for program in PROCESSES:
             self.bury(program)
 
         def move(txn: Transaction) -> None:
@@ -81,7 +81,7 @@ class Scene:
         """Start one of Alice's programs, perhaps with a place to die at; does not wait for it."""
         mark = [] if aim is None else [aim.point, aim.phase, str(aim.times), aim.blow]
         command = [sys.executable, "-m", "tests.torture.program", program, str(self._trace(program)), *mark]
-        self.alice.start(NAMES[program], command)
+        self.alice.start(PROCESSES[program], command)
 
     def reached(self, program: str) -> set[str]:
         """The steps that this program has come by so far."""
@@ -90,11 +90,11 @@ class Scene:
         return {line for line in lines if not line.startswith("SIG")}
 
     def is_dead(self, program: str) -> bool:
-        return not self.alice.runs(NAMES[program])
+        return not self.alice.runs(PROCESSES[program])
 
     def revive(self) -> None:
         """Start what is down, without waiting for it."""
-        for program in NAMES:
+        for program in PROCESSES:
             if self.is_dead(program):
                 self.bury(program)
                 self.start(program)
@@ -105,16 +105,16 @@ class Scene:
 
     def is_stopped(self, program: str) -> bool:
         """Whether a program was suspended (SIGSTOP)."""
-        child = self.alice.running[NAMES[program]]
+        child = self.alice.running[PROCESSES[program]]
         return Path(f"/proc/{child.pid}/stat").read_text("ascii").rpartition(")")[2].split()[0] == "T"
 
     def bury(self, program: str) -> None:
         """Take a program that has ended off the table; one that has not is killed."""
-        self.alice.stop(NAMES[program], signal.SIGKILL)
+        self.alice.stop(PROCESSES[program], signal.SIGKILL)
 
     def ready(self, program: str) -> None:
         """Have one of Alice's programs running, without any aim, and syncing."""
-        name = NAMES[program]
+        name = PROCESSES[program]
         if not self.alice.runs(name):
             self.alice.stop(name)
             self.start(program)
@@ -125,14 +125,14 @@ class Scene:
     def make_ready(self) -> None:
         """Have everything running and syncing."""
         self.revive()
-        for program in NAMES:
+        for program in PROCESSES:
             self.ready(program)
         for device in (self.world.phone, self.world.laptop):
             wait_for(f"{device.name}'s notifier", partial(device.is_syncing, "notifier"))
 
     def _wait_painted(self) -> None:
         """A window that hangs is ended after a minute, so that it is told of and not waited for."""
-        child = self.alice.running[NAMES["app"]]
+        child = self.alice.running[PROCESSES["app"]]
         patience = threading.Timer(_PATIENCE_S, child.kill)
         patience.start()
         try:
@@ -142,7 +142,7 @@ class Scene:
 
     def outlives_start(self, program: str) -> bool:
         """Whether a program with an aim lives until it syncs."""
-        name = NAMES[program]
+        name = PROCESSES[program]
         end = time.monotonic() + 20
         while self.alice.runs(name) and time.monotonic() < end:
             if self.alice.is_syncing(program):
@@ -220,7 +220,7 @@ class Scene:
 
     def await_first(self) -> None:
         """Start what is down, and wait until the first of Alice's programs that were down is ready."""
-        down = [program for program in NAMES if self.is_dead(program)]
+        down = [program for program in PROCESSES if self.is_dead(program)]
         self.revive()
         if down:
             wait_for(

@@ -14,10 +14,10 @@ from tandem_core.store.database import Transaction
 from tandem_core.sync.rooms_api import mark_read
 from tandem_core.types import EventId, Role, RoomId
 from tandem_core.uri import Address, Kind, to_uri
-from tandem_demo.device import wait_for
+from tandem_demo.device import PROCESSES, wait_for
 from tandem_demo.raw import RawClient
 from tandem_demo.window import WindowDriver
-from tests.torture.aims import NAMES, Aim
+from tests.torture.aims import Aim
 from tests.torture.scene import Scene
 
 _BURST = 30
@@ -83,7 +83,7 @@ def _write_from_afar(scene: Scene, aim: Aim) -> None:
 
 def _lag(scene: Scene, aim: Aim) -> None:
     """The other program has read on meanwhile."""
-    other = next(program for program in NAMES if program != aim.program)
+    other = next(program for program in PROCESSES if program != aim.program)
     scene.ready(other)
     scene.await_event(scene.write_from_afar())
     scene.bury(other)

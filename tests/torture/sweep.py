@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from tandem_demo.device import DemoFailed
-from tests.torture.aims import NAMES, Aim, aims
+from tandem_demo.device import PROCESSES, DemoFailed
+from tests.torture.aims import Aim, aims
 from tests.torture.report import AFTER_KILLS, Report
 from tests.torture.scene import Scene
 from tests.torture.stages import STAGES, excuse, stages_for
@@ -60,7 +60,7 @@ def walk(scene: Scene, program: str) -> list[str]:
             ]
             if not led:
                 continue
-            for name in NAMES:
+            for name in PROCESSES:
                 scene.bury(name)
             if stage is not None and stage.before is not None:
                 stage.before(scene, led[0])
@@ -79,8 +79,8 @@ def shoot(scene: Scene, aim: Aim, report: Report) -> None:
 
     The other one is killed first: it would do what both may do, and the step would not be reached.
     """
-    for program in NAMES:
-        report.kills[f"{NAMES[program]}, to be led to a crash point"] += not scene.is_dead(program)
+    for program in PROCESSES:
+        report.kills[f"{PROCESSES[program]}, to be led to a crash point"] += not scene.is_dead(program)
         scene.bury(program)
     stages = stages_for(aim)
     for stage in stages:
@@ -95,7 +95,7 @@ def shoot(scene: Scene, aim: Aim, report: Report) -> None:
     while not scene.is_dead(aim.program) and time.monotonic() < end:
         time.sleep(0.02)
     if scene.is_dead(aim.program):
-        report.kills[f"{NAMES[aim.program]}, at a crash point"] += 1
+        report.kills[f"{PROCESSES[aim.program]}, at a crash point"] += 1
         report.hit.append(aim)
     else:
         report.missed.append(aim)

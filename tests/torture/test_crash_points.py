@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from tests.torture.aims import NAMES, Aim, aims, later_aims
+from tandem_demo.device import PROCESSES
+from tests.torture.aims import Aim, aims, later_aims
 from tests.torture.report import Report
 from tests.torture.scene import Scene
 from tests.torture.stages import excuse
@@ -19,7 +20,7 @@ _SAMPLE = 6
 
 
 @pytest.mark.timeout(420)
-@pytest.mark.parametrize("program", NAMES)
+@pytest.mark.parametrize("program", PROCESSES)
 def test_both_programs_are_led_to_every_step_that_has_no_excuse(scene: Scene, program: str) -> None:
     """A step that is new in the code fails here until traffic, a stage or an excuse is found for it."""
     missing = walk(scene, program)
@@ -34,7 +35,7 @@ def test_kills_at_steps_of_both_programs_lose_nothing_and_double_nothing(
     print(f"seed {seed}")
     drawn = random.Random(seed)
     chosen: list[Aim] = []
-    for program in NAMES:
+    for program in PROCESSES:
         chosen += drawn.sample([aim for aim in aims(program) if excuse(aim) is None], _SAMPLE)
         chosen.append(drawn.choice(later_aims(program)))
     drawn.shuffle(chosen)

@@ -6,9 +6,9 @@ import signal
 
 import pytest
 
-from tandem_demo.device import wait_for
+from tandem_demo.device import PROCESSES, wait_for
 from tandem_demo.window import WindowDriver
-from tests.torture.aims import NAMES, Aim
+from tests.torture.aims import Aim
 from tests.torture.scene import Scene
 
 pytestmark = [pytest.mark.synapse, pytest.mark.gui, pytest.mark.slow]
@@ -25,8 +25,8 @@ _WORDS = "holds the message store"
     ],
 )
 def test_the_other_program_says_what_it_waits_for_and_goes_on(scene: Scene, held_by: str, point: str) -> None:
-    other = next(program for program in NAMES if program != held_by)
-    for program in NAMES:
+    other = next(program for program in PROCESSES if program != held_by)
+    for program in PROCESSES:
         scene.bury(program)
     scene.start(held_by, Aim(held_by, point, "inside", 1, "STOP"))
     scene.write_from_afar()
@@ -36,7 +36,7 @@ def test_the_other_program_says_what_it_waits_for_and_goes_on(scene: Scene, held
     wait_for("word of it", lambda: _says_stuck(scene, other))
     assert scene.is_stopped(held_by)
 
-    scene.alice.running[NAMES[held_by]].send_signal(signal.SIGCONT)
+    scene.alice.running[PROCESSES[held_by]].send_signal(signal.SIGCONT)
     scene.await_event(body)
     if other == "app":
         wait_for("the end of it", lambda: not _says_stuck(scene, other))
