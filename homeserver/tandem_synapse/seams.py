@@ -89,7 +89,7 @@ _CALLED = {
     "synapse.types:MultiWriterStreamToken.get_max_stream_pos": "self",
 }
 
-_attached: WeakKeyDictionary[HomeServer, object] = WeakKeyDictionary()
+_attached: WeakKeyDictionary[HomeServer, dict[type, Any]] = WeakKeyDictionary()
 _MARK = "_tandem_wrapped"
 
 
@@ -120,8 +120,8 @@ def install(makers: Mapping[str, Maker], *, accept_untested: bool, version: str 
 def attached(part: Any, kind: type[R]) -> R | None:
     """What we attached to the server that this handler or servlet of Synapse's belongs to."""
     store = part.store if hasattr(part, "store") else part._main_store
-    found = _attached.get(store.hs)
-    return found if isinstance(found, kind) else None
+    found: R | None = _attached.get(store.hs, {}).get(kind)
+    return found
 
 
 def _owner(where: str) -> tuple[Any, str]:
@@ -154,8 +154,8 @@ class Inside:
         self.instance = self._hs.get_instance_name()
 
     def attach(self, part: object) -> None:
-        """From now on this server's requests find ``part``."""
-        _attached[self._hs] = part
+        """From now on this server's requests find ``part``, by its class."""
+        _attached.setdefault(self._hs, {})[type(part)] = part
 
     def is_one_process(self) -> bool:
         """Whether nothing of this server runs in workers."""
