@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from tandem_core.store.crypto import RESTORED_FACT
-from tandem_core.store.database import Transaction
 from tandem_demo.device import Device, wait_for
 from tandem_demo.synapse import SynapseServer
 from tandem_demo.traffic import Pen
 from tandem_demo.window import WindowDriver
 from tests.conftest import new_user
 from tests.e2e.scene import heard
+from tests.support.keys import retire_keys
 from tests.torture import ledger
 
 pytestmark = [pytest.mark.synapse, pytest.mark.gui, pytest.mark.slow]
@@ -82,7 +82,7 @@ class People:
             pen = Pen(writer, stack)
             for _ in range(times):
                 if new_keys:
-                    pen._db.write_now(_retire_keys)
+                    pen._db.write_now(retire_keys)
                 for room in self.rooms:
                     self.said.append(f"line {len(self.said)}")
                     pen.write(room, self.said[-1])
@@ -194,7 +194,3 @@ def _given_up(device: Device) -> int:
 def _count_rooms(device: Device) -> int:
     rows = device.ask("SELECT count(DISTINCT room_id) FROM room WHERE membership = 'join'")
     return int(rows[0][0])
-
-
-def _retire_keys(txn: Transaction) -> None:
-    txn.execute("UPDATE megolm_outbound SET retired = 1")

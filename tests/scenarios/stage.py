@@ -23,6 +23,7 @@ from tandem_demo.raw import RawClient
 from tandem_demo.synapse import SynapseServer
 from tests.e2e.scene import event_of
 from tests.scenarios.peer import Address, Peer, look_up
+from tests.support.keys import retire_keys
 from tests.support.proxy.proxy import FaultProxy
 from tests.support.proxy.scene import LINKS, Scene
 from tests.support.proxy.wire import Answer, Asked, Forward
@@ -106,7 +107,7 @@ class Stage(Scene):
 
         def write(txn: Transaction) -> None:
             if new_key:
-                txn.execute("UPDATE megolm_outbound SET retired = 1")
+                retire_keys(txn)
             enqueue(
                 txn,
                 RoomId(room_id),

@@ -21,6 +21,7 @@ from tandem_demo.raw import RawClient
 from tandem_demo.traffic import Pen
 from tandem_demo.window import WindowDriver
 from tandem_demo.world import World
+from tests.support.keys import retire_keys
 from tests.torture import ledger
 from tests.torture.aims import Aim
 from tests.torture.points import points
@@ -160,7 +161,7 @@ class Scene:
         world = self.world
         for device in world.devices:
             if new_keys:
-                self.change(device, _retire_keys)
+                self.change(device, retire_keys)
         for device, room in (
             (world.phone, world.direct),
             (world.alice, world.direct),
@@ -182,7 +183,7 @@ class Scene:
 
     def write_from_afar(self) -> str:
         """Bob's phone writes to Alice; nothing of Alice's is touched."""
-        self.change(self.world.phone, _retire_keys)
+        self.change(self.world.phone, retire_keys)
         return self.write("bob-phone", self.world.direct)
 
     def await_event(self, body: str) -> None:
@@ -283,7 +284,3 @@ class Scene:
 
     def _trace(self, program: str) -> Path:
         return self._folder / program / "trace"
-
-
-def _retire_keys(txn: Transaction) -> None:
-    txn.execute("UPDATE megolm_outbound SET retired = 1")

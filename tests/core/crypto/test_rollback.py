@@ -25,6 +25,7 @@ from tandem_core.types import DeviceId, EventId, Me, RoomId, UserId
 from tests.core.crypto.key_server import KeyServer, me_key
 from tests.core.crypto.test_sending import places, read_by, send, sent, write
 from tests.core.crypto.world import NOW, ROOM, Device
+from tests.support.keys import retire_keys
 from tests.torture.ledger import olm_index
 
 ME = Me(UserId("@me:example.org"), DeviceId("HERE"))
@@ -124,7 +125,7 @@ class Copies:
         self.alice = self.alice.restarted()
 
     def rotate(self) -> None:
-        self.alice.write(lambda txn: txn.execute("UPDATE megolm_outbound SET retired = 1"))
+        self.alice.write(retire_keys)
 
     @property
     def told(self) -> Any:

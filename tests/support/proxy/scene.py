@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import quote
 
-from tandem_core.store.database import Database, Transaction
+from tandem_core.store.database import Database
 from tandem_demo.device import Device, wait_for
 from tandem_demo.raw import CLIENT, RawClient
 from tandem_demo.synapse import SynapseServer
 from tandem_demo.traffic import Pen
 from tandem_demo.window import WindowDriver
 from tests.conftest import new_user
+from tests.support.keys import retire_keys
 from tests.support.proxy.dialects import OtherServer
 from tests.support.proxy.proxy import FaultProxy
 from tests.support.proxy.wire import SYNC
@@ -81,7 +82,7 @@ class Scene:
     def write(self, author: str, *, new_key: bool = True) -> str:
         """Have somebody write; by default the key travels first. Returns the words."""
         if new_key:
-            self._stores[author].write_now(_retire_keys)
+            self._stores[author].write_now(retire_keys)
         body = f"{author} {len(self.said[author])} {secrets.token_hex(4)}"
         self.said[author].append(body)
         self._pens[author].write(self.room, body)
@@ -256,7 +257,3 @@ def _opened(device: Device) -> Iterator[Database]:
         yield db
     finally:
         db.close()
-
-
-def _retire_keys(txn: Transaction) -> None:
-    txn.execute("UPDATE megolm_outbound SET retired = 1")
