@@ -42,11 +42,7 @@ def scene(server: SynapseServer, tmp_path: Path) -> Iterator[Scene]:
 def test_tokens_from_a_future_that_never_was_are_given_up(
     scene: Scene, server: SynapseServer, tmp_path: Path
 ) -> None:
-    server.stop()
-    backup = tmp_path / "backup"
-    _copy(server.folder, backup)
-    server.start()
-    server.wait_ready()
+    backup = _back_up(server, tmp_path / "backup")
     scene.exchange()
 
     bob = scene.as_bob()
@@ -55,10 +51,7 @@ def test_tokens_from_a_future_that_never_was_are_given_up(
     scene.assert_tokens_tell_the_truth()
     before = _held(scene)
 
-    server.kill()
-    _copy(backup, server.folder)
-    server.start()
-    server.wait_ready()
+    _set_back(server, backup)
     begun = len(scene.proxy.log)
     # Fewer than the server lost: with the old token none of these could ever be seen.
     _poke(scene, bob, "im.afterwards", 5)
@@ -84,21 +77,14 @@ def test_what_is_said_before_the_first_poll_after_a_restore_is_not_missed(
     scene: Scene, server: SynapseServer, tmp_path: Path
 ) -> None:
     """Synapse takes a place from its future for the present one, so what was said in between is in no answer."""
-    server.stop()
-    backup = tmp_path / "backup"
-    _copy(server.folder, backup)
-    server.start()
-    server.wait_ready()
+    backup = _back_up(server, tmp_path / "backup")
     # Room events only: no count of to-device events goes back.
     forgotten = [scene.write("bob", new_key=False) for _ in range(6)]
     wait_for(
         "Bob's words", lambda: all(set(forgotten) <= set(scene.bodies(scene.alice, link)) for link in LINKS)
     )
     scene.proxy.add("down", actions.drop_request(), path="", times=None)
-    server.kill()
-    _copy(backup, server.folder)
-    server.start()
-    server.wait_ready()
+    _set_back(server, backup)
     body = scene.write("bob", new_key=False)
     waiting = "SELECT 1 FROM send_queue WHERE state IN ('queued', 'sending')"
     wait_for("Bob's words at the server", lambda: not scene.bob.ask(waiting))
@@ -134,6 +120,23 @@ def _are_behind(scene: Scene, bob: RawClient, before: dict[str, int]) -> bool:
 def _held(scene: Scene) -> dict[str, int]:
     rows = scene.alice.ask("SELECT conn, since FROM connection WHERE since IS NOT NULL")
     return {str(link): int(since) for link, since in rows}
+
+
+def _back_up(server: SynapseServer, folder: Path) -> Path:
+    """Keep the server's database as it is now; returns where. The server is stopped meanwhile."""
+    server.stop()
+    _copy(server.folder, folder)
+    server.start()
+    server.wait_ready()
+    return folder
+
+
+def _set_back(server: SynapseServer, backup: Path) -> None:
+    """Have the server go on, after a crash, from its kept database."""
+    server.kill()
+    _copy(backup, server.folder)
+    server.start()
+    server.wait_ready()
 
 
 def _copy(source: Path, target: Path) -> None:
