@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -13,7 +11,7 @@ from pathlib import Path
 
 from vodozemac import GroupSession
 
-from bench.measure import Figure, environment
+from bench.measure import Figure, staying
 from tandem_demo.device import Device, wait_for
 from tandem_demo.raw import RawClient
 from tandem_demo.synapse import SynapseServer
@@ -60,22 +58,10 @@ def key_to_row(server: SynapseServer, keys: int) -> list[Figure]:
 
 def _delays(device: Device, peer: Peer, to: Address, room: str, keys: int) -> tuple[list[float], int]:
     """Milliseconds for each key that the notifier was given first, and how many keys there were in all."""
-    child = subprocess.Popen(
-        [sys.executable, "-m", "bench.probe", "1", "stay"],
-        env=environment(device.home),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert child.stdin is not None
-    assert child.stdout is not None
     delays: list[float] = []
     fetched = 0
-    try:
-        child.stdout.readline()
-        child.stdin.write(f"open {room}\n")
-        child.stdin.flush()
+    with staying(device.home) as window:
+        window.tell(f"open {room}")
         to_wall_ms = (time.time() - time.monotonic()) * 1000
         while len(delays) < keys:
             fetched += 1
@@ -86,17 +72,12 @@ def _delays(device: Device, peer: Peer, to: Address, room: str, keys: int) -> tu
             event_id = peer.post(room, session, body)
             wait_for("the row", partial(device.ask, _WAITS, (event_id,)), every_s=0.02)
             last = device.ask("SELECT coalesce(max(seq), 0) FROM inbox")[0][0]
-            child.stdin.write(f"await {body}\n")
-            child.stdin.flush()
+            window.tell(f"await {body}")
             peer.deliver(to, peer.seal(to, "m.room_key", content))
-            painted_ms = json.loads(child.stdout.readline())["painted"] * 1000 + to_wall_ms
+            painted_ms = window.hear()["painted"] * 1000 + to_wall_ms
             conn, received_at = device.ask(_NEW, (last,))[0]
             if conn == "notifier":
                 delays.append(painted_ms - received_at)
-        child.stdin.write("quit\n")
-    finally:
-        child.stdin.close()
-        child.wait(20)
     return delays, fetched
 
 

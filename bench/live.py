@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from bench.measure import Figure, environment
+from bench.measure import Figure, staying
 from tandem_core.doorbell import Bell
 from tandem_core.paths import profile_paths
 from tandem_core.store.database import Database, Transaction
@@ -44,37 +41,22 @@ def message_to_pixels(server: SynapseServer, runs: int) -> list[Figure]:
             "-",
             password="bench",
         )
-        child = subprocess.Popen(
-            [sys.executable, "-m", "bench.probe", "1", "stay"],
-            env=environment(Path(folder)),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        assert child.stdin is not None
-        assert child.stdout is not None
-        child.stdout.readline()
-        child.stdin.write(f"open {room}\n")
-        child.stdin.flush()
-        time.sleep(2)
         polls, pixels = [], []
-        for number in range(runs):
-            body = f"message {number}"
-            child.stdin.write(f"await {body}\n")
-            child.stdin.flush()
-            heard: list[float] = []
-            poll = threading.Thread(target=_poll, args=(bare, heard))
-            poll.start()
-            time.sleep(0.4)
-            sent = time.monotonic()
-            writer.say(room, body)
-            pixels.append(json.loads(child.stdout.readline())["painted"] - sent)
-            poll.join(20)
-            polls.append(heard[0] - sent)
-        child.stdin.write("quit\n")
-        child.stdin.close()
-        child.wait(20)
+        with staying(device.home) as window:
+            window.tell(f"open {room}")
+            time.sleep(2)
+            for number in range(runs):
+                body = f"message {number}"
+                window.tell(f"await {body}")
+                heard: list[float] = []
+                poll = threading.Thread(target=_poll, args=(bare, heard))
+                poll.start()
+                time.sleep(0.4)
+                sent = time.monotonic()
+                writer.say(room, body)
+                pixels.append(window.hear()["painted"] - sent)
+                poll.join(20)
+                polls.append(heard[0] - sent)
     extra = (statistics.median(pixels) - statistics.median(polls)) * 1000
     floor = statistics.median(polls) * 1000
     how = f"median of {runs}; floor: a bare long poll's latency, {floor:.0f} ms; ratio: what comes on top, of 60 ms"

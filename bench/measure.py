@@ -8,7 +8,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,50 @@ def first_line_s(module: str, *words: str, home: Path | None = None) -> tuple[fl
         raise RuntimeError(f"{module} said nothing: {err[-400:]}")
     said = json.loads(out.splitlines()[0])
     return said["rooms"] - started, said
+
+
+class Told:
+    """The window under ``bench.probe``, which stays and does as it is told."""
+
+    def __init__(self, child: subprocess.Popen[str]) -> None:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        self._child, self._stdin, self._stdout = child, child.stdin, child.stdout
+
+    def tell(self, words: str) -> None:
+        """``open ROOM``, ``await BODY``, ``memory`` or ``quit``."""
+        self._stdin.write(f"{words}\n")
+        self._stdin.flush()
+
+    def hear(self) -> dict[str, Any]:
+        """Its next line; waits for it."""
+        said: dict[str, Any] = json.loads(self._stdout.readline())
+        return said
+
+    def close(self) -> None:
+        """Let it go; without further words it quits."""
+        self._stdin.close()
+        self._child.wait(20)
+
+
+@contextmanager
+def staying(home: Path, *, rooms: int = 1) -> Iterator[Told]:
+    """This home's window, which has painted so many rooms; quits when left."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "bench.probe", str(rooms), "stay"],
+        env=environment(home),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    told = Told(child)
+    try:
+        told.hear()
+        yield told
+        told.tell("quit")
+    finally:
+        told.close()
 
 
 def in_turn(runs: int, **what: Callable[[], float]) -> dict[str, float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import time
@@ -13,7 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bench.measure import Figure, environment, first_line_s, in_turn
+from bench.measure import Figure, first_line_s, in_turn, staying
 from tandem_demo.device import Device, wait_for
 from tandem_demo.raw import RawClient
 from tandem_demo.synapse import SynapseServer
@@ -151,28 +150,11 @@ def notifier_memory(server: SynapseServer) -> list[Figure]:
 
 def window_memory(home: Path, room: str) -> list[Figure]:
     """Resident memory of the window with 2,000 rooms and the room of 50,000 messages open."""
-    import json
-
-    child = subprocess.Popen(
-        [sys.executable, "-m", "bench.probe", "2000", "stay"],
-        env=environment(home),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert child.stdin is not None
-    assert child.stdout is not None
-    child.stdout.readline()
-    child.stdin.write(f"open {room}\n")
-    child.stdin.flush()
-    time.sleep(3)
-    child.stdin.write("memory\n")
-    child.stdin.flush()
-    said = json.loads(child.stdout.readline())
-    child.stdin.write("quit\n")
-    child.stdin.close()
-    child.wait(20)
+    with staying(home, rooms=2000) as window:
+        window.tell(f"open {room}")
+        time.sleep(3)
+        window.tell("memory")
+        said = window.hear()
     rss = said["rss_kib"] / 1024
     how = f"VmRSS with a room of {said['messages']} rows open; floor: the goal itself"
     return [Figure("window, 2,000 rooms, 50,000 messages open", rss, 150.0, "MiB", rss / 150.0, 1.0, how)]
