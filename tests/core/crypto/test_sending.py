@@ -135,7 +135,7 @@ def test_keys_whose_answer_is_lost_arrive_once_and_before_the_message(
 
 
 def test_a_room_whose_server_is_slow_keeps_no_other_room_waiting(
-    talk: tuple[Device, Device], server: KeyServer
+    talk: tuple[Device, Device], server: KeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alice, bob = talk
     other = RoomId("!other:example.org")
@@ -152,7 +152,7 @@ def test_a_room_whose_server_is_slow_keeps_no_other_room_waiting(
                 await asyncio.sleep(0.01)
         return await ask(method, path, *rest, **options)
 
-    alice.sender._http.request = request  # type: ignore[method-assign]
+    monkeypatch.setattr(alice.sender._http, "request", request)
     asyncio.run(asyncio.wait_for(alice.sender.step(), 60))
     assert [len(server.events[room]) for room in (ROOM, other)] == [1, 2]
     assert alice.rows("SELECT 1 FROM send_queue WHERE state != 'sent'") == []
