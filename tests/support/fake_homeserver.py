@@ -1,7 +1,6 @@
 """A homeserver in memory, for speed: Synapse's measured rules on loopback, with faults on demand.
 
-It runs in a thread of its own, so that plain tests and real child processes can use it. The contract suite
-(tests/contract) holds it and a real Synapse to the same rules.
+The contract suite (tests/contract) holds it and a real Synapse to the same rules.
 """
 
 from __future__ import annotations
@@ -10,9 +9,10 @@ import asyncio
 import json
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 from urllib.parse import unquote
 
 from aiohttp import web
@@ -20,6 +20,7 @@ from aiohttp import web
 from tests.support.fake import api
 from tests.support.fake.sliding import sliding_sync
 from tests.support.fake.state import Json, Refused, State
+from tests.support.served import Served
 
 SYNC = "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync"
 _DEDUPED = re.compile(r"/(send|redact|sendToDevice)/")
@@ -63,28 +64,15 @@ class Gate:
         self._loop.call_soon_threadsafe(self.opened.set)
 
 
-class FakeHomeserver:
+class FakeHomeserver(Served):
     """Use as a context manager; ``base_url`` is where it listens."""
 
     def __init__(self, *, with_module: bool = False) -> None:
+        super().__init__("fake homeserver")
         self.state: State
-        self.base_url = ""
         self.requests: list[Recorded] = []
         self._with_module = with_module
         self._faults: list[Fault] = []
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="fake homeserver")
-        self._loop: asyncio.AbstractEventLoop
-        self._over: asyncio.Event
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._ready.wait(20)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._over.set)
-        self._thread.join(20)
 
     def register(self, localpart: str, password: str) -> None:
         self._do(lambda: self.state.register(localpart, password))
@@ -159,20 +147,11 @@ class FakeHomeserver:
 
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result(20)
 
-    async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._over = asyncio.Event()
+    @asynccontextmanager
+    async def _running(self) -> AsyncIterator[web.BaseRunner]:
         self.state = State(with_module=self._with_module)
-        runner = web.ServerRunner(
-            web.Server(self._handle, access_log=None, handler_cancellation=True), shutdown_timeout=0.1
-        )
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        self.base_url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        self._ready.set()
-        await self._over.wait()
-        await runner.cleanup()
+        answering = web.Server(self._handle, access_log=None, handler_cancellation=True)
+        yield web.ServerRunner(answering, shutdown_timeout=0.1)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         raw = await request.read()

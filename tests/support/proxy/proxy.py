@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 import aiohttp
 from aiohttp import web
 from yarl import URL
 
 from tests.support.proxy.wire import SYNC, Action, Answer, Asked, Seen, template
+from tests.support.served import Served
 
 WELL_KNOWN = "/.well-known/matrix/client"
 _PASSED_ON = ("Authorization", "Content-Type", "Accept")
@@ -56,33 +57,20 @@ class Rule:
         return True
 
 
-class FaultProxy:
+class FaultProxy(Served):
     """Use as a context manager; ``base_url`` is the homeserver's address for those who are to suffer.
 
     The first rule that wants a request has it. ``log`` is in the order of arrival.
     """
 
     def __init__(self, upstream: str, *, seed: int = 0) -> None:
-        self.base_url = ""
+        super().__init__("fault proxy")
         self.log: list[Seen] = []
         self.rules: list[Rule] = []
         self._upstream = upstream
         self._chance = random.Random(seed)
         self._guard = threading.Lock()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="fault proxy")
-        self._loop: asyncio.AbstractEventLoop
-        self._over: asyncio.Event
         self._client: aiohttp.ClientSession
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._ready.wait(20)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._over.set)
-        self._thread.join(20)
 
     def add(self, name: str, action: Action, **conditions: Any) -> Rule:
         """From now on this fault happens, under these conditions (see Rule)."""
@@ -104,24 +92,16 @@ class FaultProxy:
             if re.search(path, line.path) and conn_id in (None, line.conn_id)
         ]
 
-    async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._over = asyncio.Event()
+    @asynccontextmanager
+    async def _running(self) -> AsyncIterator[web.BaseRunner]:
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_route("*", "/{path:.*}", self._handle)
         # A client that gives up takes its request to the server with it, as a broken line would.
         runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.2, access_log=None)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
         async with aiohttp.ClientSession(
             cookie_jar=aiohttp.DummyCookieJar(), connector=aiohttp.TCPConnector(limit=0)
         ) as self._client:
-            await site.start()
-            port = runner.addresses[0][1]
-            self.base_url = f"http://127.0.0.1:{port}"
-            self._ready.set()
-            await self._over.wait()
-            await runner.cleanup()
+            yield runner
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
