@@ -41,12 +41,17 @@ class SynapseServer:
 
     @classmethod
     def create(
-        cls, folder: Path, *, with_module: bool = True, extra: Mapping[str, Any] | None = None
+        cls,
+        folder: Path,
+        *,
+        with_module: bool = True,
+        extra: Mapping[str, Any] | None = None,
+        server_name: str = "localhost",
     ) -> SynapseServer:
         """Write configuration and keys into ``folder`` (made if needed); ``extra`` overrides settings."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         port = free_port()
-        server = cls(folder, port, "localhost", secrets.token_urlsafe(24))
+        server = cls(folder, port, server_name, secrets.token_urlsafe(24))
         seed = secrets.token_bytes(32)
         (folder / "signing.key").write_text(f"ed25519 a_demo {_unpadded(seed)}\n", "utf-8")
         (folder / "log.json").write_text(json.dumps(_log_config(folder)), "utf-8")

@@ -6,9 +6,7 @@ It joins rooms, sends events and ephemeral units, and writes down every transact
 from __future__ import annotations
 
 import contextlib
-import datetime
 import http.client
-import ipaddress
 import itertools
 import json
 import ssl
@@ -20,9 +18,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from signedjson.key import encode_verify_key_base64, generate_signing_key, get_verify_key
 from signedjson.sign import sign_json
 from synapse.api.room_versions import KNOWN_ROOM_VERSIONS
@@ -31,6 +26,7 @@ from synapse.events import make_event_from_dict
 
 from tandem_demo.raw import Json
 from tandem_demo.synapse import SynapseServer
+from tests.homeserver.certificate import certificate
 
 ROOM_VERSION = "10"
 _YEAR_MS = 365 * 86_400_000
@@ -45,7 +41,7 @@ class RemoteServer:
         self._heard: list[Json] = []
         self._news = threading.Condition()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(_certificate(folder))
+        context.load_cert_chain(certificate(folder))
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._http.socket = context.wrap_socket(self._http.socket, server_side=True)
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.05})
@@ -175,32 +171,6 @@ class RemoteServer:
                 """Quiet: a test's output is about the test."""
 
         return Handler
-
-
-def _certificate(folder: Path) -> Path:
-    """A certificate for 127.0.0.1, signed by itself, with its key in the same file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    start = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1)
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(start)
-        .not_valid_after(start + datetime.timedelta(days=2))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    path = folder / "remote.pem"
-    path.touch(mode=0o600)
-    path.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
-    return path
 
 
 def _now_ms() -> int:
