@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -18,6 +18,7 @@ from tandem_synapse.store import DeliveryRow, DeliveryStore
 logger = logging.getLogger(__name__)
 
 Json = dict[str, Any]
+Listener = Callable[[str, Sequence[DeliveryRow]], None]
 
 
 class Delivery:
@@ -27,7 +28,15 @@ class Delivery:
         self._inside = inside
         self._settings = settings
         self._store = DeliveryStore(inside)
-        self._limit = inside.limiter(settings.per_second, settings.burst_count)
+        self._limit = inside.limiter("tandem_delivery", settings.per_second, settings.burst_count)
+        self._listeners: list[Listener] = []
+
+    def on_released(self, listener: Listener) -> None:
+        """Call ``listener(author, rows)`` whenever an author has been given receipts, after the commit.
+
+        It must not raise and not wait; what takes time belongs into the background.
+        """
+        self._listeners.append(listener)
 
     async def accept(
         self, requester: Requester, room_id: str, event_id: str, body: Mapping[str, Any]
@@ -45,17 +54,43 @@ class Delivery:
             words = 'im.tandem.share must be "user" or "device"'
             raise SynapseError(HTTPStatus.BAD_REQUEST, words, Codes.INVALID_PARAM)
         await self._limit(requester)
-        asked = await self._facts(requester.user.to_string(), room_id, event_id)
-        refusal = rules.judge(asked)
-        if refusal is not None:
-            raise SynapseError(refusal.status, refusal.words, refusal.errcode)
         # The device comes from the access token, never from the body.
         device_id = requester.device_id if share == "device" else None
-        if await self._store.is_known(event_id, asked.requester, device_id):
-            return
-        now_ms = self._inside.now_ms()
-        await self._store.put(room_id, event_id, asked.requester, asked.author, now_ms, device_id)
-        self._inside.wake(asked.author)
+        refusal = await self._take(requester.user.to_string(), device_id, room_id, event_id)
+        if refusal is not None:
+            raise SynapseError(refusal.status, refusal.words, refusal.errcode)
+
+    async def accept_batch(
+        self, requester: Requester, share: str, events: Collection[tuple[str, str]]
+    ) -> None:
+        """Keep a receipt for each (room id, event id) that may be confirmed; the others are skipped, all alike.
+
+        Each counts for the rate limit as one that comes alone. Returns after the commit of all.
+        """
+        if events:
+            await self._limit(requester, n_actions=min(len(events), self._settings.burst_count))
+        device_id = requester.device_id if share == "device" else None
+        for room_id, event_id in events:
+            await self._take(requester.user.to_string(), device_id, room_id, event_id)
+
+    async def _take(
+        self, user_id: str, device_id: str | None, room_id: str, event_id: str
+    ) -> rules.Refusal | None:
+        asked = await self._facts(user_id, room_id, event_id)
+        refusal = rules.judge(asked)
+        if refusal is not None:
+            return refusal
+        if not await self._store.is_known(event_id, user_id, device_id):
+            now_ms = self._inside.now_ms()
+            row = await self._store.put(room_id, event_id, user_id, asked.author, now_ms, device_id)
+            if row is not None:
+                self._release(asked.author, [row])
+        return None
+
+    def _release(self, author: str, rows: Sequence[DeliveryRow]) -> None:
+        self._inside.wake(author)
+        for listener in self._listeners:
+            listener(author, rows)
 
     async def _facts(self, user_id: str, room_id: str, event_id: str) -> rules.Confirmation:
         is_joined = await self._inside.is_joined(user_id, room_id)

@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 from synapse import __version__ as synapse_version
 from synapse.api.ratelimiting import Ratelimiter
 from synapse.config.ratelimiting import RatelimitSettings
-from synapse.module_api import LoggingTransaction, ModuleApi, Requester
+from synapse.module_api import LoggingTransaction, ModuleApi
 from synapse.storage.database import LoggingDatabaseConnection, make_conn
 from synapse.types import MultiWriterStreamToken, StreamKeyType
 from synapse.types.handlers.sliding_sync import HaveSentRoomFlag, SlidingSyncResult
@@ -205,9 +205,9 @@ class Inside:
     def is_local(self, user_id: str) -> bool:
         return self._hs.is_mine_id(user_id)
 
-    def limiter(self, per_second: float, burst_count: int) -> Callable[[Requester], Awaitable[None]]:
-        """A function that raises 429 ``M_LIMIT_EXCEEDED`` for a person who asks too often."""
-        settings = RatelimitSettings("tandem_delivery", per_second, burst_count)
+    def limiter(self, name: str, per_second: float, burst_count: int) -> Callable[..., Awaitable[None]]:
+        """A function that raises 429 ``M_LIMIT_EXCEEDED`` for a requester (or a ``key``) that asks too often."""
+        settings = RatelimitSettings(name, per_second, burst_count)
         return Ratelimiter(store=self._main, clock=self._hs.get_clock(), cfg=settings).ratelimit
 
     async def is_joined(self, user_id: str, room_id: str) -> bool:

@@ -48,15 +48,18 @@ class DeliveryStore:
 
     async def put(
         self, room_id: str, event_id: str, user_id: str, author: str, now_ms: int, device_id: str | None
-    ) -> None:
-        """Keep a receipt at a new position of the receipts stream; committed when this returns."""
+    ) -> DeliveryRow | None:
+        """Keep a receipt at a new position of the receipts stream; committed when this returns.
+
+        None: the same receipt came twice at once, and the other was first.
+        """
         ts = now_ms - now_ms % MINUTE_MS
         instance = self._inside.instance
 
-        def write(txn: LoggingTransaction) -> None:
+        def write(txn: LoggingTransaction) -> DeliveryRow | None:
             devices = _devices_now(txn, event_id, user_id)
             if devices is not None and (device_id is None or device_id in devices):
-                return  # the same receipt came twice at once, and the other was first
+                return None
             detail = dict(devices or {})
             if device_id is not None:
                 detail.setdefault(device_id, ts)
@@ -74,9 +77,10 @@ class DeliveryStore:
                     " WHERE event_id = ? AND user_id = ?",
                     (text, stream_id, instance, event_id, user_id),
                 )
+            return DeliveryRow(room_id, event_id, user_id, ts, detail, stream_id, instance)
 
         async with self._inside.next_position() as stream_id:
-            await self._inside.run("tandem_put_delivery", write)
+            return await self._inside.run("tandem_put_delivery", write)
 
     async def since(self, author: str, low: int, high: Token) -> list[DeliveryRow]:
         """All of the author's receipts behind a stream id, up to a token; with no limit, so that none is lost."""
