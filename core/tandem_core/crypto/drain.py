@@ -96,7 +96,7 @@ def _process(txn: Transaction, state: CryptoState, row: inbox.InboxRow, now_ms: 
             if error.is_wedged:
                 _note_wedged(txn, row, now_ms)
             return str(error)
-        if devices.device_with_key(txn.conn, opened.sender, opened.sender_key) is None:
+        if not opened.is_known:
             devices.track(txn, [opened.sender])
             devices.mark_outdated(txn, [opened.sender])
         match opened.type:

@@ -38,6 +38,8 @@ class Opened:
     sender: UserId
     sender_key: str
     sender_ed25519: str
+    is_known: bool
+    """Whether the device that wrote it is in its owner's list, as we have it."""
 
 
 def open_event(txn: Transaction, state: CryptoState, sender: UserId, content: Json, now_ms: int) -> Opened:
@@ -158,7 +160,7 @@ def _checked(
         raise CannotOpen("the sender's keys do not belong together")
     if not _shows_its_device(payload, sender, sender_key, sender_ed25519):
         raise CannotOpen("the sender shows another device's keys")
-    return Opened(kind, content, sender, sender_key, sender_ed25519)
+    return Opened(kind, content, sender, sender_key, sender_ed25519, known is not None)
 
 
 def _shows_its_device(payload: Json, sender: UserId, sender_key: str, sender_ed25519: str) -> bool:

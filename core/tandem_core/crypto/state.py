@@ -37,6 +37,7 @@ class CryptoState:
         self._generation = 0
         self._is_dirty = False
         self._is_noted = False
+        self._read_in: Transaction | None = None
         db.on_rollback(self.forget)
 
     def forget(self) -> None:
@@ -44,12 +45,13 @@ class CryptoState:
         self._account = None
         self._generation = 0
         self._is_noted = False
+        self._read_in = None
         self._is_dirty = False
 
     def account(self, txn: Transaction) -> Account:
         """The account as the store has it; made at the first call of a new device, and never a second time."""
-        if self._account is not None and self._is_dirty:
-            return self._account
+        if self._account is not None and (self._is_dirty or self._read_in is txn):
+            return self._account  # nobody else writes while this transaction does
         row = rows.account(txn.conn)
         if row is None:
             said = sessions.fact(txn.conn, _IDENTITY)
@@ -65,6 +67,7 @@ class CryptoState:
                 advice = "The key in the keyring or in pickle.key does not belong to this store."
                 raise StoreCorrupt("the encryption account cannot be opened", advice=advice) from error
             self._generation = row.generation
+        self._read_in = txn
         return self._account
 
     def changed_account(self, txn: Transaction) -> None:
