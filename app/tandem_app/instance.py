@@ -1,4 +1,4 @@
-"""One window a profile: a kernel lock says who it is; who comes second hands over what it was asked to open."""
+"""One window a profile: whoever comes second hands over what it was asked to open."""
 
 from __future__ import annotations
 
@@ -6,36 +6,11 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from tandem_core.netlock import open_lock, try_lock
-
 if TYPE_CHECKING:
     from tandem_core.paths import ProfilePaths
 
 _TRIES = 40
 _PAUSE_S = 0.1
-
-
-class Instance:
-    """The lock of the one window; it is given back by ``close`` or when the process ends, however it ends."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def close(self) -> None:
-        os.close(self._descriptor)
-
-
-def claim(paths: ProfilePaths) -> Instance | None:
-    """Become the window of this profile; None if another process is.
-
-    This is the role lock of ``engine.take_role``, taken without that module's imports.
-    """
-    paths.make()
-    descriptor = open_lock(paths.lock("role-app"))
-    if try_lock(descriptor):
-        return Instance(descriptor)
-    os.close(descriptor)
-    return None
 
 
 def hand_over(paths: ProfilePaths, uri: str) -> bool:

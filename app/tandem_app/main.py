@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tandem_core.errors import Expected
+from tandem_core.errors import AlreadyRuns, Expected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -88,28 +88,32 @@ def _options(words: list[str]) -> Options | None:
 
 def _run(options: Options, on_window: Callable[[QQuickWindow], object] | None) -> int:
     from tandem_app import first_look
-    from tandem_app.instance import claim, hand_over
     from tandem_core.paths import profile_paths
+    from tandem_core.role import take_role
+    from tandem_core.types import Role
 
     paths = profile_paths(options.profile)
-    instance = claim(paths)
-    if instance is None:
+    try:
+        role = take_role(paths, Role.APP)
+    except AlreadyRuns:
+        from tandem_app.instance import hand_over
+
         if hand_over(paths, options.uri):
             return 0
         raise Expected(
             title="Tandem already runs for this account, but does not answer",
             advice="Close its window, or end the process, and try again.",
-        )
-    look = None
-    try:
-        look = first_look.begin(paths)
-        from tandem_app.run import run  # loads Qt, beside the first look if there is one
+        ) from None
+    with role:
+        look = None
+        try:
+            look = first_look.begin(paths)
+            from tandem_app.run import run  # loads Qt, beside the first look if there is one
 
-        return run(paths, options, on_window, look)
-    finally:
-        if look is not None:
-            look.give_up()
-        instance.close()
+            return run(paths, options, on_window, look)
+        finally:
+            if look is not None:
+                look.give_up()
 
 
 def _demo(words: list[str]) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tandem_core import settings
-from tandem_core.engine import is_running
+from tandem_core.role import is_running
 from tandem_core.store import session as sessions
 from tandem_core.types import Role
 

@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from tandem_core import capabilities
 from tandem_core.clock import Chance, Clock, SystemClock, system_chance
 from tandem_core.doorbell import Bell, DoorbellServer, changes_of
 from tandem_core.errors import (
-    AlreadyRuns,
     Expected,
     SignedOut,
     StoreBusy,
@@ -25,8 +23,8 @@ from tandem_core.errors import (
     TandemError,
 )
 from tandem_core.http import Http
-from tandem_core.netlock import open_lock, try_lock
 from tandem_core.paths import ProfilePaths
+from tandem_core.role import is_running
 from tandem_core.store import session as sessions
 from tandem_core.store.database import Database, Transaction
 from tandem_core.store.session import ProgramState, Session, SessionState
@@ -43,7 +41,6 @@ log = logging.getLogger("tandem.engine")
 
 Listener = Callable[[frozenset[Change]], None]
 
-_LOOKS, _LOOK_AGAIN_S = 5, 0.01
 _STUCK_S = 6.0
 _WATCH_S = 2.0
 _GOODBYE_S = 5.0
@@ -51,49 +48,6 @@ _SAY_AGAIN_S = 2.0
 STUCK = "waiting for the other half of Tandem, which holds the message store"
 HELD = StoreBusy.title
 """The same of a program that is not Tandem."""
-
-
-class RoleLock:
-    """The kernel lock of one program, held for life; ``close`` or the end of the process gives it back."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor: int | None = descriptor
-
-    def close(self) -> None:
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            os.close(descriptor)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def take_role(paths: ProfilePaths, role: Role) -> RoleLock:
-    """Be this program of the profile; raises AlreadyRuns if another process is."""
-    paths.make()
-    descriptor = open_lock(paths.lock(f"role-{role}"))
-    for _ in range(_LOOKS):
-        if try_lock(descriptor):
-            return RoleLock(descriptor)
-        # Somebody who only looks (``is_running``) holds it for an instant.
-        time.sleep(_LOOK_AGAIN_S)
-    os.close(descriptor)
-    raise AlreadyRuns(f"{role}")
-
-
-def is_running(paths: ProfilePaths, role: Role) -> bool:
-    """Whether this program of the profile runs now, in whatever process."""
-    file = paths.lock(f"role-{role}")
-    if not file.exists():
-        return False
-    descriptor = open_lock(file)
-    try:
-        return not try_lock(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +80,7 @@ class CapabilityCheck(Worker):
 
 
 class Engine:
-    """One program's engine. The caller holds the role lock (``take_role``) and owns ``db``.
+    """One program's engine. The caller holds the role lock (``role.take_role``) and owns ``db``.
 
     ``run`` lives until it is cancelled, or raises SignedOut, StoreCorrupt, or StoreTooNew when a newer program
     has changed the store meanwhile: this one has written nothing since. ``on_message`` is called on the engine's loop

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tandem_core.clock import SystemClock, system_chance
-from tandem_core.engine import Engine, take_role
+from tandem_core.engine import Engine
 from tandem_core.errors import NotSignedIn, SignedOut, StoreCorrupt
 from tandem_core.paths import ProfilePaths
+from tandem_core.role import take_role
 from tandem_core.session import current
 from tandem_core.store.database import Database
 from tandem_core.store.session import ProgramState, Session

@@ -65,7 +65,7 @@ def _run(paths: ProfilePaths, options: argparse.Namespace) -> None:
 
 
 def _status(paths: ProfilePaths, options: argparse.Namespace) -> None:
-    from tandem_core.engine import is_running
+    from tandem_core.role import is_running
     from tandem_core.store.database import Database
     from tandem_core.store.session import ProgramState, program
     from tandem_notifier.autostart import Autostart

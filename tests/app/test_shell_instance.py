@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tandem_core.engine import is_running
 from tandem_core.paths import ProfilePaths
+from tandem_core.role import is_running
 from tandem_core.types import Role
 from tests.app.processes import Start, line_of
 from tests.app.seed import Seed

@@ -13,8 +13,8 @@ from PySide6.QtTest import QTest
 
 from tandem_app import notifier_process
 from tandem_app.engine_thread import EngineThread
-from tandem_core.engine import is_running
 from tandem_core.paths import ProfilePaths
+from tandem_core.role import is_running
 from tandem_core.store import session as sessions
 from tandem_core.store.codec import dumps
 from tandem_core.types import Change, Role, RoomId, Topic

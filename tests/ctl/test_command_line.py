@@ -12,8 +12,8 @@ import pytest
 
 from tandem_core.ctl.main import main
 from tandem_core.ctl.output import clean, local_time, table
-from tandem_core.engine import take_role
 from tandem_core.paths import ProfilePaths, profile_paths
+from tandem_core.role import take_role
 from tandem_core.store import members, rooms, session
 from tandem_core.store.database import Database, Transaction
 from tandem_core.types import DeviceId, Me, Role, RoomId, UserId

@@ -305,7 +305,7 @@ FENCES: tuple[Mutant, ...] = (
         "two of one program",
         "FluffyChat #1781: a second desktop instance works on the same store as the same connection.",
         core(
-            "engine.py",
+            "role.py",
             "        if try_lock(descriptor):\n            return RoleLock",
             "        if descriptor:\n            return RoleLock",
         ),

@@ -17,8 +17,8 @@ import pytest
 
 import tandem_core
 from tandem_core.doorbell import DoorbellServer
-from tandem_core.engine import take_role
 from tandem_core.paths import profile_paths
+from tandem_core.role import take_role
 from tandem_core.types import EventId, Json, Role, RoomId
 from tandem_notifier import systemd
 from tandem_notifier.autostart import Autostart, How, desktop_text, unit_text

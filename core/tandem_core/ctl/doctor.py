@@ -92,7 +92,7 @@ def _is_private(file: Path) -> bool:
 
 
 def _programs(paths: ProfilePaths) -> Iterator[Finding]:
-    from tandem_core.engine import is_running
+    from tandem_core.role import is_running
 
     for role in Role:
         yield Finding(str(role), True, "runs" if is_running(paths, role) else "does not run")

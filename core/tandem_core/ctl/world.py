@@ -39,7 +39,7 @@ class World:
 
     def running(self) -> list[Role]:
         """The programs that run now."""
-        from tandem_core.engine import is_running
+        from tandem_core.role import is_running
 
         return [role for role in Role if is_running(self.paths, role)]
 
@@ -144,7 +144,8 @@ class Work:
 @contextlib.asynccontextmanager
 async def working(world: World) -> AsyncIterator[Work]:
     """Somebody works while the block runs: a program that runs, or else this process in the notifier's place."""
-    from tandem_core.engine import Engine, take_role
+    from tandem_core.engine import Engine
+    from tandem_core.role import take_role
 
     if world.running():
         yield Work()

@@ -13,10 +13,11 @@ import pytest
 
 from tandem_core import session as sessions_api
 from tandem_core.doorbell import ring_once
-from tandem_core.engine import Engine, is_running, take_role
+from tandem_core.engine import Engine
 from tandem_core.errors import AlreadyRuns, Offline, SignedOut
 from tandem_core.netlock import netlock
 from tandem_core.paths import ProfilePaths, profile_paths
+from tandem_core.role import is_running, take_role
 from tandem_core.store import session
 from tandem_core.store.database import Database
 from tandem_core.sync.request import SYNC_PATH
