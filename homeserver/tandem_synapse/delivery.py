@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -12,6 +12,7 @@ from synapse.module_api.errors import Codes, SynapseError
 
 from tandem_synapse import content, rules
 from tandem_synapse.config import ModuleConfig
+from tandem_synapse.relay import Relay
 from tandem_synapse.seams import Inside, Token
 from tandem_synapse.store import DeliveryRow, DeliveryStore
 
@@ -24,17 +25,19 @@ Listener = Callable[[str, Sequence[DeliveryRow]], None]
 class Delivery:
     """One per homeserver process."""
 
-    def __init__(self, inside: Inside, settings: ModuleConfig) -> None:
+    def __init__(self, inside: Inside, relay: Relay, settings: ModuleConfig) -> None:
         self._inside = inside
         self._settings = settings
         self._store = DeliveryStore(inside)
         self._limit = inside.limiter("tandem_delivery", settings.per_second, settings.burst_count)
         self._listeners: list[Listener] = []
+        self._take = relay.at_writer("receipts", self._take_here)
 
     def on_released(self, listener: Listener) -> None:
         """Call ``listener(author, rows)`` whenever an author has been given receipts, after the commit.
 
-        It must not raise and not wait; what takes time belongs into the background.
+        On the process that writes receipts only. It must not raise and not wait; what takes time belongs into the
+        background.
         """
         self._listeners.append(listener)
 
@@ -56,8 +59,9 @@ class Delivery:
         await self._limit(requester)
         # The device comes from the access token, never from the body.
         device_id = requester.device_id if share == "device" else None
-        refusal = await self._take(requester.user.to_string(), device_id, room_id, event_id)
-        if refusal is not None:
+        (refused,) = await self._taken(requester.user.to_string(), device_id, [(room_id, event_id)])
+        if refused is not None:
+            refusal = rules.Refusal[refused]
             raise SynapseError(refusal.status, refusal.words, refusal.errcode)
 
     async def accept_batch(
@@ -69,11 +73,25 @@ class Delivery:
         """
         if events:
             await self._limit(requester, n_actions=min(len(events), self._settings.burst_count))
-        device_id = requester.device_id if share == "device" else None
-        for room_id, event_id in events:
-            await self._take(requester.user.to_string(), device_id, room_id, event_id)
+            device_id = requester.device_id if share == "device" else None
+            await self._taken(requester.user.to_string(), device_id, events)
 
-    async def _take(
+    async def _taken(
+        self, user_id: str, device_id: str | None, events: Collection[tuple[str, str]]
+    ) -> list[str | None]:
+        """The name of each event's refusal, or None; asked of the process that writes receipts."""
+        answer = await self._take({"user_id": user_id, "device_id": device_id, "events": list(events)})
+        refusals: list[str | None] = answer["refusals"]
+        return refusals
+
+    async def _take_here(self, asked: Json) -> Json:
+        refusals = []
+        for room_id, event_id in asked["events"]:
+            refusal = await self._judge_and_keep(asked["user_id"], asked["device_id"], room_id, event_id)
+            refusals.append(None if refusal is None else refusal.name)
+        return {"refusals": refusals}
+
+    async def _judge_and_keep(
         self, user_id: str, device_id: str | None, room_id: str, event_id: str
     ) -> rules.Refusal | None:
         asked = await self._facts(user_id, room_id, event_id)
@@ -137,6 +155,15 @@ class Delivery:
         rows = [row for row in (*newest, *of_shown) if row.room_id in room_ids]
         return content.by_room(rows, self._settings.emit_type)
 
+    async def released(self, instance: str, low: int, high: int) -> list[tuple[int, str]]:
+        """The positions in ``low < position <= high`` that this process gave out, each with its author."""
+        return await self._store.released(instance, low, high)
+
+    def wake(self, authors: Iterable[str]) -> None:
+        """Let the waiting syncs of these authors' devices look again, in this process."""
+        for author in authors:
+            self._inside.wake(author)
+
     async def start(self) -> None:
         """Tidy up after the time the server was down."""
         await self.expire()
@@ -155,8 +182,7 @@ class Delivery:
         A process may die when a row is committed and before its position is; a restored or ported database
         may know of no position at all. Without this such rows would wait for somebody else's receipt.
         """
-        for author in await self._store.pass_every_row():
-            self._inside.wake(author)
+        self.wake(await self._store.pass_every_row())
 
     def _is_behind(self, row: DeliveryRow, low: Token) -> bool:
         return self._inside.is_between(low, None, row.instance_name, row.stream_id)

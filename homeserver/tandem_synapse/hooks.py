@@ -48,12 +48,24 @@ def _remote_receipt(original: seams.Method) -> seams.Method:
 
 
 def _hide_private(original: seams.Method) -> seams.Method:
-    def _filter_private_receipts(rooms: Any, is_visible: Any) -> Any:
+    def filter_out_private_receipts(rooms: Any, user_id: str) -> Any:
         # Synapse's own rows only: ours are added behind this.
-        kept = (content.without_strays(event) for event in rooms)
-        return original([event for event in kept if event is not None], is_visible)
+        return original(_without_strays(rooms), user_id)
 
-    return _filter_private_receipts
+    return filter_out_private_receipts
+
+
+def _appservice(original: seams.Method) -> seams.Method:
+    async def get_new_events_as(self: Any, from_key: seams.Token, to_key: seams.Token, service: Any) -> Any:
+        events, reached = await original(self, from_key, to_key, service)
+        return _without_strays(events), reached
+
+    return get_new_events_as
+
+
+def _without_strays(rooms: Any) -> list[Any]:
+    kept = (content.without_strays(event) for event in rooms)
+    return [event for event in kept if event is not None]
 
 
 def _sync_v2(original: seams.Method) -> seams.Method:
@@ -171,5 +183,6 @@ MAKERS: dict[str, seams.Maker] = {
     seams.REMOTE_RECEIPT: _remote_receipt,
     seams.HIDE_PRIVATE: _hide_private,
     seams.NEW_RECEIPTS: _sync_v2,
+    seams.NEW_RECEIPTS_AS: _appservice,
     seams.SLIDING_RECEIPTS: _sliding_sync,
 }

@@ -7,10 +7,12 @@ from typing import Any
 from synapse.module_api import ModuleApi
 from synapse.module_api.errors import ConfigError
 
-from tandem_synapse import config, hooks, schema, seams
+from tandem_synapse import config, hooks, replication_hooks, schema, seams
 from tandem_synapse.delivery import Delivery
+from tandem_synapse.relay import Relay
 
 _HOUR_MS = 3_600_000.0
+_MAKERS = {**hooks.MAKERS, **replication_hooks.MAKERS}
 
 
 class TandemModule:
@@ -18,20 +20,28 @@ class TandemModule:
 
     def __init__(self, settings: config.ModuleConfig, api: ModuleApi) -> None:
         inside = seams.Inside(api)
-        if not inside.is_one_process():
-            raise ConfigError(
-                "tandem_synapse: this Synapse is configured with workers, and the module works in a Synapse of one "
-                "process only. Take the module out of homeserver.yaml, or the workers."
-            )
+        _refuse_what_is_not_supported(inside)
         conn = inside.connect()
         try:
-            schema.migrate(conn)
+            if inside.is_main:
+                schema.migrate(conn)
+            else:
+                schema.check(conn)
         finally:
             conn.close()
-        self._delivery = Delivery(inside, settings)
+        relay = Relay(inside)
+        inside.attach(relay)
+        self._delivery = Delivery(inside, relay, settings)
         inside.attach(self._delivery)
-        api.run_as_background_process("tandem_start", self._delivery.start)
-        api.looping_background_call(self._delivery.expire, _HOUR_MS, desc="tandem_expire_delivery_receipts")
+        if inside.is_writer:
+            # Timers have one home, whichever process Synapse has run its own background tasks.
+            api.run_as_background_process("tandem_start", self._delivery.start)
+            api.looping_background_call(
+                self._delivery.expire,
+                _HOUR_MS,
+                desc="tandem_expire_delivery_receipts",
+                run_on_all_instances=True,
+            )
 
     @staticmethod
     def parse_config(raw: dict[str, Any]) -> config.ModuleConfig:
@@ -41,7 +51,16 @@ class TandemModule:
         """
         settings = config.parse(raw or {})
         try:
-            seams.install(hooks.MAKERS, accept_untested=settings.accept_untested_synapse)
+            seams.install(_MAKERS, accept_untested=settings.accept_untested_synapse)
         except seams.IncompatibleSynapse as error:
             raise ConfigError(f"tandem_synapse: {error}") from error
         return settings
+
+
+def _refuse_what_is_not_supported(inside: seams.Inside) -> None:
+    writers = inside.receipt_writers
+    if len(writers) > 1:
+        raise ConfigError(
+            f"tandem_synapse: stream_writers gives the receipts stream to {len(writers)} processes "
+            f"({', '.join(writers)}), and the module works with one. Leave one of them under receipts."
+        )

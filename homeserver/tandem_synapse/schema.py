@@ -32,6 +32,7 @@ class Connection(Protocol):
 
     def cursor(self) -> Any: ...
     def commit(self) -> None: ...
+    def rollback(self) -> None: ...
 
 
 def migrate(conn: Connection) -> int:
@@ -42,6 +43,38 @@ def migrate(conn: Connection) -> int:
     """
     cursor = conn.cursor()
     cursor.execute("CREATE TABLE IF NOT EXISTS im_tandem_schema (version INTEGER NOT NULL)")
+    done = _version(cursor)
+    for number, step in enumerate(STEPS[done:], start=done + 1):
+        for statement in step:
+            cursor.execute(statement)
+        cursor.execute("INSERT INTO im_tandem_schema (version) VALUES (?)", (number,))
+    cursor.close()
+    conn.commit()
+    return len(STEPS) - done
+
+
+def check(conn: Connection) -> None:
+    """Raise ConfigError unless every step was run: what a worker does, which leaves the tables to the main process."""
+    cursor = conn.cursor()
+    try:
+        done = _version(cursor)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(
+            "tandem_synapse: its tables are not in the database. Start the main process first, with the module."
+        ) from error
+    finally:
+        cursor.close()
+        conn.rollback()
+    if done < len(STEPS):
+        raise ConfigError(
+            f"tandem_synapse: its tables in the database are of version {done}, and this module needs {len(STEPS)}. "
+            "Start the main process first, with this version of the module."
+        )
+
+
+def _version(cursor: Any) -> int:
     cursor.execute("SELECT max(version) FROM im_tandem_schema")
     row = cursor.fetchone()
     done = int(row[0] or 0)
@@ -50,10 +83,4 @@ def migrate(conn: Connection) -> int:
             f"tandem_synapse: its tables in the database are of version {done}, and this module knows {len(STEPS)}. "
             "Install the newer version of the module again."
         )
-    for number, step in enumerate(STEPS[done:], start=done + 1):
-        for statement in step:
-            cursor.execute(statement)
-        cursor.execute("INSERT INTO im_tandem_schema (version) VALUES (?)", (number,))
-    cursor.close()
-    conn.commit()
-    return len(STEPS) - done
+    return done

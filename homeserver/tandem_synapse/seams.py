@@ -1,6 +1,6 @@
 """Every reach of this module inside Synapse; the only file that replaces methods or calls what modules are not offered.
 
-Synapse offers modules (``synapse.module_api``) no way to add a receipt type, so six methods are wrapped and some more
+Synapse offers modules (``synapse.module_api``) no way to add a receipt type, so some methods are wrapped and some more
 are called. Classes are wrapped while homeserver.yaml is read, before Synapse builds anything: some handlers hand out
 bound methods when they are made. ``install`` compares each method's parameters with those we know, so that another
 Synapse is refused at start with a sentence and never half works: a receipt shown to the wrong people would be worse.
@@ -20,6 +20,8 @@ from synapse import __version__ as synapse_version
 from synapse.api.ratelimiting import Ratelimiter
 from synapse.config.ratelimiting import RatelimitSettings
 from synapse.module_api import LoggingTransaction, ModuleApi
+from synapse.replication.http._base import ReplicationEndpoint
+from synapse.replication.tcp.streams import ReceiptsStream
 from synapse.storage.database import LoggingDatabaseConnection, make_conn
 from synapse.types import MultiWriterStreamToken, StreamKeyType
 from synapse.types.handlers.sliding_sync import HaveSentRoomFlag, SlidingSyncResult
@@ -34,28 +36,38 @@ Maker = Callable[[Method], Method]
 Token = MultiWriterStreamToken
 SentFlag = HaveSentRoomFlag
 receipts_answer = SlidingSyncResult.Extensions.ReceiptsExtension
+RECEIPTS_STREAM = ReceiptsStream.NAME
+BaseEndpoint = ReplicationEndpoint
 
 TESTED_VERSIONS = ("1.163",)
 
 POST_RECEIPT = "synapse.rest.client.receipts:ReceiptRestServlet.on_POST"
 GET_VERSIONS = "synapse.rest.client.versions:VersionsRestServlet.on_GET"
 REMOTE_RECEIPT = "synapse.handlers.receipts:ReceiptsHandler._received_remote_receipt"
-HIDE_PRIVATE = "synapse.handlers.receipts:ReceiptEventSource._filter_private_receipts"
+HIDE_PRIVATE = "synapse.handlers.receipts:ReceiptEventSource.filter_out_private_receipts"
 NEW_RECEIPTS = "synapse.handlers.receipts:ReceiptEventSource.get_new_events"
+NEW_RECEIPTS_AS = "synapse.handlers.receipts:ReceiptEventSource.get_new_events_as"
 SLIDING_RECEIPTS = (
     "synapse.handlers.sliding_sync.extensions:SlidingSyncExtensionHandler.get_receipts_extension_response"
 )
+UPDATED_RECEIPTS = "synapse.storage.databases.main.receipts:ReceiptsWorkerStore.get_all_updated_receipts"
+ON_RDATA = "synapse.replication.tcp.client:ReplicationDataHandler.on_rdata"
+REPLICATION_SERVLETS = "synapse.replication.http:ReplicationRestResource.register_servlets"
 
 _WRAPPED = {
     POST_RECEIPT: "self request room_id receipt_type event_id",
     GET_VERSIONS: "self request",
     REMOTE_RECEIPT: "self origin content",
-    HIDE_PRIVATE: "rooms is_visible",
+    HIDE_PRIVATE: "rooms user_id",
     NEW_RECEIPTS: "self user from_key limit room_ids is_guest explicit_room_id to_key",
+    NEW_RECEIPTS_AS: "self from_key to_key service",
     SLIDING_RECEIPTS: (
         "self sync_config previous_connection_state new_connection_state actual_lists actual_room_ids"
         " actual_room_response_map receipts_request to_token from_token"
     ),
+    UPDATED_RECEIPTS: "self instance_name last_id current_id limit",
+    ON_RDATA: "self stream_name instance_name token rows",
+    REPLICATION_SERVLETS: "self hs",
 }
 _CALLED = {
     "synapse.handlers.sliding_sync.extensions:SlidingSyncExtensionHandler.find_relevant_room_ids_for_extension": (
@@ -87,6 +99,10 @@ _CALLED = {
     ),
     "synapse.types:MultiWriterStreamToken.is_stream_position_in_range": "low high instance_name pos",
     "synapse.types:MultiWriterStreamToken.get_max_stream_pos": "self",
+    "synapse.replication.http._base:ReplicationEndpoint._serialize_payload": "kwargs",
+    "synapse.replication.http._base:ReplicationEndpoint._handle_request": "self request content kwargs",
+    "synapse.replication.http._base:ReplicationEndpoint.make_client": "cls hs",
+    "synapse.replication.http._base:ReplicationEndpoint.register": "self http_server",
 }
 
 _attached: WeakKeyDictionary[HomeServer, dict[type, Any]] = WeakKeyDictionary()
@@ -118,9 +134,14 @@ def install(makers: Mapping[str, Maker], *, accept_untested: bool, version: str 
 
 
 def attached(part: Any, kind: type[R]) -> R | None:
-    """What we attached to the server that this handler or servlet of Synapse's belongs to."""
-    store = part.store if hasattr(part, "store") else part._main_store
-    found: R | None = _attached.get(store.hs, {}).get(kind)
+    """What we attached to the server that this handler, servlet or store of Synapse's belongs to."""
+    store = getattr(part, "store", None) or getattr(part, "_main_store", None) or part
+    return attached_to(store.hs, kind)
+
+
+def attached_to(hs: HomeServer, kind: type[R]) -> R | None:
+    """The same, for the server itself."""
+    found: R | None = _attached.get(hs, {}).get(kind)
     return found
 
 
@@ -157,10 +178,25 @@ class Inside:
         """From now on this server's requests find ``part``, by its class."""
         _attached.setdefault(self._hs, {})[type(part)] = part
 
-    def is_one_process(self) -> bool:
-        """Whether nothing of this server runs in workers."""
-        workers = self._hs.config.worker
-        return workers.worker_app is None and set(workers.instance_map) <= {"main", "master"}
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the main process; without workers there is no other."""
+        return self._hs.config.worker.worker_app is None
+
+    @property
+    def receipt_writers(self) -> list[str]:
+        """The names of the processes that write the receipts stream."""
+        return list(self._hs.config.worker.writers.receipts)
+
+    @property
+    def is_writer(self) -> bool:
+        """Whether this process writes the receipts stream: the home of our rows, positions and timers."""
+        return self.instance in self.receipt_writers
+
+    async def ask_writer(self, endpoint: type[BaseEndpoint], **arguments: Any) -> Any:
+        """Call an endpoint on the process that writes receipts, over Synapse's replication HTTP."""
+        ask = endpoint.make_client(self._hs)
+        return await ask(instance_name=self.receipt_writers[0], **arguments)
 
     def connect(self) -> LoggingDatabaseConnection:
         """A database connection of our own, usable while modules are loaded, when nothing can be awaited."""

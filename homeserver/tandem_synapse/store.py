@@ -68,7 +68,9 @@ class DeliveryStore:
                 txn.execute(
                     "INSERT INTO im_tandem_delivery"
                     " (event_id, user_id, room_id, author, ts, devices, stream_id, instance_name)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+                    # PostgreSQL: two devices at once end in a conflict that Synapse repeats, not in an error.
+                    " ON CONFLICT (event_id, user_id) DO NOTHING",
                     (event_id, user_id, room_id, author, ts, text, stream_id, instance),
                 )
             else:
@@ -126,6 +128,19 @@ class DeliveryStore:
 
             found += await self._inside.run("tandem_deliveries_of_events", read)
         return self._up_to(high, found)
+
+    async def released(self, instance: str, low: int, high: int) -> list[tuple[int, str]]:
+        """Position and author of the rows in ``low < position <= high`` that this process wrote, in order."""
+
+        def read(txn: LoggingTransaction) -> list[tuple[int, str]]:
+            txn.execute(
+                "SELECT DISTINCT stream_id, author FROM im_tandem_delivery"
+                " WHERE stream_id > ? AND stream_id <= ? AND instance_name = ? ORDER BY stream_id, author",
+                (low, high, instance),
+            )
+            return [(int(position), str(author)) for position, author in txn.fetchall()]
+
+        return await self._inside.run("tandem_released", read)
 
     async def pass_every_row(self) -> Collection[str]:
         """Move the receipts stream behind the last row; returns the authors whose rows it had not reached."""

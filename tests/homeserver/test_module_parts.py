@@ -118,6 +118,23 @@ def test_the_tables_are_made_once_and_those_of_a_newer_module_are_refused() -> N
             schema.migrate(conn)
 
 
+def test_a_worker_leaves_the_tables_to_the_main_process_and_says_so() -> None:
+    with closing(sqlite3.connect(":memory:")) as conn:
+        with pytest.raises(config.ConfigError, match=r"not in the database\. Start the main process first"):
+            schema.check(conn)
+        schema.migrate(conn)
+        schema.check(conn)
+        conn.execute("DELETE FROM im_tandem_schema WHERE version = ?", (len(schema.STEPS),))
+        conn.commit()
+        with pytest.raises(config.ConfigError, match="Start the main process first, with this version"):
+            schema.check(conn)
+        assert conn.execute("SELECT count(*) FROM im_tandem_delivery").fetchone() == (0,)
+        conn.execute("INSERT INTO im_tandem_schema VALUES (?)", (len(schema.STEPS) + 1,))
+        conn.commit()
+        with pytest.raises(config.ConfigError, match="newer version"):
+            schema.check(conn)
+
+
 def test_a_synapse_that_was_not_tested_is_refused_unless_the_administrator_says_otherwise() -> None:
     with pytest.raises(seams.IncompatibleSynapse, match=r"this is Synapse 1\.999\.0"):
         seams.install({}, accept_untested=False, version="1.999.0")
@@ -146,13 +163,15 @@ def test_a_wrong_setting_stops_synapse_with_its_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.synapse
-def test_a_synapse_with_workers_is_refused_at_start(tmp_path: Path) -> None:
+def test_a_synapse_in_which_several_processes_write_receipts_is_refused_at_start(tmp_path: Path) -> None:
+    place = {"host": "127.0.0.1", "port": 1}
     workers = {
-        "instance_map": {"main": {"host": "127.0.0.1", "port": 1}, "sync": {"host": "127.0.0.1", "port": 2}}
+        "instance_map": {"main": place, "one": place, "two": place},
+        "stream_writers": {"receipts": ["one", "two"]},
     }
     server = SynapseServer.create(tmp_path, extra=workers)
     server.start()
-    with pytest.raises(SynapseError, match="one process only"):
+    with pytest.raises(SynapseError, match=r"one, two.* works with one"):
         server.wait_ready()
     server.stop()
 
