@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from tandem_core import capabilities
 from tandem_core.clock import Chance, Clock, SystemClock, system_chance
@@ -40,6 +40,8 @@ from tandem_core.worker import Worker
 log = logging.getLogger("tandem.engine")
 
 Listener = Callable[[frozenset[Change]], None]
+OnState = Callable[[Expected | None], None]
+"""Told when the server stops or starts to be heard of: None, or what is wrong."""
 
 _STUCK_S = 6.0
 _WATCH_S = 2.0
@@ -60,6 +62,18 @@ class Status:
     state: ProgramState
     detail: str = ""
     advice: str = ""
+
+
+class Feed(Protocol):
+    """What brings the server's news into the store: the long poll, or an appservice's transactions."""
+
+    def watch_room(self, *room_ids: RoomId) -> None:
+        """Follow these rooms closely instead of those before."""
+        ...
+
+    async def run(self) -> None:
+        """Bring news until cancelled; raises SignedOut."""
+        ...
 
 
 class CapabilityCheck(Worker):
@@ -84,7 +98,7 @@ class Engine:
 
     ``run`` lives until it is cancelled, or raises SignedOut, StoreCorrupt, or StoreTooNew when a newer program
     has changed the store meanwhile: this one has written nothing since. ``on_message`` is called on the engine's loop
-    with every doorbell message that is no ring (focus, open).
+    with every doorbell message that is no ring (focus, open). ``feed`` makes what brings news in place of a long poll.
     """
 
     def __init__(
@@ -98,6 +112,7 @@ class Engine:
         chance: Chance | None = None,
         http: Http | None = None,
         on_message: Callable[[Json], None] | None = None,
+        feed: Callable[[OnState], Feed] | None = None,
     ) -> None:
         self.paths = paths
         self.db = db
@@ -118,17 +133,8 @@ class Engine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._session_changed = asyncio.Event()
         self._status_changed = asyncio.Event()
-        self._turn = SharedTurn(paths, clock=self.clock, other_runs=lambda: is_running(paths, role.other))
-        self._sync = SyncLoop(
-            db,
-            self.http,
-            self.me,
-            role,
-            clock=self.clock,
-            chance=self.chance,
-            on_state=self._on_sync_state,
-            turn=self._turn,
-        )
+        self._turn: SharedTurn | None = None
+        self._feed: Feed = self._make_sync() if feed is None else feed(self._on_sync_state)
         self._open_room = OpenRoomMembers(db, self.http, role, chance=self.chance)
         self._workers = self._make_workers()
 
@@ -138,7 +144,7 @@ class Engine:
 
     def watch_room(self, room_id: RoomId | None) -> None:
         """Follow this room closely (the open one), or none. Call it on the engine's loop."""
-        self._sync.watch_room(*([] if room_id is None else [room_id]))
+        self._feed.watch_room(*([] if room_id is None else [room_id]))
         self._open_room.open_room(room_id)
 
     def wake(self, changes: Iterable[Change]) -> None:
@@ -155,8 +161,9 @@ class Engine:
             async with asyncio.TaskGroup() as group:
                 for worker in self._workers:
                     group.create_task(worker.run(), name=worker.name)
-                group.create_task(self._turn.run(), name="turn")
-                group.create_task(self._sync.run(), name="sync")
+                if self._turn is not None:
+                    group.create_task(self._turn.run(), name="turn")
+                group.create_task(self._feed.run(), name="feed")
                 group.create_task(self.doorbell.run(), name="doorbell")
                 group.create_task(self._keep_status(), name="status")
                 group.create_task(self._watch_session(), name="session")
@@ -198,6 +205,21 @@ class Engine:
         self._bell.ring([Change(Topic.STATUS)])
         self._bell.close()
         await self.http.close()
+
+    def _make_sync(self) -> SyncLoop:
+        """The long poll, in turns with the other program's."""
+        paths, role = self.paths, self.role
+        self._turn = SharedTurn(paths, clock=self.clock, other_runs=lambda: is_running(paths, role.other))
+        return SyncLoop(
+            self.db,
+            self.http,
+            self.me,
+            role,
+            clock=self.clock,
+            chance=self.chance,
+            on_state=self._on_sync_state,
+            turn=self._turn,
+        )
 
     def _make_workers(self) -> list[Worker]:
         # vodozemac and the vault are no business of a program that only asks whether another one runs.

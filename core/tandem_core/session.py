@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 from tandem_core import capabilities
@@ -27,7 +28,16 @@ from tandem_core.store.database import Database, Transaction
 from tandem_core.store.session import Session, SessionState, mark_signed_out
 from tandem_core.types import Change, DeviceId, Json, Me, Role, Topic, UserId
 
-__all__ = ["Session", "SessionState", "current", "load", "login", "logout", "mark_signed_out"]
+__all__ = [
+    "Session",
+    "SessionState",
+    "current",
+    "load",
+    "login",
+    "login_as_service",
+    "logout",
+    "mark_signed_out",
+]
 
 log = logging.getLogger("tandem.session")
 
@@ -68,16 +78,57 @@ async def login(
     store belongs to somebody else, or somebody is signed in).
     """
     clock = clock or SystemClock()
+
+    async def find() -> str:
+        return (await discover(homeserver_url, clock))[0]
+
+    body: Json = {"type": "m.login.password", "password": password}
+    return await _sign_in(find, user, body, None, device_name=device_name, paths=paths, clock=clock)
+
+
+async def login_as_service(
+    base_url: str,
+    user: str,
+    service_token: str,
+    *,
+    device_name: str,
+    paths: ProfilePaths,
+    clock: Clock | None = None,
+) -> Me:
+    """Sign in somebody of an appservice's namespace with the service's own token (spec: m.login.application_service).
+
+    All else is as with ``login``; sliding sync is not asked for. Raises ServerRefused for anybody else.
+    """
+
+    async def find() -> str:
+        return base_url
+
+    body: Json = {"type": "m.login.application_service"}
+    return await _sign_in(
+        find, user, body, service_token, device_name=device_name, paths=paths, clock=clock or SystemClock()
+    )
+
+
+async def _sign_in(
+    find: Callable[[], Awaitable[str]],
+    user: str,
+    body: Json,
+    token: str | None,
+    *,
+    device_name: str,
+    paths: ProfilePaths,
+    clock: Clock,
+) -> Me:
     paths.make()
     db = await asyncio.to_thread(Database.open, paths.database)
     try:
         old = await db.read(store.session)
         _refuse_second_login(old, user)
-        base_url, _ = await discover(homeserver_url, clock)
-        http = Http(base_url, chance=system_chance(), clock=clock)
+        base_url = await find()
+        http = Http(base_url, token=token, chance=system_chance(), clock=clock)
         try:
             keep_device = old.me.device_id if old and old.state is SessionState.SOFT_LOGGED_OUT else None
-            answer = await _ask_login(http, user, password, device_name, keep_device)
+            answer = await _ask_login(http, user, body, device_name, keep_device)
             me, access_token = _me_and_token(answer)
             http.token = access_token
             if old is not None and old.me.user_id != me.user_id:
@@ -225,21 +276,17 @@ def _other_account(old: Session) -> BadInput:
     )
 
 
-async def _ask_login(
-    http: Http, user: str, password: str, device_name: str, device_id: DeviceId | None
-) -> Json:
-    body: Json = {
-        "type": "m.login.password",
+async def _ask_login(http: Http, user: str, body: Json, device_name: str, device_id: DeviceId | None) -> Json:
+    body = body | {
         "identifier": {"type": "m.id.user", "user": user},
-        "password": password,
         "initial_device_display_name": device_name,
     }
     if device_id is not None:
         body["device_id"] = device_id
     try:
-        return await http.retry("POST", path("login"), body, auth=False, deadline_s=_LOGIN_DEADLINE_S)
+        return await http.retry("POST", path("login"), body, deadline_s=_LOGIN_DEADLINE_S)
     except ServerRefused as refused:
-        if refused.errcode == "M_FORBIDDEN":
+        if refused.errcode == "M_FORBIDDEN" and http.token is None:
             raise WrongPassword() from refused
         raise
 

@@ -12,11 +12,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from tandem_core.errors import BadInput
+from tandem_core.store import account_data
 from tandem_core.store import settings as store
 from tandem_core.store.database import Transaction
 from tandem_core.types import Json, RoomId, Topic, UserId
 
 Value = bool | int | str
+
+DELIVERY_SETTINGS = "im.tandem.delivery_settings"
+"""Account data that all devices of a person go by, and an appservice: ``{"enabled": false}`` confirms nothing."""
 
 
 class Scope(StrEnum):
@@ -267,9 +271,15 @@ def all_values(conn: sqlite3.Connection) -> list[Chosen]:
 
 
 def note_account_data(txn: Transaction, event_type: str, content: Json) -> None:
-    """Say that settings changed when account data that acts as one arrived (whom you ignore, push rules)."""
-    if event_type in ("m.ignored_user_list", "m.push_rules"):
+    """Say that settings changed when account data that acts as one arrived (whom you ignore, push rules, receipts)."""
+    if event_type in ("m.ignored_user_list", "m.push_rules", DELIVERY_SETTINGS):
         txn.changed(Topic.SETTINGS)
+
+
+def confirms(conn: sqlite3.Connection) -> bool | None:
+    """Whether this account confirms deliveries at all, as its account data says; None if that makes no sense."""
+    said = (account_data.get(conn, DELIVERY_SETTINGS) or {}).get("enabled", True)
+    return said if isinstance(said, bool) else None
 
 
 def _target(setting: Setting, room_id: RoomId | None, user_id: UserId | None) -> str:

@@ -48,6 +48,7 @@ def receipt_settings(conn: sqlite3.Connection, room_id: RoomId, sender: UserId) 
     direct, groups, plain = held("receipts.direct"), held("receipts.groups"), held("receipts.plain")
     groups_max, detail = held("receipts.groups_max"), held("receipts.device_detail")
     room, person = held("receipts.room"), held("receipts.person")
+    enabled = settings.confirms(conn)
     return ReceiptSettings(
         direct=direct.value == "on",
         groups=groups.value == "on",
@@ -56,7 +57,9 @@ def receipt_settings(conn: sqlite3.Connection, room_id: RoomId, sender: UserId) 
         device_detail=str(detail.value),
         room=str(room.value),
         person=str(person.value),
-        is_sound=all(e.is_sound for e in (direct, groups, plain, groups_max, detail, room, person)),
+        enabled=enabled is True,
+        is_sound=enabled is not None
+        and all(e.is_sound for e in (direct, groups, plain, groups_max, detail, room, person)),
     )
 
 

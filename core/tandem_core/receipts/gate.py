@@ -54,6 +54,7 @@ class Reason(StrEnum):
     IGNORED = "ignored"
     PERSON_NEVER = "person_never"
     ROOM_NEVER = "room_never"
+    SWITCHED_OFF = "switched_off"
     KIND_OFF = "kind_off"
     TOO_MANY_PEOPLE = "too_many_people"
     PUBLIC_ROOM = "public_room"
@@ -121,6 +122,8 @@ class ReceiptSettings:
     device_detail: str = "verified"
     room: str = "default"
     person: str = "default"
+    enabled: bool = True
+    """The account's own switch for all confirmations, in its account data."""
     is_sound: bool = True
 
 
@@ -168,6 +171,8 @@ def still_owed(room: RoomFacts, sender: SenderFacts, settings: ReceiptSettings) 
     """The half of the decision that may change until the receipt is due; None: go on."""
     if not settings.is_sound:
         return Reason.SETTINGS_UNSOUND
+    if not settings.enabled:
+        return Reason.SWITCHED_OFF
     if sender.is_me:
         return Reason.OWN_EVENT
     if sender.ignored:

@@ -155,6 +155,12 @@ def set_pos(
     )
 
 
+def note_synced(txn: Transaction, link: Role, now_ms: int) -> None:
+    """The server's news came another way than by sync: the connection is up to date, and its place stays."""
+    place = connection(txn.conn, link)
+    set_pos(txn, link, place.pos, now_ms, covered=place.covered)
+
+
 def set_token(txn: Transaction, link: Role, token: str) -> None:
     """Move this connection's to-device token; its events are in the inbox, or come with this transaction."""
     txn.execute(

@@ -73,7 +73,10 @@ def apply(
         apply_one.guarded(apply_one.receipts, room_id, content, about=room_id)
     for room_id, users in response.typing:
         apply_one.guarded(apply_one.typing, room_id, users, about=room_id)
-    sessions.set_pos(txn, link, response.pos, now_ms, covered=poll.asks)
+    if response.pos is None:
+        sessions.note_synced(txn, link, now_ms)
+    else:
+        sessions.set_pos(txn, link, response.pos, now_ms, covered=poll.asks)
     return Applied(len(response.rooms), fresh, apply_one.judged, response.skipped + apply_one.skipped)
 
 

@@ -71,9 +71,12 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """Everything one answer says. ``skipped`` counts the pieces that made no sense."""
+    """Everything one answer says. ``skipped`` counts the pieces that made no sense.
 
-    pos: str
+    ``pos`` None: it is no answer of sync but an appservice's transaction, and the connection's place stays.
+    """
+
+    pos: str | None
     count: int | None = None
     to_device: ToDevice | None = None
     e2ee: E2ee | None = None
@@ -90,7 +93,7 @@ def read(answer: Json) -> Response:
     pos = answer.get("pos")
     if not isinstance(pos, str) or not pos:
         raise NotAResponse("no pos")
-    reader = _Reader()
+    reader = Reader()
     extensions = reader.object(answer.get("extensions"))
     account = reader.object(extensions.get("account_data"))
     wanted_list = reader.object(reader.object(answer.get("lists")).get(LIST))
@@ -112,8 +115,8 @@ def read(answer: Json) -> Response:
     )
 
 
-class _Reader:
-    """Takes what has the right shape and counts the rest."""
+class Reader:
+    """Takes what has the right shape and counts the rest, in ``skipped``."""
 
     def __init__(self) -> None:
         self.skipped = 0
@@ -178,13 +181,13 @@ class _Reader:
                 joined_count=_count(said.get("joined_count")),
                 invited_count=_count(said.get("invited_count")),
                 bump_stamp=_count(said.get("bump_stamp")),
-                required_state=self._state(said.get("required_state")),
+                required_state=self.state(said.get("required_state")),
                 timeline=self.events(said.get("timeline"), "event_id", "type", "sender", "content"),
                 limited=said.get("limited") is True,
                 prev_batch=_text(said.get("prev_batch")),
                 num_live=_count(said.get("num_live")),
                 expanded=said.get("unstable_expanded_timeline") is True,
-                stripped_state=None if stripped is None else self._state(stripped),
+                stripped_state=None if stripped is None else self.state(stripped),
             )
 
     def ephemeral(self, value: Any) -> Iterator[tuple[RoomId, Json]]:
@@ -199,7 +202,7 @@ class _Reader:
         for room_id, content in self.ephemeral(value):
             yield room_id, tuple(UserId(user) for user in self._texts(content.get("user_ids")))
 
-    def _state(self, value: Any) -> tuple[Json, ...]:
+    def state(self, value: Any) -> tuple[Json, ...]:
         events = self.events(value, "type", "content")
         sound = tuple(event for event in events if isinstance(event.get("state_key"), str))
         self.skipped += len(events) - len(sound)

@@ -16,7 +16,7 @@ from tandem_core.http import Http
 from tandem_core.judge import judge
 from tandem_core.paths import ProfilePaths
 from tandem_core.receipts.outbox import BUDGET, ReceiptOutbox
-from tandem_core.store import rooms
+from tandem_core.store import account_data, rooms
 from tandem_core.types import Json, Role
 from tests.core.receipts.conftest import BOB, CAROL, HOUR, ME, MINUTE, ROOM, Account
 
@@ -161,6 +161,14 @@ def test_the_device_is_told_in_an_accepted_direct_chat_if_so_chosen_and_until_it
             "ignored",
         ),
         ("INSERT INTO account_data VALUES ('m.ignored_user_list', '{\"ignored_users\":7}')", "ignored"),
+        (
+            "INSERT INTO account_data VALUES ('im.tandem.delivery_settings', '{\"enabled\":false}')",
+            "switched_off",
+        ),
+        (
+            "INSERT INTO account_data VALUES ('im.tandem.delivery_settings', '{\"enabled\":\"no\"}')",
+            "settings_unsound",
+        ),
     ],
 )
 def test_what_changes_until_it_is_due_takes_a_receipt_back(rig: Rig, change: str, reason: str) -> None:
@@ -170,6 +178,17 @@ def test_what_changes_until_it_is_due_takes_a_receipt_back(rig: Rig, change: str
     rig.step()
     assert rig.server.posted == []
     assert rig.owed() == [(event_id, "dropped", "user", reason)]
+
+
+def test_the_switch_in_account_data_beats_a_room_that_is_on_and_says_nothing_when_it_is_left_out(
+    rig: Rig,
+) -> None:
+    rig.choose("receipts.room", "on", room_id=ROOM)
+    rig.account.write(account_data.put, settings.DELIVERY_SETTINGS, {"durable": True})
+    owed = owe_one(rig)
+    rig.account.write(account_data.put, settings.DELIVERY_SETTINGS, {"enabled": False})
+    owe_one(rig)
+    assert [row[0] for row in rig.owed()] == [owed]
 
 
 def test_a_room_about_which_the_programs_disagree_waits_and_is_dropped_in_the_end(rig: Rig) -> None:

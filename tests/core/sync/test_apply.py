@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -57,6 +58,14 @@ def test_a_failure_in_the_middle_leaves_token_place_and_inbox_untouched(
     assert alice.rows("SELECT * FROM connection") == before
     assert alice.read(inbox.depth) == 1
     assert alice.read(rooms.room, APP, ROOM) is None
+
+
+def test_news_that_came_another_way_leave_the_place_where_it_was(alice: Account) -> None:
+    alice.apply({"pos": "2/s2", **_to_device(olm("a"))})
+    news = replace(read({"pos": "x", "rooms": {ROOM: {"timeline": [message("hello")]}}}), pos=None)
+    alice.write(apply, APP, ME, news, now_ms=alice.now + 5, chance=alice.chance)
+    assert alice.bodies() == ["hello"]
+    assert alice.read(session.connection, APP) == session.Connection("2/s2", "7", alice.now + 5, covered=True)
 
 
 def test_without_a_to_device_block_the_token_stays(alice: Account) -> None:

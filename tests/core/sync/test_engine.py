@@ -198,6 +198,48 @@ async def test_signing_out_elsewhere_ends_it(paths: ProfilePaths, db: Database) 
         await asyncio.wait_for(running, 30)
 
 
+class Postman:
+    """Brings nothing until it is told to end."""
+
+    def __init__(self) -> None:
+        self.watched: list[str] = []
+        self.end: Exception | None = None
+
+    def watch_room(self, *room_ids: RoomId) -> None:
+        self.watched += room_ids
+
+    async def run(self) -> None:
+        while self.end is None:
+            await asyncio.sleep(0.01)
+        raise self.end
+
+
+@in_loop
+async def test_an_engine_with_another_feed_never_syncs_and_does_all_else(
+    paths: ProfilePaths, db: Database
+) -> None:
+    postman, wire = Postman(), Wire()
+    told: list[Any] = []
+
+    def feed(on_state: Any) -> Postman:
+        told.append(on_state)
+        return postman
+
+    http: Any = wire
+    engine = Engine(paths, db, sessions_api.current(db), Role.NOTIFIER, http=http, feed=feed)
+    engine.watch_room(RoomId("!open:x"))
+    running = asyncio.ensure_future(engine.run())
+    await _until(lambda: paths.socket(Role.NOTIFIER).exists())
+    told[0](None)
+    await _until(lambda: _state(db, Role.NOTIFIER) == "syncing")
+    assert postman.watched == ["!open:x"]
+    await _until(lambda: wire.asked)
+    assert SYNC_PATH not in wire.asked
+    postman.end = SignedOut(soft=False)
+    with pytest.raises(SignedOut):
+        await asyncio.wait_for(running, 30)
+
+
 @in_loop
 async def test_changes_of_both_programs_reach_the_listener(paths: ProfilePaths, db: Database) -> None:
     engine = _engine(paths, db, Wire())
