@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tandem_demo.raw import RawClient
-from tandem_demo.synapse import SynapseServer
+from tandem_demo.synapse import SynapseServer, modules
 
 _numbers = itertools.count(1)
 _SHARED = ("model", "mutations", "scenarios", "torture")
@@ -28,18 +28,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def synapse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SynapseServer]:
-    """A real Synapse with our module; tests use people of their own on it."""
-    yield from _running(tmp_path_factory.mktemp("synapse"), with_module=True)
+    """A real Synapse with our module; tests use people of their own on it. Receipts go out one by one, at once."""
+    extra = {"modules": modules(coalesce_seconds=0)}
+    yield from _running(SynapseServer.create(tmp_path_factory.mktemp("synapse"), extra=extra))
 
 
 @pytest.fixture(scope="session")
 def stock_synapse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SynapseServer]:
     """A real Synapse without our module."""
-    yield from _running(tmp_path_factory.mktemp("stock"), with_module=False)
+    yield from _running(SynapseServer.create(tmp_path_factory.mktemp("stock"), with_module=False))
 
 
-def _running(folder: Path, *, with_module: bool) -> Iterator[SynapseServer]:
-    server = SynapseServer.create(folder, with_module=with_module)
+def _running(server: SynapseServer) -> Iterator[SynapseServer]:
     server.start()
     try:
         server.wait_ready()

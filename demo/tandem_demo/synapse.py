@@ -106,7 +106,7 @@ class SynapseServer:
             "rc_presence": {"per_user": fast},
         }
         if with_module:
-            config["modules"] = [{"module": "tandem_synapse.module.TandemModule", "config": {}}]
+            config["modules"] = modules()
         return config
 
     @property
@@ -191,6 +191,11 @@ class SynapseServer:
         if self._child.stdin is not None:
             self._child.stdin.close()
         self._child = None
+
+
+def modules(**settings: Any) -> list[dict[str, Any]]:
+    """The entry ``modules`` of homeserver.yaml, with settings of our module."""
+    return [{"module": "tandem_synapse.module.TandemModule", "config": settings}]
 
 
 def free_port() -> int:

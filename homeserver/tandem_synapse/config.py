@@ -10,13 +10,25 @@ from synapse.module_api.errors import ConfigError
 STABLE_TYPE = "m.delivery"
 UNSTABLE_TYPE = "org.matrix.msc4089.delivery"
 
-_KNOWN = {"emit_type", "per_second", "burst_count", "keep_days", "accept_untested_synapse"}
+_MOST_SECONDS = 3600.0
+_KNOWN = {
+    "emit_type",
+    "per_second",
+    "burst_count",
+    "keep_days",
+    "hold_seconds",
+    "coalesce_seconds",
+    "accept_untested_synapse",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class ModuleConfig:
     """``emit_type``: the receipt type that authors see in sync (MSC4089, "Unstable prefix").
 
+    ``hold_seconds``: the least and the most seconds after an event's arrival at which the receipt of a person with
+    several devices is released. The default lies behind the 2 to 8 seconds for which the project's own client waits in
+    direct chats, so that all devices have spoken by then. ``coalesce_seconds``: between two releases to one author.
     ``accept_untested_synapse`` lets the module run where only its look at Synapse's methods says that it fits.
     """
 
@@ -24,6 +36,8 @@ class ModuleConfig:
     per_second: float = 20.0
     burst_count: int = 200
     keep_days: int = 30
+    hold_seconds: tuple[float, float] = (8.0, 10.0)
+    coalesce_seconds: float = 2.0
     accept_untested_synapse: bool = False
 
 
@@ -45,6 +59,8 @@ def parse(raw: dict[str, Any]) -> ModuleConfig:
         per_second=float(_positive(raw, "per_second", 20.0)),
         burst_count=int(_positive(raw, "burst_count", 200)),
         keep_days=int(_positive(raw, "keep_days", 30)),
+        hold_seconds=_span(raw, "hold_seconds", (8.0, 10.0)),
+        coalesce_seconds=_seconds(raw.get("coalesce_seconds", 2.0), "coalesce_seconds"),
         accept_untested_synapse=accept_untested,
     )
 
@@ -54,3 +70,23 @@ def _positive(raw: dict[str, Any], key: str, default: float) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
         raise ConfigError(f"tandem_synapse: {key} must be a number above zero")
     return value
+
+
+def _seconds(value: Any, key: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST_SECONDS:
+        raise ConfigError(
+            f"tandem_synapse: {key} must be a number of seconds between 0 and {_MOST_SECONDS:.0f}"
+        )
+    return float(value)
+
+
+def _span(raw: dict[str, Any], key: str, default: tuple[float, float]) -> tuple[float, float]:
+    value = raw.get(key, default)
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise ConfigError(
+            f"tandem_synapse: {key} must be a list of two numbers: the least and the most seconds"
+        )
+    low, high = (_seconds(each, key) for each in value)
+    if low > high:
+        raise ConfigError(f"tandem_synapse: the first number of {key} must not be above the second")
+    return low, high

@@ -10,16 +10,17 @@ from typing import Any
 from synapse.module_api import Requester
 from synapse.module_api.errors import Codes, SynapseError
 
-from tandem_synapse import content, rules
+from tandem_synapse import content, rules, tidy
 from tandem_synapse.config import ModuleConfig
 from tandem_synapse.relay import Relay
+from tandem_synapse.release import Hold
+from tandem_synapse.releaser import Listener, Releaser
 from tandem_synapse.seams import Inside, Token
-from tandem_synapse.store import DeliveryRow, DeliveryStore
+from tandem_synapse.store import DeliveryRow, DeliveryStore, Receipt
 
 logger = logging.getLogger(__name__)
 
 Json = dict[str, Any]
-Listener = Callable[[str, Sequence[DeliveryRow]], None]
 
 
 class Delivery:
@@ -29,8 +30,12 @@ class Delivery:
         self._inside = inside
         self._settings = settings
         self._store = DeliveryStore(inside)
+        low, high = (round(seconds * 1000) for seconds in settings.hold_seconds)
+        self._hold = Hold(low, high, inside.secret("im.tandem.hold"))
+        self.releaser = Releaser(
+            inside, self._store, hold_ms=high, coalesce_ms=round(settings.coalesce_seconds * 1000)
+        )
         self._limit = inside.limiter("tandem_delivery", settings.per_second, settings.burst_count)
-        self._listeners: list[Listener] = []
         self._take = relay.at_writer("receipts", self._take_here)
 
     def on_released(self, listener: Listener) -> None:
@@ -39,23 +44,22 @@ class Delivery:
         On the process that writes receipts only. It must not raise and not wait; what takes time belongs into the
         background.
         """
-        self._listeners.append(listener)
+        self.releaser.listeners.append(listener)
 
     async def accept(
         self, requester: Requester, room_id: str, event_id: str, body: Mapping[str, Any]
     ) -> None:
-        """Keep a receipt; returns after the commit. Raises SynapseError for each of ``rules.Refusal``.
+        """Keep a receipt from a client; returns after the commit. Raises SynapseError for each of ``rules.Refusal``.
 
         A duplicate changes nothing and wakes nobody. Presence is not touched.
         """
         if not room_id.startswith("!") or not event_id.startswith("$"):
-            raise SynapseError(
-                HTTPStatus.BAD_REQUEST, "A valid room ID and event ID must be specified", Codes.INVALID_PARAM
-            )
+            raise _invalid("A valid room ID and event ID must be specified")
         share = rules.share_of(body)
         if share is None:
-            words = 'im.tandem.share must be "user" or "device"'
-            raise SynapseError(HTTPStatus.BAD_REQUEST, words, Codes.INVALID_PARAM)
+            raise _invalid('im.tandem.share must be "user" or "device"')
+        if not rules.is_sensible_thread(body):
+            raise _invalid("thread_id must be a string")
         await self._limit(requester)
         # The device comes from the access token, never from the body.
         device_id = requester.device_id if share == "device" else None
@@ -96,19 +100,18 @@ class Delivery:
     ) -> rules.Refusal | None:
         asked = await self._facts(user_id, room_id, event_id)
         refusal = rules.judge(asked)
-        if refusal is not None:
-            return refusal
-        if not await self._store.is_known(event_id, user_id, device_id):
-            now_ms = self._inside.now_ms()
-            row = await self._store.put(room_id, event_id, user_id, asked.author, now_ms, device_id)
-            if row is not None:
-                self._release(asked.author, [row])
-        return None
+        if refusal is None:
+            receipt = Receipt(room_id, event_id, user_id, asked.author, device_id)
+            await self.releaser.keep(receipt, await self._due(receipt))
+        return refusal
 
-    def _release(self, author: str, rows: Sequence[DeliveryRow]) -> None:
-        self._inside.wake(author)
-        for listener in self._listeners:
-            listener(author, rows)
+    async def _due(self, receipt: Receipt) -> int:
+        """When it may be shown: with one device, or a device that the author may know, there is nothing to hide."""
+        now_ms = self._inside.now_ms()
+        if receipt.device_id is not None or await self._inside.device_count(receipt.user_id) <= 1:
+            return now_ms
+        arrived_ms = await self._inside.arrived_at(receipt.event_id)
+        return self._hold.until(receipt.event_id, receipt.user_id, arrived_ms or 0, self._inside.now_ms())
 
     async def _facts(self, user_id: str, room_id: str, event_id: str) -> rules.Confirmation:
         is_joined = await self._inside.is_joined(user_id, room_id)
@@ -155,26 +158,41 @@ class Delivery:
         rows = [row for row in (*newest, *of_shown) if row.room_id in room_ids]
         return content.by_room(rows, self._settings.emit_type)
 
+    async def for_service(
+        self, is_of_service: Callable[[str], bool], low: Token, high: Token
+    ) -> dict[str, Json]:
+        """What an application service has not seen of the receipts for events of its own users."""
+        rows = await self._store.between(low.stream, high)
+        mine = [row for row in rows if is_of_service(row.author) and self._is_behind(row, low)]
+        return content.by_room(mine, self._settings.emit_type)
+
     async def released(self, instance: str, low: int, high: int) -> list[tuple[int, str]]:
         """The positions in ``low < position <= high`` that this process gave out, each with its author."""
         return await self._store.released(instance, low, high)
 
     def wake(self, authors: Iterable[str]) -> None:
         """Let the waiting syncs of these authors' devices look again, in this process."""
-        for author in authors:
-            self._inside.wake(author)
+        self._inside.wake(*authors)
 
     async def start(self) -> None:
         """Tidy up after the time the server was down."""
         await self.expire()
         await self._catch_up()
+        await self.releaser.look()
 
     async def expire(self) -> None:
         """Forget what is older than ``keep_days``."""
-        before = self._inside.now_ms() - self._settings.keep_days * 86_400_000
-        gone = await self._store.expire(before)
+        before_ms = self._inside.now_ms() - self._settings.keep_days * 86_400_000
+        gone = await self._inside.run(
+            "tandem_expire_deliveries", lambda txn: tidy.forget_older(txn, before_ms)
+        )
         if gone:
             logger.info("Expired %d delivery receipts", gone)
+
+    async def account_changed(self, user_id: str, is_deactivated: bool, _by_admin: bool) -> None:
+        """Forget a closed account's receipts: those it sent, and those for what it wrote."""
+        if is_deactivated:
+            await self._inside.run("tandem_forget_user", lambda txn: tidy.forget_user(txn, user_id))
 
     async def _catch_up(self) -> None:
         """Let the stream of receipts pass every row that is kept.
@@ -186,3 +204,7 @@ class Delivery:
 
     def _is_behind(self, row: DeliveryRow, low: Token) -> bool:
         return self._inside.is_between(low, None, row.instance_name, row.stream_id)
+
+
+def _invalid(words: str) -> SynapseError:
+    return SynapseError(HTTPStatus.BAD_REQUEST, words, Codes.INVALID_PARAM)

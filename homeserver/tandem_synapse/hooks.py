@@ -55,14 +55,6 @@ def _hide_private(original: seams.Method) -> seams.Method:
     return filter_out_private_receipts
 
 
-def _appservice(original: seams.Method) -> seams.Method:
-    async def get_new_events_as(self: Any, from_key: seams.Token, to_key: seams.Token, service: Any) -> Any:
-        events, reached = await original(self, from_key, to_key, service)
-        return _without_strays(events), reached
-
-    return get_new_events_as
-
-
 def _without_strays(rooms: Any) -> list[Any]:
     kept = (content.without_strays(event) for event in rooms)
     return [event for event in kept if event is not None]
@@ -100,6 +92,22 @@ def _sync_v2(original: seams.Method) -> seams.Method:
         return result, reached
 
     return get_new_events
+
+
+def _for_service(original: seams.Method) -> seams.Method:
+    async def get_new_events_as(
+        self: Any, from_key: seams.Token, to_key: seams.Token, service: Any
+    ) -> tuple[list[Any], seams.Token]:
+        events, reached = await original(self, from_key, to_key, service)
+        delivery = seams.attached(self, Delivery)
+        if delivery is None or from_key == reached:
+            return _without_strays(events), reached
+        # By the author, not by the room: a service that follows a room is not told what its members confirm.
+        extra = await delivery.for_service(service.is_interested_in_user, from_key, reached)
+        mine = [{"type": "m.receipt", "room_id": room, "content": more} for room, more in extra.items()]
+        return [*_without_strays(events), *mine], reached
+
+    return get_new_events_as
 
 
 def _sliding_sync(original: seams.Method) -> seams.Method:
@@ -183,6 +191,6 @@ MAKERS: dict[str, seams.Maker] = {
     seams.REMOTE_RECEIPT: _remote_receipt,
     seams.HIDE_PRIVATE: _hide_private,
     seams.NEW_RECEIPTS: _sync_v2,
-    seams.NEW_RECEIPTS_AS: _appservice,
+    seams.NEW_RECEIPTS_AS: _for_service,
     seams.SLIDING_RECEIPTS: _sliding_sync,
 }

@@ -7,12 +7,13 @@ from typing import Any
 from synapse.module_api import ModuleApi
 from synapse.module_api.errors import ConfigError
 
-from tandem_synapse import config, hooks, replication_hooks, schema, seams
+from tandem_synapse import config, hooks, replication_hooks, schema, seams, tidy_hooks
 from tandem_synapse.delivery import Delivery
 from tandem_synapse.relay import Relay
+from tandem_synapse.releaser import LOOK_EVERY_MS
 
 _HOUR_MS = 3_600_000.0
-_MAKERS = {**hooks.MAKERS, **replication_hooks.MAKERS}
+_MAKERS = {**hooks.MAKERS, **replication_hooks.MAKERS, **tidy_hooks.MAKERS}
 
 
 class TandemModule:
@@ -37,10 +38,21 @@ class TandemModule:
             # Timers have one home, whichever process Synapse has run its own background tasks.
             api.run_as_background_process("tandem_start", self._delivery.start)
             api.looping_background_call(
+                self._delivery.releaser.look,
+                LOOK_EVERY_MS,
+                desc="tandem_release_delivery_receipts",
+                run_on_all_instances=True,
+            )
+            api.looping_background_call(
                 self._delivery.expire,
                 _HOUR_MS,
                 desc="tandem_expire_delivery_receipts",
                 run_on_all_instances=True,
+            )
+        if inside.is_main:
+            # Synapse tells the main process, whichever process closed the account.
+            api.register_third_party_rules_callbacks(
+                on_user_deactivation_status_changed=self._delivery.account_changed
             )
 
     @staticmethod

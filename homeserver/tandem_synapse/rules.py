@@ -81,3 +81,8 @@ def share_of(body: Mapping[str, Any]) -> str | None:
     """``user`` (the default) or ``device`` as the body's ``im.tandem.share`` says; None for anything else."""
     share = body.get("im.tandem.share", "user")
     return share if share in ("user", "device") else None
+
+
+def is_sensible_thread(body: Mapping[str, Any]) -> bool:
+    """A ``thread_id`` changes nothing, since receipts are per event; but it must be what the specification allows."""
+    return isinstance(body.get("thread_id", ""), str)

@@ -24,6 +24,33 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX IF NOT EXISTS im_tandem_delivery_author ON im_tandem_delivery (author, stream_id)",
         "CREATE INDEX IF NOT EXISTS im_tandem_delivery_ts ON im_tandem_delivery (ts)",
     ),
+    # A receipt that is kept and not released yet has no position (SQLite cannot take NOT NULL back, so the table is
+    # made anew). Receipts that are released together share a position.
+    (
+        "DROP TABLE IF EXISTS im_tandem_delivery_next",
+        """CREATE TABLE im_tandem_delivery_next (
+            event_id TEXT NOT NULL,
+            user_id TEXT NOT NULL,
+            room_id TEXT NOT NULL,
+            author TEXT NOT NULL,
+            ts BIGINT NOT NULL,
+            devices TEXT NOT NULL,
+            release_at BIGINT NOT NULL,
+            stream_id BIGINT,
+            instance_name TEXT,
+            UNIQUE (event_id, user_id)
+        )""",
+        """INSERT INTO im_tandem_delivery_next
+            (event_id, user_id, room_id, author, ts, devices, release_at, stream_id, instance_name)
+            SELECT event_id, user_id, room_id, author, ts, devices, ts, stream_id, instance_name
+            FROM im_tandem_delivery""",
+        "DROP TABLE im_tandem_delivery",
+        "ALTER TABLE im_tandem_delivery_next RENAME TO im_tandem_delivery",
+        "CREATE INDEX im_tandem_delivery_author ON im_tandem_delivery (author, stream_id)",
+        "CREATE INDEX im_tandem_delivery_stream ON im_tandem_delivery (stream_id)",
+        "CREATE INDEX im_tandem_delivery_ts ON im_tandem_delivery (ts)",
+        "CREATE INDEX im_tandem_delivery_waiting ON im_tandem_delivery (release_at) WHERE stream_id IS NULL",
+    ),
 )
 
 

@@ -9,6 +9,8 @@ Synapse is refused at start with a sentence and never half works: a receipt show
 from __future__ import annotations
 
 import functools
+import hashlib
+import hmac
 import importlib
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
@@ -47,6 +49,9 @@ REMOTE_RECEIPT = "synapse.handlers.receipts:ReceiptsHandler._received_remote_rec
 HIDE_PRIVATE = "synapse.handlers.receipts:ReceiptEventSource.filter_out_private_receipts"
 NEW_RECEIPTS = "synapse.handlers.receipts:ReceiptEventSource.get_new_events"
 NEW_RECEIPTS_AS = "synapse.handlers.receipts:ReceiptEventSource.get_new_events_as"
+STORE_REDACTION = "synapse.storage.databases.main.events:PersistEventsStore._store_redaction"
+PURGE_ROOM = "synapse.storage.databases.main.purge_events:PurgeEventsStore._purge_room_txn"
+PURGE_HISTORY = "synapse.storage.databases.main.purge_events:PurgeEventsStore._purge_history_txn"
 SLIDING_RECEIPTS = (
     "synapse.handlers.sliding_sync.extensions:SlidingSyncExtensionHandler.get_receipts_extension_response"
 )
@@ -61,6 +66,9 @@ _WRAPPED = {
     HIDE_PRIVATE: "rooms user_id",
     NEW_RECEIPTS: "self user from_key limit room_ids is_guest explicit_room_id to_key",
     NEW_RECEIPTS_AS: "self from_key to_key service",
+    STORE_REDACTION: "self txn event",
+    PURGE_ROOM: "self txn room_id",
+    PURGE_HISTORY: "self txn room_id token delete_local_events",
     SLIDING_RECEIPTS: (
         "self sync_config previous_connection_state new_connection_state actual_lists actual_room_ids"
         " actual_room_response_map receipts_request to_token from_token"
@@ -88,6 +96,8 @@ _CALLED = {
     "synapse.storage.controllers.state:StateStorageController.get_state_for_events": (
         "self event_ids state_filter"
     ),
+    "synapse.storage.databases.main.devices:DeviceWorkerStore.count_devices_by_users": "self user_ids",
+    "synapse.appservice:ApplicationService.is_interested_in_user": "self user_id",
     "synapse.notifier:Notifier.on_new_event": "self stream_key new_token users rooms",
     "synapse.storage.database:DatabasePool.runInteraction": (
         "self desc func args db_autocommit isolation_level kwargs"
@@ -170,6 +180,7 @@ class Inside:
     """What the module uses of one running homeserver."""
 
     def __init__(self, api: ModuleApi) -> None:
+        self._api = api
         self._hs: HomeServer = api._hs
         self._main = self._hs.get_datastores().main
         self.instance = self._hs.get_instance_name()
@@ -231,9 +242,31 @@ class Inside:
         """Whether ``low < position <= high``, for a row of this instance."""
         return Token.is_stream_position_in_range(low, high, instance, position)
 
-    def wake(self, user_id: str) -> None:
-        """Let the waiting syncs of this user's devices look again, and nobody else's (users=, not rooms=)."""
-        self._hs.get_notifier().on_new_event(StreamKeyType.RECEIPT, self.now(), users=[user_id])
+    def wake(self, *user_ids: str) -> None:
+        """Let the waiting syncs of these users' devices look again, and nobody else's (users=, not rooms=)."""
+        self._hs.get_notifier().on_new_event(StreamKeyType.RECEIPT, self.now(), users=user_ids)
+
+    def later(self, after_ms: float, work: Callable[[], Awaitable[None]]) -> None:
+        """Run this in the background after some time, if the process lives that long."""
+        self._api.delayed_background_call(after_ms, work, desc="tandem_later")
+
+    def secret(self, purpose: str) -> bytes:
+        """A secret of this server for one purpose: the same in all its processes and after a restart."""
+        return hmac.digest(self._hs.config.key.macaroon_secret_key, purpose.encode(), hashlib.sha256)
+
+    async def device_count(self, user_id: str) -> int:
+        """How many devices a local person is signed in with."""
+        return await self._main.count_devices_by_users([user_id])
+
+    async def arrived_at(self, event_id: str) -> int | None:
+        """When this server took the event in, in milliseconds; None where it does not know."""
+
+        def read(txn: LoggingTransaction) -> int | None:
+            txn.execute("SELECT received_ts FROM events WHERE event_id = ?", (event_id,))
+            row = txn.fetchone()
+            return None if row is None or row[0] is None else int(row[0])
+
+        return await self.run("tandem_arrived_at", read)
 
     def now_ms(self) -> int:
         return self._hs.get_clock().time_msec()
@@ -250,10 +283,12 @@ class Inside:
         return await self._main.check_local_user_in_room(user_id=user_id, room_id=room_id)
 
     async def room_and_sender(self, event_id: str) -> tuple[str, str] | None:
-        """Where an event is and who sent it; None for what clients are never shown, or is not here."""
+        """Where an event is and who sent it; None for what clients are never shown, was redacted, or is not here."""
         event = await self._main.get_event(event_id, allow_none=True)
         # An outlier has no place in the room's history, so nobody can say who was there.
         if event is None or event.internal_metadata.is_outlier() or event.internal_metadata.is_soft_failed():
+            return None
+        if event.internal_metadata.is_redacted():
             return None
         return event.room_id, event.sender
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tandem_demo.raw import CLIENT, RawClient
-from tandem_demo.synapse import SynapseServer
+from tandem_demo.synapse import SynapseServer, modules
 from tests.conftest import new_user
 
 pytestmark = pytest.mark.synapse
@@ -262,11 +262,13 @@ def test_presence_is_not_touched(pair: Pair) -> None:
 
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[SynapseServer]:
-    settings = {"per_second": 1, "burst_count": 4}
-    modules = {"modules": [{"module": "tandem_synapse.TandemModule", "config": settings}]}
     server = SynapseServer.create(
         tmp_path,
-        extra=modules | {"enable_registration": True, "enable_registration_without_verification": True},
+        extra={
+            "modules": modules(per_second=1, burst_count=4),
+            "enable_registration": True,
+            "enable_registration_without_verification": True,
+        },
     )
     server.start()
     server.wait_ready()

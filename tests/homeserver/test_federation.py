@@ -14,7 +14,7 @@ from urllib.parse import quote
 import pytest
 
 from tandem_demo.raw import CLIENT, Json, RawClient
-from tandem_demo.synapse import SynapseServer
+from tandem_demo.synapse import SynapseServer, modules
 from tests.homeserver.remote_server import ROOM_VERSION, RemoteServer
 
 pytestmark = pytest.mark.synapse
@@ -58,7 +58,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
             both = _meet(here, there)
             here.stop()
             _make_an_outlier(here, both.outlier[1])
-            _configure(here, {"modules": here.config(with_module=True)["modules"]})
+            _configure(here, {"modules": modules(coalesce_seconds=0)})
             here.start()
             here.wait_ready()
             yield both

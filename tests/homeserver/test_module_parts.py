@@ -74,8 +74,8 @@ def test_delivery_receipts_of_other_servers_are_left_out() -> None:
 
 def test_devices_appear_only_where_they_were_shared() -> None:
     rows = [
-        DeliveryRow("!r", "$e", "@u:x", 60_000, {"PHONE": 60_000}, 1, "master"),
-        DeliveryRow("!r", "$e", "@v:x", 0, {}, 2, "master"),
+        DeliveryRow("!r", "$e", "@u:x", 60_000, {"PHONE": 60_000}, 1, "master", "@a:x"),
+        DeliveryRow("!r", "$e", "@v:x", 0, {}, 2, "master", "@a:x"),
     ]
     users = content.by_room(rows, "m.delivery")["!r"]["$e"]["m.delivery"]
     assert users == {
@@ -99,6 +99,11 @@ def test_deliveries_are_taken_out_of_synapse_s_own_receipts() -> None:
         ({"burst_count": True}, "burst_count"),
         ({"emit_type": "m.read"}, "emit_type"),
         ({"accept_untested_synapse": "yes"}, "accept_untested_synapse"),
+        ({"hold_seconds": 5}, "hold_seconds must be a list of two"),
+        ({"hold_seconds": [2, 1]}, "first number of hold_seconds"),
+        ({"hold_seconds": [-1, 1]}, "hold_seconds must be a number of seconds between"),
+        ({"hold_seconds": [float("nan"), 1]}, "hold_seconds"),
+        ({"coalesce_seconds": True}, "coalesce_seconds"),
         ({1: 2, "nonsense": 1}, "known:"),
     ],
 )
@@ -110,7 +115,9 @@ def test_a_wrong_setting_is_named(settings: dict[str, object], words: str) -> No
 def test_the_tables_are_made_once_and_those_of_a_newer_module_are_refused() -> None:
     with closing(sqlite3.connect(":memory:")) as conn:
         assert schema.migrate(conn) == len(schema.STEPS)
-        conn.execute("INSERT INTO im_tandem_delivery VALUES ('$e', '@u', '!r', '@a', 0, '{}', 1, 'master')")
+        conn.execute(
+            "INSERT INTO im_tandem_delivery VALUES ('$e', '@u', '!r', '@a', 0, '{}', 0, 1, 'master')"
+        )
         assert schema.migrate(conn) == 0
         assert conn.execute("SELECT count(*) FROM im_tandem_delivery").fetchone() == (1,)
         conn.execute("INSERT INTO im_tandem_schema VALUES (?)", (len(schema.STEPS) + 1,))
@@ -133,6 +140,25 @@ def test_a_worker_leaves_the_tables_to_the_main_process_and_says_so() -> None:
         conn.commit()
         with pytest.raises(config.ConfigError, match="newer version"):
             schema.check(conn)
+
+
+def test_receipts_of_the_first_version_are_kept_when_the_tables_are_brought_up_to_date(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with closing(sqlite3.connect(":memory:")) as conn:
+        with monkeypatch.context() as patch:
+            patch.setattr(schema, "STEPS", schema.STEPS[:1])
+            schema.migrate(conn)
+        conn.execute("INSERT INTO im_tandem_delivery VALUES ('$e', '@u', '!r', '@a', 7, '{}', 3, 'master')")
+        conn.commit()
+        schema.migrate(conn)
+        kept = conn.execute(
+            "SELECT event_id, user_id, room_id, author, ts, devices, release_at, stream_id, instance_name"
+            " FROM im_tandem_delivery"
+        ).fetchall()
+        assert kept == [("$e", "@u", "!r", "@a", 7, "{}", 7, 3, "master")]
+        # A receipt that waits has no position.
+        conn.execute("INSERT INTO im_tandem_delivery VALUES ('$f', '@u', '!r', '@a', 7, '{}', 7, NULL, NULL)")
 
 
 def test_a_synapse_that_was_not_tested_is_refused_unless_the_administrator_says_otherwise() -> None:

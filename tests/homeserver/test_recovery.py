@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tandem_demo.raw import RawClient
-from tandem_demo.synapse import SynapseServer
+from tandem_demo.synapse import SynapseServer, modules
 from tandem_synapse.store import FIRST_ROWS
 from tests.homeserver.test_delivery_receipts import UNSTABLE, receipts_in, receipts_in_v2, sliding
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.synapse
 def test_receipts_whose_positions_a_crash_lost_still_reach_their_author_and_old_ones_are_forgotten(
     tmp_path: Path,
 ) -> None:
-    server = SynapseServer.create(tmp_path)
+    server = SynapseServer.create(tmp_path, extra={"modules": modules(coalesce_seconds=0)})
     server.start()
     try:
         server.wait_ready()
@@ -67,8 +67,8 @@ def test_what_is_on_the_screen_has_its_receipts_however_many_newer_ones_there_ar
     _edit(
         synapse.folder,
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)"
-        " INSERT INTO im_tandem_delivery SELECT event_id || i, user_id, room_id, author, ts, devices, stream_id,"
-        " instance_name FROM im_tandem_delivery, n WHERE event_id = ?",
+        " INSERT INTO im_tandem_delivery SELECT event_id || i, user_id, room_id, author, ts, devices, release_at,"
+        " stream_id, instance_name FROM im_tandem_delivery, n WHERE event_id = ?",
         FIRST_ROWS,
         newer,
     )
