@@ -18,6 +18,8 @@ _KNOWN = {
     "keep_days",
     "hold_seconds",
     "coalesce_seconds",
+    "federate",
+    "federate_retry_seconds",
     "accept_untested_synapse",
 }
 
@@ -28,7 +30,9 @@ class ModuleConfig:
 
     ``hold_seconds``: the least and the most seconds after an event's arrival at which the receipt of a person with
     several devices is released. The default lies behind the 2 to 8 seconds for which the project's own client waits in
-    direct chats, so that all devices have spoken by then. ``coalesce_seconds``: between two releases to one author.
+    direct chats, so that all devices have spoken by then. ``coalesce_seconds``: between two releases to one author
+    (or one other homeserver). ``federate``: exchange receipts with other homeservers that announce support;
+    ``federate_retry_seconds``: the first and the longest pause after one of them did not take what was sent.
     ``accept_untested_synapse`` lets the module run where only its look at Synapse's methods says that it fits.
     """
 
@@ -38,6 +42,8 @@ class ModuleConfig:
     keep_days: int = 30
     hold_seconds: tuple[float, float] = (8.0, 10.0)
     coalesce_seconds: float = 2.0
+    federate: bool = True
+    federate_retry_seconds: tuple[float, float] = (5.0, 3600.0)
     accept_untested_synapse: bool = False
 
 
@@ -51,9 +57,6 @@ def parse(raw: dict[str, Any]) -> ModuleConfig:
     emit_type = raw.get("emit_type", UNSTABLE_TYPE)
     if emit_type not in (STABLE_TYPE, UNSTABLE_TYPE):
         raise ConfigError(f"tandem_synapse: emit_type must be {STABLE_TYPE} or {UNSTABLE_TYPE}")
-    accept_untested = raw.get("accept_untested_synapse", False)
-    if not isinstance(accept_untested, bool):
-        raise ConfigError("tandem_synapse: accept_untested_synapse must be true or false")
     return ModuleConfig(
         emit_type=emit_type,
         per_second=float(_positive(raw, "per_second", 20.0)),
@@ -61,8 +64,24 @@ def parse(raw: dict[str, Any]) -> ModuleConfig:
         keep_days=int(_positive(raw, "keep_days", 30)),
         hold_seconds=_span(raw, "hold_seconds", (8.0, 10.0)),
         coalesce_seconds=_seconds(raw.get("coalesce_seconds", 2.0), "coalesce_seconds"),
-        accept_untested_synapse=accept_untested,
+        federate=_yes_or_no(raw, "federate", True),
+        federate_retry_seconds=_pauses(raw, "federate_retry_seconds", (5.0, 3600.0)),
+        accept_untested_synapse=_yes_or_no(raw, "accept_untested_synapse", False),
     )
+
+
+def _yes_or_no(raw: dict[str, Any], key: str, default: bool) -> bool:
+    value = raw.get(key, default)
+    if not isinstance(value, bool):
+        raise ConfigError(f"tandem_synapse: {key} must be true or false")
+    return value
+
+
+def _pauses(raw: dict[str, Any], key: str, default: tuple[float, float]) -> tuple[float, float]:
+    first, longest = _span(raw, key, default)
+    if first < 1:
+        raise ConfigError(f"tandem_synapse: the first number of {key} must be 1 or more")
+    return first, longest
 
 
 def _positive(raw: dict[str, Any], key: str, default: float) -> float:

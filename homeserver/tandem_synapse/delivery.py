@@ -12,6 +12,8 @@ from synapse.module_api.errors import Codes, SynapseError
 
 from tandem_synapse import content, rules, tidy
 from tandem_synapse.config import ModuleConfig
+from tandem_synapse.federation_out import Outgoing
+from tandem_synapse.federation_wire import SentReceipt
 from tandem_synapse.relay import Relay
 from tandem_synapse.release import Hold
 from tandem_synapse.releaser import Listener, Releaser
@@ -24,11 +26,14 @@ Json = dict[str, Any]
 
 
 class Delivery:
-    """One per homeserver process."""
+    """One per homeserver process. Without ``outgoing``, only authors of this server are given receipts."""
 
-    def __init__(self, inside: Inside, relay: Relay, settings: ModuleConfig) -> None:
+    def __init__(
+        self, inside: Inside, relay: Relay, settings: ModuleConfig, outgoing: Outgoing | None
+    ) -> None:
         self._inside = inside
         self._settings = settings
+        self._outgoing = outgoing
         self._store = DeliveryStore(inside)
         low, high = (round(seconds * 1000) for seconds in settings.hold_seconds)
         self._hold = Hold(low, high, inside.secret("im.tandem.hold"))
@@ -102,8 +107,25 @@ class Delivery:
         refusal = rules.judge(asked)
         if refusal is None:
             receipt = Receipt(room_id, event_id, user_id, asked.author, device_id)
-            await self.releaser.keep(receipt, await self._due(receipt))
+            due_ms = await self._due(receipt)
+            if self._inside.is_local(asked.author):
+                await self.releaser.keep(receipt, due_ms)
+            elif self._outgoing is not None:
+                await self._outgoing.keep(room_id, event_id, user_id, asked.author, device_id, due_ms)
         return refusal
+
+    async def take_from_elsewhere(self, sent: SentReceipt, author: str) -> None:
+        """Keep a receipt that another homeserver sent and that was found good; returns after the commit.
+
+        Its own server has held it, where it was to be held.
+        """
+        now_ms = self._inside.now_ms()
+        arrived_ms = await self._inside.arrived_at(sent.event_id) or 0
+        devices: list[tuple[str | None, int]] = [*sent.devices.items()] or [(None, sent.ts)]
+        for device_id, sent_ms in devices:
+            ts = min(max(sent_ms, arrived_ms), now_ms)
+            receipt = Receipt(sent.room_id, sent.event_id, sent.user_id, author, device_id, ts)
+            await self.releaser.keep(receipt, now_ms)
 
     async def _due(self, receipt: Receipt) -> int:
         """When it may be shown: with one device, or a device that the author may know, there is nothing to hide."""
@@ -117,15 +139,22 @@ class Delivery:
         is_joined = await self._inside.is_joined(user_id, room_id)
         found = await self._inside.room_and_sender(event_id) if is_joined else None
         event_room_id, author = found or (None, "")
+        was_joined = event_room_id == room_id and await self._inside.was_joined(user_id, event_id)
         return rules.Confirmation(
             requester=user_id,
             is_joined=is_joined,
             room_id=room_id,
             event_room_id=event_room_id,
             author=author,
-            author_is_local=bool(author) and self._inside.is_local(author),
-            was_joined_at_event=event_room_id == room_id and await self._inside.was_joined(user_id, event_id),
+            # Another server is asked only for the sake of a receipt that is good otherwise.
+            is_routable=was_joined and await self._reaches(author, room_id),
+            was_joined_at_event=was_joined,
         )
+
+    async def _reaches(self, author: str, room_id: str) -> bool:
+        if self._inside.is_local(author):
+            return True
+        return self._outgoing is not None and await self._outgoing.reaches(author, room_id)
 
     async def since(
         self, user_id: str, lows: Mapping[str, Token], high: Token, *, elsewhere: Token | None = None

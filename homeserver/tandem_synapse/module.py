@@ -7,13 +7,22 @@ from typing import Any
 from synapse.module_api import ModuleApi
 from synapse.module_api.errors import ConfigError
 
-from tandem_synapse import config, hooks, replication_hooks, schema, seams, tidy_hooks
+from tandem_synapse import (
+    config,
+    federation_hooks,
+    hooks,
+    replication_hooks,
+    schema,
+    seams,
+    tidy_hooks,
+)
 from tandem_synapse.delivery import Delivery
+from tandem_synapse.federation import Federation
 from tandem_synapse.relay import Relay
 from tandem_synapse.releaser import LOOK_EVERY_MS
 
 _HOUR_MS = 3_600_000.0
-_MAKERS = {**hooks.MAKERS, **replication_hooks.MAKERS, **tidy_hooks.MAKERS}
+_MAKERS = {**hooks.MAKERS, **replication_hooks.MAKERS, **tidy_hooks.MAKERS, **federation_hooks.MAKERS}
 
 
 class TandemModule:
@@ -32,8 +41,12 @@ class TandemModule:
             conn.close()
         relay = Relay(inside)
         inside.attach(relay)
-        self._delivery = Delivery(inside, relay, settings)
+        federation = Federation(inside, settings) if settings.federate else None
+        outgoing = None if federation is None else federation.outgoing
+        self._delivery = Delivery(inside, relay, settings, outgoing)
         inside.attach(self._delivery)
+        if federation is not None:
+            federation.begin(self._delivery.take_from_elsewhere)
         if inside.is_writer:
             # Timers have one home, whichever process Synapse has run its own background tasks.
             api.run_as_background_process("tandem_start", self._delivery.start)

@@ -55,7 +55,8 @@ class Confirmation:
     event_room_id: str | None
     """The room that the event is really in; None when there is no such event."""
     author: str
-    author_is_local: bool
+    is_routable: bool
+    """Whether the author is of this server, or of one that takes delivery receipts."""
     was_joined_at_event: bool
 
 
@@ -72,7 +73,7 @@ def judge(asked: Confirmation) -> Refusal | None:
         return Refusal.BEFORE_JOIN
     if asked.author == asked.requester:
         return Refusal.OWN_EVENT
-    if not asked.author_is_local:
+    if not asked.is_routable:
         return Refusal.REMOTE_AUTHOR
     return None
 

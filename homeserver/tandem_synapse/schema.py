@@ -51,6 +51,39 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX im_tandem_delivery_ts ON im_tandem_delivery (ts)",
         "CREATE INDEX im_tandem_delivery_waiting ON im_tandem_delivery (release_at) WHERE stream_id IS NULL",
     ),
+    # Receipts on their way to other homeservers and from them; what those servers announce.
+    (
+        """CREATE TABLE IF NOT EXISTS im_tandem_delivery_out (
+            event_id TEXT NOT NULL,
+            user_id TEXT NOT NULL,
+            room_id TEXT NOT NULL,
+            author TEXT NOT NULL,
+            destination TEXT NOT NULL,
+            ts BIGINT NOT NULL,
+            devices TEXT NOT NULL,
+            due_ms BIGINT NOT NULL,
+            sent_ms BIGINT,
+            UNIQUE (event_id, user_id)
+        )""",
+        """CREATE INDEX IF NOT EXISTS im_tandem_delivery_out_due ON im_tandem_delivery_out (destination, due_ms)
+            WHERE sent_ms IS NULL""",
+        "CREATE INDEX IF NOT EXISTS im_tandem_delivery_out_ts ON im_tandem_delivery_out (ts)",
+        """CREATE TABLE IF NOT EXISTS im_tandem_delivery_in (
+            origin TEXT NOT NULL,
+            digest TEXT NOT NULL,
+            content TEXT NOT NULL,
+            received_ms BIGINT NOT NULL,
+            due_ms BIGINT NOT NULL,
+            UNIQUE (origin, digest)
+        )""",
+        "CREATE INDEX IF NOT EXISTS im_tandem_delivery_in_due ON im_tandem_delivery_in (due_ms)",
+        """CREATE TABLE IF NOT EXISTS im_tandem_server (
+            server_name TEXT NOT NULL,
+            is_announced SMALLINT NOT NULL,
+            until_ms BIGINT NOT NULL,
+            UNIQUE (server_name)
+        )""",
+    ),
 )
 
 

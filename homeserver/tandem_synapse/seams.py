@@ -19,6 +19,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from synapse import __version__ as synapse_version
+from synapse.api.errors import (
+    AuthError,
+    FederationDeniedError,
+    HttpResponseException,
+    RequestSendFailed,
+)
 from synapse.api.ratelimiting import Ratelimiter
 from synapse.config.ratelimiting import RatelimitSettings
 from synapse.module_api import LoggingTransaction, ModuleApi
@@ -28,6 +34,8 @@ from synapse.storage.database import LoggingDatabaseConnection, make_conn
 from synapse.types import MultiWriterStreamToken, StreamKeyType
 from synapse.types.handlers.sliding_sync import HaveSentRoomFlag, SlidingSyncResult
 from synapse.types.state import StateFilter
+from synapse.util.async_helpers import Linearizer
+from synapse.util.retryutils import NotRetryingDestination
 
 if TYPE_CHECKING:
     from synapse.server import HomeServer
@@ -55,6 +63,8 @@ PURGE_HISTORY = "synapse.storage.databases.main.purge_events:PurgeEventsStore._p
 SLIDING_RECEIPTS = (
     "synapse.handlers.sliding_sync.extensions:SlidingSyncExtensionHandler.get_receipts_extension_response"
 )
+SEND_TRANSACTION = "synapse.federation.sender.transaction_manager:TransactionManager.send_new_transaction"
+SERVER_UP = "synapse.notifier:Notifier.notify_remote_server_up"
 UPDATED_RECEIPTS = "synapse.storage.databases.main.receipts:ReceiptsWorkerStore.get_all_updated_receipts"
 ON_RDATA = "synapse.replication.tcp.client:ReplicationDataHandler.on_rdata"
 REPLICATION_SERVLETS = "synapse.replication.http:ReplicationRestResource.register_servlets"
@@ -73,6 +83,8 @@ _WRAPPED = {
         "self sync_config previous_connection_state new_connection_state actual_lists actual_room_ids"
         " actual_room_response_map receipts_request to_token from_token"
     ),
+    SEND_TRANSACTION: "self destination pdus edus",
+    SERVER_UP: "self server",
     UPDATED_RECEIPTS: "self instance_name last_id current_id limit",
     ON_RDATA: "self stream_name instance_name token rows",
     REPLICATION_SERVLETS: "self hs",
@@ -109,6 +121,25 @@ _CALLED = {
     ),
     "synapse.types:MultiWriterStreamToken.is_stream_position_in_range": "low high instance_name pos",
     "synapse.types:MultiWriterStreamToken.get_max_stream_pos": "self",
+    "synapse.federation.federation_server:FederationHandlerRegistry.register_edu_handler": "self edu_type handler",
+    "synapse.federation.federation_server:FederationHandlerRegistry.register_instances_for_edu": (
+        "self edu_type instance_names"
+    ),
+    "synapse.federation.federation_server:FederationHandlerRegistry.register_query_handler": (
+        "self query_type handler"
+    ),
+    "synapse.federation.federation_server:FederationServer.check_server_matches_acl": "self server_name room_id",
+    "synapse.federation.federation_client:FederationClient.make_query": (
+        "self destination query_type args retry_on_dns_fail ignore_backoff"
+    ),
+    "synapse.federation.sender:FederationSender.build_and_send_edu": "self destination edu_type content key",
+    "synapse.federation.send_queue:FederationRemoteSendQueue.build_and_send_edu": (
+        "self destination edu_type content key"
+    ),
+    "synapse.storage.controllers.state:StateStorageController"
+    ".get_current_hosts_in_room_or_partial_state_approximation": "self room_id",
+    "synapse.util.async_helpers:Linearizer.__init__": "self name clock max_count",
+    "synapse.util.async_helpers:Linearizer.queue": "self key",
     "synapse.replication.http._base:ReplicationEndpoint._serialize_payload": "kwargs",
     "synapse.replication.http._base:ReplicationEndpoint._handle_request": "self request content kwargs",
     "synapse.replication.http._base:ReplicationEndpoint.make_client": "cls hs",
@@ -121,6 +152,10 @@ _MARK = "_tandem_wrapped"
 
 class IncompatibleSynapse(Exception):
     """This Synapse's inside is not the one that the module was written for."""
+
+
+class Unreachable(Exception):
+    """Another homeserver did not answer, or not with a word that settles the question."""
 
 
 def install(makers: Mapping[str, Maker], *, accept_untested: bool, version: str = synapse_version) -> None:
@@ -299,3 +334,97 @@ class Inside:
         states = self._hs.get_storage_controllers().state
         member = (await states.get_state_for_events([event_id], only_theirs)).get(event_id, {}).get(key)
         return member is not None and member.content.get("membership") == "join"
+
+    # Other homeservers
+
+    @property
+    def server_name(self) -> str:
+        return self._hs.hostname
+
+    def again_and_again(self, work: Callable[[], Awaitable[None]], every_ms: float) -> None:
+        """Run this in the background now, and after each so many milliseconds, in this process."""
+        self._api.run_as_background_process("tandem_start", work)
+        self._api.looping_background_call(work, every_ms, desc="tandem_look", run_on_all_instances=True)
+
+    def in_background(self, name: str, work: Callable[..., Awaitable[None]], *arguments: object) -> None:
+        """Run this now, and do not wait for it; what it raises is logged."""
+        self._api.run_as_background_process(name, work, *arguments)
+
+    def one_at_a_time(self, name: str) -> Callable[[str], AbstractAsyncContextManager[None]]:
+        """For ``async with``: of those who give the same key, one is in the block, and the others wait."""
+        return Linearizer(name, self._hs.get_clock()).queue
+
+    def answer_queries(self, query_type: str, answer: Callable[[Any], Awaitable[Any]]) -> None:
+        """Answer ``GET /_matrix/federation/v1/query/{query_type}``."""
+        self._hs.get_federation_registry().register_query_handler(query_type, answer)
+
+    def receive_edus(self, edu_type: str, receive: Callable[[str, Any], Awaitable[None]]) -> None:
+        """Call this with the origin and the content of each EDU, on the process that writes receipts.
+
+        What it raises makes Synapse answer the transaction 500, and the other server repeat it.
+        """
+        registry = self._hs.get_federation_registry()
+        if self.is_writer:
+            registry.register_edu_handler(edu_type, receive)
+        else:
+            registry.register_instances_for_edu(edu_type, self.receipt_writers)
+
+    @property
+    def can_send_edus(self) -> bool:
+        """Whether ``send_edu`` may be called in this process."""
+        return self.is_main or self._hs.should_send_federation()
+
+    def send_edu(
+        self, destination: str, edu_type: str, content: dict[str, Any], key: tuple[Any, ...]
+    ) -> None:
+        """Have Synapse send an EDU with its next transaction, at once if it may; it is kept in memory only.
+
+        It replaces one with the same key that waits.
+        """
+        self._hs.get_federation_sender().build_and_send_edu(destination, edu_type, content, key)
+
+    def server_is_up(self, server: str) -> None:
+        """Have Synapse repeat at once what it sends to a server that was silent."""
+        self._hs.get_notifier().notify_remote_server_up(server)
+
+    async def ask_server(self, server: str, query_type: str, *, is_probe: bool) -> dict[str, Any] | None:
+        """The answer to a federation query; None when the server definitely has none. Raises Unreachable.
+
+        A probe asks also a server that Synapse gives time to come back, and ends that time if it answers.
+        """
+        try:
+            answer: dict[str, Any] = await self._hs.get_federation_client().make_query(
+                server, query_type, {}, ignore_backoff=is_probe
+            )
+        except FederationDeniedError:
+            return None
+        except HttpResponseException as error:
+            if error.code in (400, 403, 404, 405):
+                return None
+            raise Unreachable(f"it answered {error.code}") from error
+        except (RequestSendFailed, NotRetryingDestination, OSError, ValueError) as error:
+            raise Unreachable(str(error)) from error
+        return answer
+
+    async def is_server_in(self, server: str, room_id: str) -> bool:
+        """Whether somebody of this server is in the room; a guess in rooms whose members are not all known yet."""
+        states = self._hs.get_storage_controllers().state
+        return server in await states.get_current_hosts_in_room_or_partial_state_approximation(room_id)
+
+    async def is_server_allowed(self, server: str, room_id: str) -> bool:
+        """Whether the room's access list (``m.room.server_acl``) allows this server (MSC4163)."""
+        host = server if server.endswith("]") else server.rpartition(":")[0] or server
+        try:
+            await self._hs.get_federation_server().check_server_matches_acl(host, room_id)
+        except AuthError:
+            return False
+        return True
+
+    async def is_partly_known(self, room_id: str) -> bool:
+        """Whether Synapse is still fetching the room's members, and would make everybody who asks wait."""
+
+        def read(txn: LoggingTransaction) -> bool:
+            txn.execute("SELECT 1 FROM partial_state_rooms WHERE room_id = ?", (room_id,))
+            return txn.fetchone() is not None
+
+        return await self.run("tandem_is_partly_known", read)

@@ -28,6 +28,8 @@ class Receipt:
     user_id: str
     author: str
     device_id: str | None = None
+    ts: int | None = None
+    """When another homeserver took it, in milliseconds; None: it is dated by its release."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +245,8 @@ def _put(
 ) -> tuple[int, dict[str, int]] | None:
     """Write a receipt, or add its device to the one that is there; its time and devices, or None: nothing new."""
     # The time tells no more than the release does.
-    ts = release_at - release_at % MINUTE_MS
+    seen = release_at if receipt.ts is None else receipt.ts
+    ts = seen - seen % MINUTE_MS
     device = receipt.device_id
     devices = {} if device is None else {device: ts}
     txn.execute(

@@ -7,41 +7,54 @@ from __future__ import annotations
 
 from synapse.module_api import LoggingTransaction
 
+_TABLES = ("im_tandem_delivery", "im_tandem_delivery_out")
+"""Receipts for our authors, and those that go to other homeservers."""
+
 
 def forget_event(txn: LoggingTransaction, room_id: str, event_id: str, domain: str | None) -> None:
     """The receipts of a redacted event; with a domain, only if its author is of that server."""
-    txn.execute(
-        "SELECT DISTINCT author FROM im_tandem_delivery WHERE event_id = ? AND room_id = ?",
-        (event_id, room_id),
-    )
-    for (author,) in txn.fetchall():
-        if domain is None or str(author).partition(":")[2] == domain:
-            txn.execute(
-                "DELETE FROM im_tandem_delivery WHERE event_id = ? AND author = ?", (event_id, author)
-            )
+    for table in _TABLES:
+        txn.execute(
+            f"SELECT DISTINCT author FROM {table} WHERE event_id = ? AND room_id = ?",  # noqa: S608 ours
+            (event_id, room_id),
+        )
+        for (author,) in txn.fetchall():
+            if domain is None or str(author).partition(":")[2] == domain:
+                txn.execute(
+                    f"DELETE FROM {table} WHERE event_id = ? AND author = ?",  # noqa: S608 ours
+                    (event_id, author),
+                )
 
 
 def forget_room(txn: LoggingTransaction, room_id: str) -> None:
     """The receipts in a room that is purged."""
-    txn.execute("DELETE FROM im_tandem_delivery WHERE room_id = ?", (room_id,))
+    for table in _TABLES:
+        txn.execute(f"DELETE FROM {table} WHERE room_id = ?", (room_id,))  # noqa: S608 ours
 
 
 def forget_gone_events(txn: LoggingTransaction, room_id: str) -> None:
     """The receipts of those events in a room that the server no longer has."""
-    txn.execute(
-        "DELETE FROM im_tandem_delivery WHERE room_id = ? AND NOT EXISTS"
-        " (SELECT 1 FROM events WHERE events.event_id = im_tandem_delivery.event_id)",
-        (room_id,),
-    )
+    for table in _TABLES:
+        txn.execute(
+            f"DELETE FROM {table} WHERE room_id = ? AND NOT EXISTS"  # noqa: S608 ours
+            f" (SELECT 1 FROM events WHERE events.event_id = {table}.event_id)",
+            (room_id,),
+        )
 
 
 def forget_user(txn: LoggingTransaction, user_id: str) -> int:
     """What this person confirmed, and what others confirmed of theirs; returns how many receipts."""
-    txn.execute("DELETE FROM im_tandem_delivery WHERE user_id = ? OR author = ?", (user_id, user_id))
-    return int(txn.rowcount)
+    return sum(
+        _count(txn, f"DELETE FROM {table} WHERE user_id = ? OR author = ?", user_id, user_id)  # noqa: S608
+        for table in _TABLES
+    )
 
 
 def forget_older(txn: LoggingTransaction, before_ms: int) -> int:
     """Receipts from before this time in milliseconds; returns how many."""
-    txn.execute("DELETE FROM im_tandem_delivery WHERE ts < ?", (before_ms,))
+    return sum(_count(txn, f"DELETE FROM {table} WHERE ts < ?", before_ms) for table in _TABLES)  # noqa: S608
+
+
+def _count(txn: LoggingTransaction, sql: str, *values: object) -> int:
+    txn.execute(sql, values)
     return int(txn.rowcount)

@@ -32,7 +32,7 @@ def test_a_fair_confirmation_is_kept() -> None:
         ({"event_room_id": "!other"}, rules.Refusal.UNKNOWN_EVENT),
         ({"was_joined_at_event": False}, rules.Refusal.BEFORE_JOIN),
         ({"author": "@bob:x"}, rules.Refusal.OWN_EVENT),
-        ({"author_is_local": False}, rules.Refusal.REMOTE_AUTHOR),
+        ({"is_routable": False}, rules.Refusal.REMOTE_AUTHOR),
     ],
 )
 def test_each_unfair_one_is_refused_for_its_reason(change: dict[str, object], refusal: rules.Refusal) -> None:
