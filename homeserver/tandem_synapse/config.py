@@ -21,6 +21,9 @@ _KNOWN = {
     "federate",
     "federate_retry_seconds",
     "accept_untested_synapse",
+    "to_server_per_second",
+    "to_server_burst_count",
+    "to_server_waiting",
 }
 
 
@@ -34,6 +37,7 @@ class ModuleConfig:
     (or one other homeserver). ``federate``: exchange receipts with other homeservers that announce support;
     ``federate_retry_seconds``: the first and the longest pause after one of them did not take what was sent.
     ``accept_untested_synapse`` lets the module run where only its look at Synapse's methods says that it fits.
+    ``to_server_*``: of to-device messages to the server (MSC4246), per person or other server; ``waiting`` per type.
     """
 
     emit_type: str = UNSTABLE_TYPE
@@ -45,6 +49,9 @@ class ModuleConfig:
     federate: bool = True
     federate_retry_seconds: tuple[float, float] = (5.0, 3600.0)
     accept_untested_synapse: bool = False
+    to_server_per_second: float = 20.0
+    to_server_burst_count: int = 200
+    to_server_waiting: int = 1000
 
 
 def parse(raw: dict[str, Any]) -> ModuleConfig:
@@ -67,6 +74,9 @@ def parse(raw: dict[str, Any]) -> ModuleConfig:
         federate=_yes_or_no(raw, "federate", True),
         federate_retry_seconds=_pauses(raw, "federate_retry_seconds", (5.0, 3600.0)),
         accept_untested_synapse=_yes_or_no(raw, "accept_untested_synapse", False),
+        to_server_per_second=float(_positive(raw, "to_server_per_second", 20.0)),
+        to_server_burst_count=int(_positive(raw, "to_server_burst_count", 200)),
+        to_server_waiting=int(_positive(raw, "to_server_waiting", 1000)),
     )
 
 

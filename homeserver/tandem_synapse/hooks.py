@@ -13,6 +13,7 @@ from synapse.module_api import parse_json_object_from_request
 from tandem_synapse import content, seams
 from tandem_synapse.config import STABLE_TYPE, UNSTABLE_TYPE
 from tandem_synapse.delivery import Delivery
+from tandem_synapse.to_server import ToServer
 
 FEATURES = {"org.matrix.msc4089": True, "im.tandem.delivery.v1": True}
 
@@ -33,8 +34,12 @@ def _post_receipt(original: seams.Method) -> seams.Method:
 def _versions(original: seams.Method) -> seams.Method:
     async def on_GET(self: Any, request: Any) -> Any:
         status, body = await original(self, request)
-        if seams.attached(self, Delivery) is not None:
-            body = {**body, "unstable_features": {**body.get("unstable_features", {}), **FEATURES}}
+        features = {} if seams.attached(self, Delivery) is None else FEATURES
+        to_server = seams.attached(self, ToServer)
+        if to_server is not None:
+            features = {**features, **to_server.features}
+        if features:
+            body = {**body, "unstable_features": {**body.get("unstable_features", {}), **features}}
         return status, body
 
     return on_GET

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from synapse.module_api import ModuleApi
@@ -15,14 +16,26 @@ from tandem_synapse import (
     schema,
     seams,
     tidy_hooks,
+    to_server_hooks,
 )
+from tandem_synapse.batch import BATCH_TYPE, Batches
 from tandem_synapse.delivery import Delivery
+from tandem_synapse.durable import DurableReceipts
 from tandem_synapse.federation import Federation
 from tandem_synapse.relay import Relay
 from tandem_synapse.releaser import LOOK_EVERY_MS
+from tandem_synapse.to_server import ToServer, register_to_server_handler
+
+logger = logging.getLogger(__name__)
 
 _HOUR_MS = 3_600_000.0
-_MAKERS = {**hooks.MAKERS, **replication_hooks.MAKERS, **tidy_hooks.MAKERS, **federation_hooks.MAKERS}
+_MAKERS = {
+    **hooks.MAKERS,
+    **replication_hooks.MAKERS,
+    **tidy_hooks.MAKERS,
+    **federation_hooks.MAKERS,
+    **to_server_hooks.MAKERS,
+}
 
 
 class TandemModule:
@@ -47,9 +60,10 @@ class TandemModule:
         inside.attach(self._delivery)
         if federation is not None:
             federation.begin(self._delivery.take_from_elsewhere)
+        self._durable = self._take_messages(api, inside, relay, settings)
         if inside.is_writer:
             # Timers have one home, whichever process Synapse has run its own background tasks.
-            api.run_as_background_process("tandem_start", self._delivery.start)
+            api.run_as_background_process("tandem_start", self._start)
             api.looping_background_call(
                 self._delivery.releaser.look,
                 LOOK_EVERY_MS,
@@ -67,6 +81,30 @@ class TandemModule:
             api.register_third_party_rules_callbacks(
                 on_user_deactivation_status_changed=self._delivery.account_changed
             )
+
+    async def _start(self) -> None:
+        await self._delivery.start()
+        if self._durable is not None:
+            await self._durable.start()
+
+    def _take_messages(
+        self, api: ModuleApi, inside: seams.Inside, relay: Relay, settings: config.ModuleConfig
+    ) -> DurableReceipts | None:
+        """To-device messages to and from the server itself, and what goes by them."""
+        other = inside.who_has_the_address()
+        if other is not None:
+            logger.warning(
+                "tandem_synapse: %s, and %s. It is left as it is, and the server does not use the name: no batches of "
+                "receipts, no receipts as to-device events, no handlers of other modules. Deactivate the account (or "
+                "change the registration) and restart Synapse to have them.",
+                inside.address,
+                other,
+            )
+            return None
+        to_server = ToServer(api, inside, relay, settings)
+        inside.attach(to_server)
+        register_to_server_handler(api, BATCH_TYPE, Batches(self._delivery).handle, before_answer=True)
+        return DurableReceipts(api, inside, settings, self._delivery, to_server)
 
     @staticmethod
     def parse_config(raw: dict[str, Any]) -> config.ModuleConfig:

@@ -26,18 +26,18 @@ class Relay:
         self._inside = inside
         self._works: dict[str, Work] = {}
 
-    def at_writer(self, name: str, work: Work) -> Work:
-        """``work`` as to be called here: itself on the process that writes receipts, elsewhere a request to that one.
+    def at_writer(self, name: str, work: Work, *, stream: str = "receipts") -> Work:
+        """``work`` as to be called here: itself on the process that writes the stream, elsewhere a request to that one.
 
         Takes and returns plain JSON objects. Raises what the work raises, if that is a SynapseError; one of status
         502 when the other process cannot be reached.
         """
-        if self._inside.is_writer:
+        if self._inside.instance in self._inside.writers_of(stream):
             self._works[name] = work
             return work
 
         async def ask(payload: Json) -> Json:
-            answer: Json = await self._inside.ask_writer(Endpoint, name=name, payload=payload)
+            answer: Json = await self._inside.ask_writer(stream, Endpoint, name=name, payload=payload)
             return answer
 
         return ask

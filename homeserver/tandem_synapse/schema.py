@@ -84,6 +84,14 @@ STEPS: tuple[tuple[str, ...], ...] = (
             UNIQUE (server_name)
         )""",
     ),
+    (
+        # Up to which position of the receipts stream an author's receipts are in the inboxes.
+        """CREATE TABLE IF NOT EXISTS im_tandem_durable (
+            author TEXT NOT NULL,
+            stream_id BIGINT NOT NULL,
+            UNIQUE (author)
+        )""",
+    ),
 )
 
 

@@ -31,7 +31,7 @@ from synapse.module_api import LoggingTransaction, ModuleApi
 from synapse.replication.http._base import ReplicationEndpoint
 from synapse.replication.tcp.streams import ReceiptsStream
 from synapse.storage.database import LoggingDatabaseConnection, make_conn
-from synapse.types import MultiWriterStreamToken, StreamKeyType
+from synapse.types import MultiWriterStreamToken, StreamKeyType, UserID, create_requester
 from synapse.types.handlers.sliding_sync import HaveSentRoomFlag, SlidingSyncResult
 from synapse.types.state import StateFilter
 from synapse.util.async_helpers import Linearizer
@@ -68,6 +68,10 @@ SERVER_UP = "synapse.notifier:Notifier.notify_remote_server_up"
 UPDATED_RECEIPTS = "synapse.storage.databases.main.receipts:ReceiptsWorkerStore.get_all_updated_receipts"
 ON_RDATA = "synapse.replication.tcp.client:ReplicationDataHandler.on_rdata"
 REPLICATION_SERVLETS = "synapse.replication.http:ReplicationRestResource.register_servlets"
+SEND_TO_DEVICE = "synapse.handlers.devicemessage:DeviceMessageHandler.send_device_message"
+TO_DEVICE_EDU = "synapse.handlers.devicemessage:DeviceMessageHandler.on_direct_to_device_edu"
+REGISTER_USER = "synapse.storage.databases.main.registration:RegistrationStore.register_user"
+ACTIVATE_ACCOUNT = "synapse.handlers.deactivate_account:DeactivateAccountHandler.activate_account"
 
 _WRAPPED = {
     POST_RECEIPT: "self request room_id receipt_type event_id",
@@ -88,6 +92,13 @@ _WRAPPED = {
     UPDATED_RECEIPTS: "self instance_name last_id current_id limit",
     ON_RDATA: "self stream_name instance_name token rows",
     REPLICATION_SERVLETS: "self hs",
+    SEND_TO_DEVICE: "self requester message_type messages",
+    TO_DEVICE_EDU: "self origin content",
+    REGISTER_USER: (
+        "self user_id password_hash was_guest make_guest appservice_id create_profile_with_displayname admin"
+        " user_type shadow_banned approved"
+    ),
+    ACTIVATE_ACCOUNT: "self user_id",
 }
 _CALLED = {
     "synapse.handlers.sliding_sync.extensions:SlidingSyncExtensionHandler.find_relevant_room_ids_for_extension": (
@@ -119,6 +130,10 @@ _CALLED = {
     "synapse.api.ratelimiting:Ratelimiter.ratelimit": (
         "self requester key rate_hz burst_count update n_actions _time_now_s pause"
     ),
+    "synapse.types:create_requester": (
+        "user_id access_token_id is_guest scope shadow_banned device_id app_service authenticated_entity"
+    ),
+    "synapse.storage.databases.main.appservice:ApplicationServiceWorkerStore.get_app_services": "self",
     "synapse.types:MultiWriterStreamToken.is_stream_position_in_range": "low high instance_name pos",
     "synapse.types:MultiWriterStreamToken.get_max_stream_pos": "self",
     "synapse.federation.federation_server:FederationHandlerRegistry.register_edu_handler": "self edu_type handler",
@@ -190,6 +205,17 @@ def attached_to(hs: HomeServer, kind: type[R]) -> R | None:
     return found
 
 
+def part_of(api: ModuleApi, kind: type[R]) -> R | None:
+    """What we attached to the server that another module is loaded in."""
+    return attached_to(api._hs, kind)
+
+
+def shared(api: ModuleApi, kind: type[R]) -> R:
+    """The one object of this kind of a server, made by who asks first: other modules may be loaded before ours."""
+    found: R = _attached.setdefault(api._hs, {}).setdefault(kind, kind())
+    return found
+
+
 def _owner(where: str) -> tuple[Any, str]:
     module, path = where.split(":")
     *classes, name = path.split(".")
@@ -219,6 +245,8 @@ class Inside:
         self._hs: HomeServer = api._hs
         self._main = self._hs.get_datastores().main
         self.instance = self._hs.get_instance_name()
+        self.address = UserID("", self._hs.hostname).to_string()
+        """The user id of the server itself (MSC4246)."""
 
     def attach(self, part: object) -> None:
         """From now on this server's requests find ``part``, by its class."""
@@ -232,17 +260,21 @@ class Inside:
     @property
     def receipt_writers(self) -> list[str]:
         """The names of the processes that write the receipts stream."""
-        return list(self._hs.config.worker.writers.receipts)
+        return self.writers_of("receipts")
 
     @property
     def is_writer(self) -> bool:
         """Whether this process writes the receipts stream: the home of our rows, positions and timers."""
         return self.instance in self.receipt_writers
 
-    async def ask_writer(self, endpoint: type[BaseEndpoint], **arguments: Any) -> Any:
-        """Call an endpoint on the process that writes receipts, over Synapse's replication HTTP."""
+    def writers_of(self, stream: str) -> list[str]:
+        """The names of the processes that write a stream, as homeserver.yaml's ``stream_writers`` names it."""
+        return list(getattr(self._hs.config.worker.writers, stream))
+
+    async def ask_writer(self, stream: str, endpoint: type[BaseEndpoint], **arguments: Any) -> Any:
+        """Call an endpoint on the process that writes this stream, over Synapse's replication HTTP."""
         ask = endpoint.make_client(self._hs)
-        return await ask(instance_name=self.receipt_writers[0], **arguments)
+        return await ask(instance_name=self.writers_of(stream)[0], **arguments)
 
     def connect(self) -> LoggingDatabaseConnection:
         """A database connection of our own, usable while modules are loaded, when nothing can be awaited."""
@@ -253,6 +285,37 @@ class Inside:
             default_txn_name="tandem_schema",
             server_name=self._hs.hostname,
         )
+
+    def who_has_the_address(self) -> str | None:
+        """Who can speak as ``@:server`` beside us, in words for the administrator; None: nobody."""
+        if any(f"{service.sender}" == self.address for service in self._main.get_app_services()):
+            return "an application service has it: its registration says sender_localpart ''"
+        conn = self.connect()
+        try:
+            cursor = conn.cursor()
+            cursor.execute("SELECT deactivated FROM users WHERE name = ?", (self.address,))
+            row = cursor.fetchone()
+        finally:
+            conn.close()
+        return None if row is None or row[0] else "there is an account of this name"
+
+    async def send_to_devices(self, type_: str, messages: Mapping[str, Mapping[str, Any]]) -> None:
+        """Send to-device messages from ``@:server``, on the process that writes them."""
+        handler = self._hs.get_device_message_handler()
+        as_dicts = {user_id: dict(by_device) for user_id, by_device in messages.items()}
+        await handler.send_device_message(create_requester(self.address), type_, as_dicts)
+
+    async def is_known_edu(self, origin: str, message_id: str) -> bool:
+        """Whether this to-device message of another server's has been here before."""
+
+        def look(txn: LoggingTransaction) -> bool:
+            txn.execute(
+                "SELECT 1 FROM device_federation_inbox WHERE origin = ? AND message_id = ?",
+                (origin, message_id),
+            )
+            return txn.fetchone() is not None
+
+        return await self.run("tandem_is_known_edu", look)
 
     async def run(self, name: str, work: Callable[[LoggingTransaction], R]) -> R:
         """Run a function in a transaction, committed on return. It may be run again after a conflict."""

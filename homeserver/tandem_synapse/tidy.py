@@ -44,6 +44,7 @@ def forget_gone_events(txn: LoggingTransaction, room_id: str) -> None:
 
 def forget_user(txn: LoggingTransaction, user_id: str) -> int:
     """What this person confirmed, and what others confirmed of theirs; returns how many receipts."""
+    txn.execute("DELETE FROM im_tandem_durable WHERE author = ?", (user_id,))
     return sum(
         _count(txn, f"DELETE FROM {table} WHERE user_id = ? OR author = ?", user_id, user_id)  # noqa: S608
         for table in _TABLES
