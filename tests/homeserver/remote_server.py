@@ -85,7 +85,11 @@ class RemoteServer:
 
     def send_receipts(self, server: SynapseServer, content: Json) -> None:
         """Send one ``m.receipt`` ephemeral unit."""
-        self._transaction(server, edus=[{"edu_type": "m.receipt", "content": content}])
+        self.send_edus(server, [{"edu_type": "m.receipt", "content": content}])
+
+    def send_edus(self, server: SynapseServer, edus: list[Json]) -> None:
+        """Send ephemeral units in one transaction, which must be taken."""
+        self._transaction(server, edus=edus)
 
     def hear(self, wanted: Callable[[Json], bool], within_s: float = 20.0) -> list[Json]:
         """Wait for a transaction like this; returns all that were heard until then."""
