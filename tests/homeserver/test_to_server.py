@@ -145,7 +145,7 @@ def test_the_server_has_no_inbox(server: SynapseServer, person: Callable[..., Ra
     with closing(sqlite3.connect(server.folder / "homeserver.db", timeout=20)) as conn:
         for table in ("device_inbox", "devices"):
             # Names only.
-            rows = conn.execute(f"SELECT count(*) FROM {table} WHERE user_id = ?", (HERE,))  # noqa: S608
+            rows = conn.execute(f"SELECT count(*) FROM {table} WHERE user_id = ?", (HERE,))
             assert rows.fetchone() == (0,)
 
 
