@@ -18,6 +18,8 @@ PACKAGES = (
     "demo/tandem_demo",
 )
 LONG = 500
+LONGER = {"homeserver/tandem_synapse/seams.py": 900}
+"""One duty that is longer: who adapts the module to a new Synapse is to look in one file."""
 
 
 def main() -> int:
@@ -38,8 +40,9 @@ def main() -> int:
         path = ROOT / name
         if path.suffix in (".py", ".qml") and path.exists():
             lines = len(path.read_text("utf-8").splitlines())
-            if lines > LONG:
-                faults.append(f"{name} has {lines} lines; a file has one duty and at most {LONG} lines")
+            most = LONGER.get(name, LONG)
+            if lines > most:
+                faults.append(f"{name} has {lines} lines; a file has one duty and at most {most} lines")
     for fault in faults:
         print(f"check_tree: {fault}", file=sys.stderr)
     return 1 if faults else 0
