@@ -22,7 +22,7 @@ PYTHON = VENV / "bin" / "python"
 LOG = VENV / "bootstrap.log"
 STAMP = VENV / "bootstrap.stamp"
 LOCK = ROOT / "requirements" / "dev.txt"
-MEMBERS = ("core", "resources", "notifier", "app", "homeserver", "demo")
+MEMBERS = ("core", "resources", "notifier", "app", "homeserver", "appservice", "demo")
 
 DEBIAN = {
     "libEGL.so.1": "libegl1",

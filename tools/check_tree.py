@@ -8,13 +8,14 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-NO_INIT = ("app", "notifier", "packaging", "resources", "tests")
+NO_INIT = ("app", "appservice", "notifier", "packaging", "resources", "tests")
 PACKAGES = (
     "core/tandem_core",
     "app/tandem_app",
     "notifier/tandem_notifier",
     "resources/tandem_resources",
     "homeserver/tandem_synapse",
+    "appservice/tandem_appservice",
     "demo/tandem_demo",
 )
 LONG = 500

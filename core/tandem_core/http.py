@@ -79,6 +79,19 @@ class Http:
         """
         return _answer(*await self._exchange(method, path, body, query, timeout_s, auth))
 
+    async def request_list(self, path: str, *, timeout_s: float = 60.0) -> list[Any]:
+        """GET once from one of the few endpoints that answer with a list; raises as ``request``."""
+        status, data, retry_after = await self._exchange("GET", path, None, None, timeout_s, True)
+        if status >= 300:
+            _answer(status, data, retry_after)
+        try:
+            value: Any = parse(data)
+        except ValueError:
+            value = None
+        if not isinstance(value, list):
+            raise NotJson(f"HTTP {status}")
+        return value
+
     async def retry(
         self,
         method: str,

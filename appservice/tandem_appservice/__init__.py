@@ -1,0 +1,1 @@
+"""Accounts hosted by an application service: transactions come in, the engine of the programs does the rest."""

@@ -1,0 +1,135 @@
+"""Begin to host an account, and end it: one device, one profile, as any program of Tandem has them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from tandem_appservice.queue import Account, Queue
+from tandem_appservice.registration import Registration
+from tandem_appservice.take import place, take
+from tandem_core import session
+from tandem_core.clock import Clock, SystemClock, system_chance
+from tandem_core.errors import BadInput, ServerRefused
+from tandem_core.http import Http, path
+from tandem_core.paths import ProfilePaths, profile_paths
+from tandem_core.session import Session, SessionState
+from tandem_core.store.database import Database
+
+DEVICE_NAME = "Tandem service"
+_DEADLINE_S = 60.0
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
+
+
+async def add(
+    registration: Registration,
+    queue: Queue,
+    user: str,
+    *,
+    profile: str | None = None,
+    clock: Clock | None = None,
+) -> Account:
+    """Host this user, making the account on the homeserver if it is not there; returns what is hosted.
+
+    A profile that is signed in as this user already (it was kept in sync before) goes on with its device. Raises
+    BadInput (not in the namespace, profile of somebody else), Offline, ServerRefused.
+    """
+    clock = clock or SystemClock()
+    user_id = full_id(registration, user)
+    paths = profile_paths(profile or profile_name(user_id))
+    known = _session(paths)
+    if known is not None and known.me.user_id != user_id:
+        raise BadInput(
+            f"{paths.profile} is the profile of {known.me.user_id}",
+            advice="Choose another one with --profile.",
+        )
+    if known is None or known.state is not SessionState.SIGNED_IN:
+        await _register(registration, user_id, clock)
+        await session.login_as_service(
+            registration.homeserver,
+            user_id,
+            registration.as_token,
+            device_name=DEVICE_NAME,
+            paths=paths,
+            clock=clock,
+        )
+        known = _session(paths)
+        assert known is not None
+    account = Account(user_id, known.me.device_id, paths.profile)
+    queue.add(account, clock.now_ms())
+    return account
+
+
+def remove(registration: Registration, queue: Queue, user: str, *, clock: Clock | None = None) -> Account:
+    """Host this user no more; the profile stays, with all that has come, and may be kept in sync from now on.
+
+    Raises BadInput when it is not hosted.
+    """
+    clock = clock or SystemClock()
+    user_id = full_id(registration, user)
+    account = next((known for known in queue.accounts() if known.user_id == user_id), None)
+    if account is None:
+        raise BadInput(f"{user_id} is not hosted here", advice="See tandem-appservice status.")
+    db = Database.open(profile_paths(account.profile).database)
+    try:
+        me = session.current(db).me
+        # What was taken over from the homeserver is taken by the account first: it will not come again.
+        while not queue.remove(user_id):
+            pieces = queue.pieces(user_id, db.read_now(place, queue.epoch))
+            now_ms, chance = clock.now_ms(), system_chance()
+            db.write_now(take, me, queue.epoch, pieces, {}, now_ms=now_ms, chance=chance)
+            queue.done(user_id, db.read_now(place, queue.epoch))
+    finally:
+        db.close()
+    return account
+
+
+def full_id(registration: Registration, user: str) -> str:
+    """``bob`` or ``@bob:example.org`` as a user id of the namespace; raises BadInput for any other."""
+    user_id = user if user.startswith("@") else f"@{user}:{registration.server_name}"
+    if user_id.partition(":")[2] != registration.server_name:
+        raise BadInput(f"{user_id} belongs to another homeserver than {registration.server_name}")
+    if not registration.has_user(user_id):
+        wanted = " or ".join(registration.namespaces.users)
+        raise BadInput(
+            f"{user_id} is not in the namespace ({wanted})", advice="Change the registration first."
+        )
+    return user_id
+
+
+def profile_name(user_id: str) -> str:
+    """The profile of a user: the localpart where that can name a folder."""
+    localpart = user_id[1:].partition(":")[0]
+    if _PLAIN_NAME.match(localpart):
+        return localpart
+    plain = localpart.lstrip("_")
+    if _PLAIN_NAME.match(f"as.{plain}"):
+        return f"as.{plain}"
+    return f"as.{hashlib.sha256(user_id.encode('utf-8')).hexdigest()[:24]}"
+
+
+def _session(paths: ProfilePaths) -> Session | None:
+    if not paths.database.exists():
+        return None
+    db = Database.open(paths.database)
+    try:
+        return session.load(db)
+    finally:
+        db.close()
+
+
+async def _register(registration: Registration, user_id: str, clock: Clock) -> None:
+    """Make the account on the homeserver, unless it is there."""
+    http = Http(registration.homeserver, token=registration.as_token, chance=system_chance(), clock=clock)
+    body = {
+        "type": "m.login.application_service",
+        "username": user_id[1:].partition(":")[0],
+        "inhibit_login": True,
+    }
+    try:
+        await http.retry("POST", path("register"), body, deadline_s=_DEADLINE_S)
+    except ServerRefused as refused:
+        if refused.errcode != "M_USER_IN_USE":
+            raise
+    finally:
+        await http.close()
