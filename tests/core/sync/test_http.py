@@ -293,3 +293,33 @@ async def test_a_request_without_a_loop_to_nobody_is_offline() -> None:
     for base_url in (f"http://127.0.0.1:{port}", "http://name.invalid", "http://127.0.0.1:odd"):
         with pytest.raises(Offline):
             request_now(base_url, None, "GET", path("x"), timeout_s=5.0)
+
+
+@pytest.mark.parametrize(
+    ("handler", "error"),
+    [
+        (_always(json={"no": "list"}), NotJson),
+        (_always(text="<html>"), NotJson),
+        (_always(503, json={}), Offline),
+        (_always(403, json={"errcode": "M_FORBIDDEN"}), ServerRefused),
+        (_always(401, json={"errcode": "M_UNKNOWN_TOKEN"}), SignedOut),
+        (_always(429, json={"retry_after_ms": 5000}), RateLimited),
+    ],
+)
+def test_a_list_is_told_from_everything_else(handler: Handler, error: type[Exception]) -> None:
+    async def go() -> None:
+        async with serving(_always(json=[1, {"a": 2}])) as url:
+            assert await _ask_list(url) == [1, {"a": 2}]
+        async with serving(handler) as url:
+            with pytest.raises(error):
+                await _ask_list(url)
+
+    in_loop(go)()
+
+
+async def _ask_list(url: str) -> list[object]:
+    http = Http(url, token="t")
+    try:
+        return await http.request_list("/_matrix/client/v3/rooms/x/state")
+    finally:
+        await http.close()
