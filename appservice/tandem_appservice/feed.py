@@ -84,7 +84,7 @@ class TransactionFeed:
             except Expected as trouble:
                 failures = await self._pause(failures, trouble)
             except Exception:
-                log.exception("%s: what the server sent could not be taken", self._me.user_id)
+                log.exception("what the server sent could not be taken")
                 failures = await self._pause(failures, Offline("a transaction could not be used"))
             else:
                 await self._wait()
@@ -121,7 +121,7 @@ class TransactionFeed:
             chance=self._chance,
         )
         if taken.skipped:
-            log.warning("%s: %d pieces of transactions were skipped", user_id, taken.skipped)
+            log.warning("%d pieces of transactions were skipped", taken.skipped)
         await asyncio.to_thread(self._queue.done, user_id, pieces[-1].id)
         return True
 
@@ -198,7 +198,7 @@ class TransactionFeed:
 
     async def _pause(self, failures: int, trouble: Expected) -> int:
         pause = jittered_backoff_s(failures, self._chance)
-        log.warning("%s: %s (%s); again in %.1f s", self._me.user_id, trouble.title, trouble.detail, pause)
+        log.warning("%s (%s); again in %.1f s", trouble.title, trouble.detail, pause)
         self._on_state(trouble)
         await self._clock.sleep(pause)
         return failures + 1

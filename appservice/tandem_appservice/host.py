@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import resource
 import signal
 from collections.abc import Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 from aiohttp import web
 
+from tandem_appservice import accounts
 from tandem_appservice.feed import TransactionFeed
 from tandem_appservice.notify import NotificationWorker, Notify
 from tandem_appservice.queue import Account, Queue
@@ -29,6 +32,9 @@ from tandem_core.store.database import Database
 from tandem_core.types import Role
 
 log = logging.getLogger("tandem.appservice")
+
+log_of: ContextVar[str] = ContextVar("account", default="")
+"""Whose work a log line is about."""
 
 BEGINNINGS_AT_ONCE = 16
 """So many accounts ask the homeserver for their rooms side by side."""
@@ -102,14 +108,14 @@ class Host:
                 feed.woken.set()
 
     async def _is_hosted(self, user_id: str) -> bool:
-        accounts = await asyncio.to_thread(self._queue.accounts)
-        return any(account.user_id == user_id for account in accounts)
+        hosted = await asyncio.to_thread(self._queue.accounts)
+        return any(account.user_id == user_id for account in hosted)
 
     async def _keep_accounts(self) -> None:
         while True:
-            accounts = await asyncio.to_thread(self._queue.accounts)
-            await self._end(self._lives.keys() - {_identity(account) for account in accounts})
-            for account in map(_identity, accounts):
+            hosted = [_identity(account) for account in await asyncio.to_thread(self._queue.accounts)]
+            await self._end(self._lives.keys() - set(hosted))
+            for account in hosted:
                 if account not in self._lives:
                     self._lives[account] = asyncio.create_task(self._host(account), name=account.user_id)
             await asyncio.sleep(_LOOK_S)
@@ -122,24 +128,36 @@ class Host:
 
     async def _host(self, account: Account) -> None:
         """Host one account for as long as it can be; what ends it is told and touches no other."""
+        log_of.set(account.user_id)
         failures = 0
         while True:
             try:
                 await self._live(account)
             except SignedOut as ended:
-                log.error("%s: %s; add it again: tandem-appservice add-account", account.user_id, ended.title)
-                return
+                if not ended.soft:
+                    log.error("%s; to host it again: tandem-appservice add-account", ended.title)
+                    return
+                await self._sign_in_again(account)
             except (StoreCorrupt, StoreTooNew) as unusable:
-                log.error("%s: %s", account.user_id, unusable.sentence)
+                log.error("%s", unusable.sentence)
                 return
             except AlreadyRuns:
-                log.warning("%s: another program runs on the profile %s", account.user_id, account.profile)
+                log.warning("another program runs on the profile %s", account.profile)
             except Expected as trouble:
-                log.warning("%s: %s", account.user_id, trouble.sentence)
+                log.warning("%s", trouble.sentence)
             except Exception:
-                log.exception("%s: hosting it failed; it is begun again", account.user_id)
+                log.exception("hosting the account failed; it is begun again")
             await asyncio.sleep(jittered_backoff_s(failures, self._chance))
             failures += 1
+
+    async def _sign_in_again(self, account: Account) -> None:
+        """The token has run out: the same device gets a new one, as the service's own token can ask for it."""
+        try:
+            await accounts.add(
+                self._registration, self._queue, account.user_id, profile=account.profile, clock=self._clock
+            )
+        except Expected as trouble:
+            log.warning("%s", trouble.sentence)
 
     async def _live(self, account: Account) -> None:
         paths = profile_paths(account.profile)
@@ -189,7 +207,7 @@ class Host:
         )
         engine.listen(worker.wake)
         notifications = asyncio.create_task(worker.run(), name="notifications")
-        log.info("hosting %s, device %s", me.user_id, me.device_id)
+        log.info("hosted as device %s", me.device_id)
         try:
             await engine.run()
         finally:
@@ -201,6 +219,24 @@ class Host:
 def _identity(account: Account) -> Account:
     """The account without what changes while it is hosted."""
     return Account(account.user_id, account.device_id, account.profile)
+
+
+class NameAccount(logging.Filter):
+    """Puts the account before what its engine says: the lines of many stand in one log."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        user_id = log_of.get()
+        if user_id and not hasattr(record, "account"):
+            record.account = user_id
+            record.msg = f"{user_id.replace('%', '%%') if record.args else user_id} {record.msg}"
+        return True
+
+
+def allow_many_files() -> None:
+    """Each account has a dozen files and sockets open; ask the system for as many as it gives."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def serve(registration: Registration, queue: Queue, options: Options) -> None:

@@ -186,6 +186,9 @@ def _run(paths: ProfilePaths, options: argparse.Namespace) -> None:
     words = shlex.split(options.notify_command) if options.notify_command else []
     paths.make()
     log.start(paths, "appservice", to_terminal=options.debug, debug=options.debug)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(host.NameAccount())
+    host.allow_many_files()
     with take_role(paths, Role.NOTIFIER):
         queue = _queue(paths)
         try:

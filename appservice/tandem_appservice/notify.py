@@ -41,9 +41,7 @@ class Notify(Protocol):
 
 async def to_log(note: Json) -> None:
     """Say that there is a message; what it says never stands in a log."""
-    log.info(
-        "%s: message %s by %s in %s", *(note[key] for key in ("user_id", "event_id", "sender", "room_id"))
-    )
+    log.info("message %s by %s in %s", note["event_id"], note["sender"], note["room_id"])
 
 
 class Command:
@@ -132,7 +130,7 @@ class NotificationWorker(Worker):
             if tries < MOST_TRIES:
                 self._tries[due.event_id] = tries
                 raise
-            log.error("%s: %s (%s); given up for %s", self._me, failed.title, failed.detail, due.event_id)
+            log.error("%s (%s); given up for %s", failed.title, failed.detail, due.event_id)
             return "command_failed"
         self._tries.pop(due.event_id, None)
         return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
@@ -14,7 +15,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tandem_appservice.host import Host, Options
+from tandem_appservice.host import Host, NameAccount, Options, log_of
 from tandem_appservice.notify import to_log
 from tandem_appservice.queue import Account, Queue
 from tandem_appservice.registration import Namespaces, make
@@ -39,11 +40,13 @@ class Homeserver:
 
     def __init__(self) -> None:
         self.signed_out: set[str] = set()
+        self.is_soft = False
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if token in self.signed_out:
-            return web.json_response({"errcode": "M_UNKNOWN_TOKEN", "error": ""}, status=401)
+            body = {"errcode": "M_UNKNOWN_TOKEN", "error": "", "soft_logout": self.is_soft}
+            return web.json_response(body, status=401)
         match request.path.split("/")[4:]:
             case ["joined_rooms"]:
                 return web.json_response({"joined_rooms": [ROOM]})
@@ -54,6 +57,12 @@ class Homeserver:
                 return web.json_response([*sight(*people).state])
             case ["pushrules", ""]:
                 return web.json_response({"global": {}})
+            case ["register"]:
+                return web.json_response({"errcode": "M_USER_IN_USE", "error": ""}, status=400)
+            case ["login"]:
+                asked = await request.json()
+                user, device_id = asked["identifier"]["user"], asked.get("device_id", "NEW")
+                return web.json_response({"user_id": user, "device_id": device_id, "access_token": "fresh"})
         if request.path.endswith("/versions"):
             return web.json_response({"versions": ["v1.11"]})
         return web.json_response({"errcode": "M_NOT_FOUND", "error": ""}, status=404)
@@ -183,6 +192,31 @@ def _state(profile: str) -> str:
     with closing(sqlite3.connect(profile_paths(profile).database)) as conn:
         row = conn.execute("SELECT state FROM session").fetchone()
     return str(row[0])
+
+
+@in_loop
+async def test_a_token_that_has_run_out_is_renewed_for_the_same_device(queue: Queue) -> None:
+    async with town(queue) as here:
+        here.host(ONE)
+        here.server.is_soft = True
+        here.server.signed_out.add(f"token{ONE}")
+        async with here.running():
+            assert await here.send("1", of_room(message("hello"))) == 200
+            await until(None, lambda: has(ONE, "$hello"))
+        (account,) = queue.accounts()
+        assert account.device_id == "D"
+        assert _state("one") == "signed_in"
+
+
+def test_a_log_line_names_the_account_that_it_is_about_once() -> None:
+    record = logging.LogRecord("tandem.x", logging.INFO, "", 1, "%d pieces", (7,), None)
+    token = log_of.set("@100%:example.org")
+    try:
+        for _ in range(2):
+            assert NameAccount().filter(record)
+    finally:
+        log_of.reset(token)
+    assert record.getMessage() == "@100%:example.org 7 pieces"
 
 
 @in_loop
