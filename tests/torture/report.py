@@ -13,9 +13,11 @@ from tests.torture.ledger import Findings
 
 NOT_CAUGHT_UP = "not caught up"
 AFTER_KILLS = "kills"
+AFTER_POINTS = "a dozen kills at crash points"
+"""With the two dozen messages that were written meanwhile, each with a new key."""
 AFTER_NETWORK = "network faults"
 AFTER_SERVER = "server restarts"
-RECOVERIES = (AFTER_KILLS, AFTER_NETWORK, AFTER_SERVER)
+RECOVERIES = (AFTER_KILLS, AFTER_POINTS, AFTER_NETWORK, AFTER_SERVER)
 _MOST_TOLD = 20
 SLOW_S = 2.0
 

@@ -13,7 +13,7 @@ from tests.support.proxy.proxy import FaultProxy
 from tests.torture import blows, network
 from tests.torture.report import AFTER_KILLS, AFTER_NETWORK, AFTER_SERVER, Report
 from tests.torture.scene import Scene
-from tests.torture.sweep import check, recover
+from tests.torture.sweep import compare, recover
 
 _BLOWS = 5
 """Before everything is given the time to recover."""
@@ -65,7 +65,7 @@ def _round(scene: Scene, proxy: FaultProxy, chance: random.Random, number: int, 
     if number % _SERVER_EVERY == _SERVER_FIRST:
         _deal(scene, blows.draw_outage(chance), report, done)
         recover(scene, report, "; ".join([done[0], done[-1]]), AFTER_SERVER)
-    check(scene, report, "; ".join(done))
+    compare(scene, report, "; ".join(done))
 
 
 def _deal(scene: Scene, blow: blows.Blow, report: Report, done: list[str]) -> None:

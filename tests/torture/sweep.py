@@ -9,7 +9,7 @@ from functools import partial
 
 from tandem_demo.device import PROCESSES, DemoFailed
 from tests.torture.aims import Aim, aims
-from tests.torture.report import AFTER_KILLS, Report
+from tests.torture.report import AFTER_POINTS, Report
 from tests.torture.scene import Scene
 from tests.torture.stages import STAGES, excuse, stages_for
 
@@ -39,12 +39,14 @@ def sweep(
         since.append(place)
         tell(f"{number}: {place}: {'hit' if aim in report.hit else 'not reached'}")
         if len(since) == _CHECK_EVERY:
-            check(scene, report, "; ".join(since))
+            recover(scene, report, "; ".join(since), AFTER_POINTS)
+            compare(scene, report, "; ".join(since))
             if report.wrong:
                 return
             since.clear()
     if since:
-        check(scene, report, "; ".join(since))
+        recover(scene, report, "; ".join(since), AFTER_POINTS)
+        compare(scene, report, "; ".join(since))
 
 
 def walk(scene: Scene, program: str) -> list[str]:
@@ -102,16 +104,15 @@ def shoot(scene: Scene, aim: Aim, report: Report) -> None:
     scene.bury(aim.program)
 
 
-def check(scene: Scene, report: Report, after: str) -> None:
-    """Have everything recover, and hold it against the server's book."""
-    recover(scene, report, after)
+def compare(scene: Scene, report: Report, after: str) -> None:
+    """Hold everything against the server's book, once it has come to rest."""
     try:
         report.take(scene.compare(), after)
     except DemoFailed as stuck:
         report.note_stuck(str(stuck), after)
 
 
-def recover(scene: Scene, report: Report, after: str, kind: str = AFTER_KILLS) -> None:
+def recover(scene: Scene, report: Report, after: str, kind: str) -> None:
     """Start what is down and take the time from the first program being ready to Alice having all; then all run.
 
     A wait in vain is a finding.
