@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,6 +10,7 @@ import pytest
 from tandem_demo.raw import RawClient
 from tandem_demo.synapse import SynapseServer, modules
 from tandem_synapse.store import FIRST_ROWS
+from tests.homeserver.tables import edit, rows
 from tests.homeserver.test_delivery_receipts import UNSTABLE, receipts_in, receipts_in_v2, sliding
 
 pytestmark = pytest.mark.synapse
@@ -37,8 +36,8 @@ def test_receipts_whose_positions_a_crash_lost_still_reach_their_author_and_old_
             assert bob.receipt(room, UNSTABLE, event, {"im.tandem.share": "device"})[0] == 200
         server.kill()
         # Died after the rows were committed and before the stream's position was: as if none had been given.
-        _edit(tmp_path, "UPDATE stream_positions SET stream_id = ? WHERE stream_name = 'receipts'", before)
-        _edit(tmp_path, "UPDATE im_tandem_delivery SET ts = 0 WHERE event_id = ?", old)
+        edit(tmp_path, "UPDATE stream_positions SET stream_id = ? WHERE stream_name = 'receipts'", before)
+        edit(tmp_path, "UPDATE im_tandem_delivery SET ts = 0 WHERE event_id = ?", old)
         server.start()
         server.wait_ready()
         answer = sliding(alice, pos, timeout_ms=20_000)
@@ -64,7 +63,7 @@ def test_what_is_on_the_screen_has_its_receipts_however_many_newer_ones_there_ar
     event, newer = alice.say(room, "on the screen"), alice.say(busy, "elsewhere")
     for where, what in ((room, event), (busy, newer)):
         assert bob.receipt(where, UNSTABLE, what)[0] == 200
-    _edit(
+    edit(
         synapse.folder,
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)"
         " INSERT INTO im_tandem_delivery SELECT event_id || i, user_id, room_id, author, ts, devices, release_at,"
@@ -89,15 +88,5 @@ def _person(server: SynapseServer, name: str) -> RawClient:
 
 
 def _position(folder: Path) -> int:
-    with closing(sqlite3.connect(folder / "homeserver.db", timeout=20)) as conn:
-        rows = conn.execute(
-            "SELECT stream_id FROM stream_positions WHERE stream_name = 'receipts'"
-        ).fetchall()
-    return int(rows[0][0]) if rows else 1
-
-
-def _edit(folder: Path, sql: str, *values: object) -> None:
-    with closing(sqlite3.connect(folder / "homeserver.db", timeout=20)) as conn:
-        conn.execute(sql, values)
-        assert conn.total_changes > 0
-        conn.commit()
+    found = rows(folder, "SELECT stream_id FROM stream_positions WHERE stream_name = 'receipts'")
+    return int(found[0][0]) if found else 1
