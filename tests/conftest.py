@@ -48,11 +48,11 @@ def _running(server: SynapseServer) -> Iterator[SynapseServer]:
         server.stop()
 
 
-def new_user(server: SynapseServer, name: str = "user") -> tuple[str, str]:
+def new_user(server: SynapseServer, name: str = "user", *, admin: bool = False) -> tuple[str, str]:
     """A fresh account; returns (localpart, password)."""
     localpart = f"{name}-{next(_numbers)}-{secrets.token_hex(3)}"
     password = secrets.token_urlsafe(12)
-    server.register(localpart, password)
+    server.register(localpart, password, admin=admin)
     return localpart, password
 
 

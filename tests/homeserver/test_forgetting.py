@@ -47,9 +47,7 @@ def world(make_user: MakeUser) -> Confirmed:
 
 @pytest.fixture(scope="module")
 def admin(synapse: SynapseServer) -> RawClient:
-    name, password = new_user(synapse, "admin")
-    synapse.register(f"{name}-too", password, admin=True)
-    return RawClient(synapse.base_url).login(f"{name}-too", password)
+    return RawClient(synapse.base_url).login(*new_user(synapse, "admin", admin=True))
 
 
 def redact(client: RawClient, room: str, event: str) -> None:

@@ -141,9 +141,7 @@ def test_no_reading_of_a_room_shows_them_to_anybody(told: Told, synapse: Synapse
 
 
 def test_administrators_readings_show_none(told: Told, synapse: SynapseServer) -> None:
-    name, password = new_user(synapse, "admin")
-    synapse.register(f"{name}-too", password, admin=True)
-    admin = RawClient(synapse.base_url).login(f"{name}-too", password)
+    admin = RawClient(synapse.base_url).login(*new_user(synapse, "admin", admin=True))
     room, event = quote(told.room), quote(told.event)
     user = quote(told.alice.user_id)
     for path in (
