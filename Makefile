@@ -5,7 +5,7 @@ TEST_ENV := QT_QPA_PLATFORM=offscreen QT_QUICK_BACKEND=software TANDEM_VAULT=fil
 PYTEST := $(TEST_ENV) $(PY) -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help ready servers demo test test-fast mutants torture check bench shots lock clean
+.PHONY: help ready servers demo test test-fast mutants torture check bench bench-server shots lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | column -t -s "$$(printf '\t')"
@@ -42,6 +42,9 @@ check: ready  ## format, lint, types, import rules, QML
 
 bench: ready  ## speed and memory as ratios against bare floors; prints a table and JSON
 	@$(TEST_ENV) $(PY) -m bench $(ARGS)
+
+bench-server: ready  ## what the module costs a homeserver, next to Synapse's own read receipts
+	@$(TEST_ENV) $(PY) -m bench.server $(ARGS)
 
 shots: ready  ## pictures of every screen, light and dark, into shots/
 	@$(TEST_ENV) $(PY) -m tests.app.shots $(or $(ARGS),shots)
