@@ -154,7 +154,15 @@ class SynapseServer:
             nonce = json.load(answer)["nonce"]
         words = (nonce, localpart, password, "admin" if admin else "notadmin")
         mac = hmac.new(self._secret.encode(), "\x00".join(words).encode(), hashlib.sha1).hexdigest()
-        body = {"nonce": nonce, "username": localpart, "password": password, "admin": admin, "mac": mac}
+        # Without inhibit_login the account begins with a device that nobody uses.
+        body = {
+            "nonce": nonce,
+            "username": localpart,
+            "password": password,
+            "admin": admin,
+            "mac": mac,
+            "inhibit_login": True,
+        }
         request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
