@@ -9,6 +9,7 @@ from synapse.module_api import ModuleApi
 from synapse.module_api.errors import ConfigError
 
 from tandem_synapse import (
+    appservice_hooks,
     config,
     federation_hooks,
     hooks,
@@ -18,6 +19,8 @@ from tandem_synapse import (
     tidy_hooks,
     to_server_hooks,
 )
+from tandem_synapse.appservice_to_device import ToDeviceSource
+from tandem_synapse.appservice_transactions import Transactions, read_wishes
 from tandem_synapse.batch import BATCH_TYPE, Batches
 from tandem_synapse.delivery import Delivery
 from tandem_synapse.durable import DurableReceipts
@@ -28,6 +31,7 @@ from tandem_synapse.to_server import ToServer, register_to_server_handler
 
 logger = logging.getLogger(__name__)
 
+_MINUTE_MS = 60_000.0
 _HOUR_MS = 3_600_000.0
 _MAKERS = {
     **hooks.MAKERS,
@@ -35,6 +39,7 @@ _MAKERS = {
     **tidy_hooks.MAKERS,
     **federation_hooks.MAKERS,
     **to_server_hooks.MAKERS,
+    **appservice_hooks.MAKERS,
 }
 
 
@@ -50,6 +55,7 @@ class TandemModule:
                 schema.migrate(conn)
             else:
                 schema.check(conn)
+            _serve_application_services(inside, api, conn)
         finally:
             conn.close()
         relay = Relay(inside)
@@ -126,4 +132,20 @@ def _refuse_what_is_not_supported(inside: seams.Inside) -> None:
         raise ConfigError(
             f"tandem_synapse: stream_writers gives the receipts stream to {len(writers)} processes "
             f"({', '.join(writers)}), and the module works with one. Leave one of them under receipts."
+        )
+
+
+def _serve_application_services(inside: seams.Inside, api: ModuleApi, conn: schema.Connection) -> None:
+    """MSC3682 and MSC4203, for the services that ask for it in their registrations."""
+    services = seams.AppServices(api)
+    wishes = read_wishes(services)
+    to_device = ToDeviceSource(inside, services, wishes)
+    inside.attach(to_device)  # in every process: any may delete from the inbox
+    if services.is_pushing:
+        transactions = Transactions(inside, services, wishes, to_device)
+        transactions.prepare(conn)
+        inside.attach(transactions)
+        api.run_as_background_process("tandem_look_after_services", transactions.look)
+        api.looping_background_call(
+            transactions.look, _MINUTE_MS, desc="tandem_look_after_services", run_on_all_instances=True
         )

@@ -92,6 +92,45 @@ STEPS: tuple[tuple[str, ...], ...] = (
             UNIQUE (author)
         )""",
     ),
+    # Transactions to application services (MSC3682, MSC4203): up to where a service was given what; to-device events
+    # that it is owed, and whose devices have changed, until they are bound to a transaction; what is bound, until the
+    # 200; devices that it created.
+    (
+        """CREATE TABLE IF NOT EXISTS im_tandem_as_positions (
+            as_id TEXT NOT NULL,
+            stream TEXT NOT NULL,
+            position BIGINT NOT NULL,
+            scope TEXT NOT NULL,
+            UNIQUE (as_id, stream)
+        )""",
+        """CREATE TABLE IF NOT EXISTS im_tandem_as_to_device (
+            as_id TEXT NOT NULL,
+            user_id TEXT NOT NULL,
+            device_id TEXT NOT NULL,
+            stream_id BIGINT NOT NULL,
+            message TEXT NOT NULL,
+            UNIQUE (as_id, user_id, device_id, stream_id)
+        )""",
+        "CREATE INDEX IF NOT EXISTS im_tandem_as_to_device_order ON im_tandem_as_to_device (as_id, stream_id)",
+        """CREATE TABLE IF NOT EXISTS im_tandem_as_device_lists (
+            as_id TEXT NOT NULL,
+            user_id TEXT NOT NULL,
+            UNIQUE (as_id, user_id)
+        )""",
+        """CREATE TABLE IF NOT EXISTS im_tandem_as_transactions (
+            as_id TEXT NOT NULL,
+            txn_id BIGINT NOT NULL,
+            content TEXT NOT NULL,
+            inbox TEXT NOT NULL,
+            UNIQUE (as_id, txn_id)
+        )""",
+        """CREATE TABLE IF NOT EXISTS im_tandem_as_devices (
+            as_id TEXT NOT NULL,
+            user_id TEXT NOT NULL,
+            device_id TEXT NOT NULL,
+            UNIQUE (as_id, user_id, device_id)
+        )""",
+    ),
 )
 
 

@@ -13,8 +13,9 @@ import hashlib
 import hmac
 import importlib
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -26,12 +27,19 @@ from synapse.api.errors import (
     RequestSendFailed,
 )
 from synapse.api.ratelimiting import Ratelimiter
+from synapse.appservice import ApplicationService, ApplicationServiceState
 from synapse.config.ratelimiting import RatelimitSettings
 from synapse.module_api import LoggingTransaction, ModuleApi
 from synapse.replication.http._base import ReplicationEndpoint
 from synapse.replication.tcp.streams import ReceiptsStream
 from synapse.storage.database import LoggingDatabaseConnection, make_conn
-from synapse.types import MultiWriterStreamToken, StreamKeyType, UserID, create_requester
+from synapse.types import (
+    DeviceListUpdates,
+    MultiWriterStreamToken,
+    StreamKeyType,
+    UserID,
+    create_requester,
+)
 from synapse.types.handlers.sliding_sync import HaveSentRoomFlag, SlidingSyncResult
 from synapse.types.state import StateFilter
 from synapse.util.async_helpers import Linearizer
@@ -44,6 +52,8 @@ R = TypeVar("R")
 Method = Callable[..., Any]
 Maker = Callable[[Method], Method]
 Token = MultiWriterStreamToken
+Stream = StreamKeyType
+Service = ApplicationService
 SentFlag = HaveSentRoomFlag
 receipts_answer = SlidingSyncResult.Extensions.ReceiptsExtension
 RECEIPTS_STREAM = ReceiptsStream.NAME
@@ -72,7 +82,27 @@ SEND_TO_DEVICE = "synapse.handlers.devicemessage:DeviceMessageHandler.send_devic
 TO_DEVICE_EDU = "synapse.handlers.devicemessage:DeviceMessageHandler.on_direct_to_device_edu"
 REGISTER_USER = "synapse.storage.databases.main.registration:RegistrationStore.register_user"
 ACTIVATE_ACCOUNT = "synapse.handlers.deactivate_account:DeactivateAccountHandler.activate_account"
+NOTIFY_SERVICES = (
+    "synapse.handlers.appservice:ApplicationServicesHandler.notify_interested_services_ephemeral"
+)
+STOCK_TO_DEVICE = "synapse.handlers.appservice:ApplicationServicesHandler._get_to_device_messages"
+DEVICE_LISTS = "synapse.handlers.appservice:ApplicationServicesHandler._get_device_list_summary"
+SEND_TO_SERVICE = "synapse.appservice.scheduler:_TransactionController.send"
+ON_RECOVERED = "synapse.appservice.scheduler:_TransactionController.on_recovered"
+START_RECOVERER = "synapse.appservice.scheduler:_TransactionController.start_recoverer"
+_AS_STORE = "synapse.storage.databases.main.appservice:ApplicationServiceTransactionWorkerStore"
+CREATE_TRANSACTION = f"{_AS_STORE}.create_appservice_txn"
+COMPLETE_TRANSACTION = f"{_AS_STORE}.complete_appservice_txn"
+PUSH_BULK = "synapse.appservice.api:ApplicationServiceApi.push_bulk"
+DELETE_FROM_INBOX = (
+    "synapse.storage.databases.main.deviceinbox:DeviceInboxWorkerStore.delete_messages_for_device_between"
+)
+PUT_DEVICE = "synapse.rest.client.devices:DeviceRestServlet.on_PUT"
+SERVICE_LOGIN = "synapse.rest.client.login:LoginRestServlet._do_appservice_login"
 
+_TRANSACTION = (
+    "service events ephemeral to_device_messages one_time_keys_count unused_fallback_keys device_list_summary"
+)
 _WRAPPED = {
     POST_RECEIPT: "self request room_id receipt_type event_id",
     GET_VERSIONS: "self request",
@@ -99,6 +129,18 @@ _WRAPPED = {
         " user_type shadow_banned approved"
     ),
     ACTIVATE_ACCOUNT: "self user_id",
+    NOTIFY_SERVICES: "self stream_key new_token users",
+    STOCK_TO_DEVICE: "self service new_token users",
+    DEVICE_LISTS: "self appservice new_key",
+    SEND_TO_SERVICE: f"self {_TRANSACTION}",
+    ON_RECOVERED: "self recoverer",
+    START_RECOVERER: "self service",
+    CREATE_TRANSACTION: f"self {_TRANSACTION}",
+    COMPLETE_TRANSACTION: "self txn_id service",
+    PUSH_BULK: f"self {_TRANSACTION} txn_id",
+    DELETE_FROM_INBOX: "self user_id device_id from_stream_id to_stream_id limit",
+    PUT_DEVICE: "self request device_id",
+    SERVICE_LOGIN: "self login_submission appservice should_issue_refresh_token request_info",
 }
 _CALLED = {
     "synapse.handlers.sliding_sync.extensions:SlidingSyncExtensionHandler.find_relevant_room_ids_for_extension": (
@@ -491,3 +533,129 @@ class Inside:
             return txn.fetchone() is not None
 
         return await self.run("tandem_is_partly_known", read)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyState:
+    """MSC3202's part of a transaction: one-time key counts, unused fallback keys, and whose devices have changed."""
+
+    counts: dict[str, Any] = field(default_factory=dict)
+    fallback: dict[str, Any] = field(default_factory=dict)
+    changed: Sequence[str] = ()
+    left: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, counts: Any, fallback: Any, summary: DeviceListUpdates | None) -> KeyState:
+        """From the arguments that Synapse hands around."""
+        changed, left = ((), ()) if summary is None else (sorted(summary.changed), sorted(summary.left))
+        return cls(dict(counts or {}), dict(fallback or {}), changed, left)
+
+    @property
+    def device_lists(self) -> DeviceListUpdates:
+        return DeviceListUpdates(changed=set(self.changed), left=set(self.left))
+
+    def and_changed(self, users: Sequence[str]) -> KeyState:
+        """The same, with these people's devices changed, too."""
+        changed = sorted({*self.changed, *users})
+        return replace(self, changed=changed, left=[user for user in self.left if user not in changed])
+
+    def __bool__(self) -> bool:
+        return bool(self.counts or self.fallback or self.changed or self.left)
+
+
+class AppServices:
+    """What the module uses of one running homeserver's side of application services."""
+
+    WAKE: dict[str, Any] = {"type": "im.tandem.wake"}  # noqa: RUF012 compared by identity, never changed
+    """Stands in Synapse's queue where a transaction is wanted and Synapse itself has nothing to send."""
+
+    def __init__(self, api: ModuleApi) -> None:
+        self._hs: HomeServer = api._hs
+        self._main = self._hs.get_datastores().main
+        try:
+            self._account_data_changes = self._main._account_data_stream_cache
+            self._transaction_ids = self._main._as_txn_seq_gen
+        except AttributeError as error:
+            raise IncompatibleSynapse(f"this is Synapse {synapse_version}: {error}") from error
+
+    @property
+    def is_pushing(self) -> bool:
+        """Whether this process sends the transactions."""
+        return bool(self._hs.config.worker.should_notify_appservices)
+
+    def registration_files(self) -> list[str]:
+        return list(self._hs.config.appservice.app_service_config_files)
+
+    def all(self) -> list[Service]:
+        return list(self._main.get_app_services())
+
+    def to_device_position(self) -> int:
+        """Up to where the inbox of to-device events is written, without a gap."""
+        return int(self._main.get_to_device_stream_token())
+
+    def account_data_position(self) -> int:
+        """The same of account data: global, of rooms, and tags."""
+        return int(self._main.get_max_account_data_stream_id())
+
+    def push_rules_position(self) -> int:
+        return int(self._main.get_max_push_rules_stream_id())
+
+    def account_data_changed_since(self, position: int) -> list[str] | None:
+        """Whose account data has changed behind this position; None where Synapse's memory is too short."""
+        changed = self._account_data_changes.get_all_entities_changed(position)
+        return list(changed.entities) if changed.hit else None
+
+    async def push_rules(self, user_id: str) -> dict[str, Any]:
+        """A person's push rules, as they stand in sync under ``m.push_rules``."""
+        return await self._hs.get_push_rules_handler().push_rules_for_user(UserID.from_string(user_id))
+
+    def start_transaction(self, service: Service) -> None:
+        """Have Synapse make a transaction as soon as none is under way, even if it has nothing to send."""
+        scheduler = self._hs.get_application_service_scheduler()
+        waiting = scheduler.queuer.queued_ephemeral.get(service.id, ())
+        if not any(each is self.WAKE for each in waiting):
+            scheduler.enqueue_for_appservice(service, ephemeral=[self.WAKE])
+
+    def is_sending(self, service: Service) -> bool:
+        return service.id in self._hs.get_application_service_scheduler().queuer.requests_in_flight
+
+    def is_recovering(self, service: Service) -> bool:
+        """Whether Synapse tries old transactions again, with growing pauses."""
+        return service.id in self._hs.get_application_service_scheduler().txn_ctrl.recoverers
+
+    async def is_down(self, service: Service) -> bool:
+        return await self._main.get_appservice_state(service) is ApplicationServiceState.DOWN
+
+    async def recover(self, service: Service) -> None:
+        """Have Synapse try the old transactions, in order, before it sends new ones."""
+        await self._main.set_appservice_state(service, ApplicationServiceState.DOWN)
+        self._hs.get_application_service_scheduler().txn_ctrl.start_recoverer(service)
+
+    async def key_counts(
+        self, service: Service, events: Any, ephemeral: Any, to_device: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """One-time key counts and unused fallback keys of those whom a transaction is about (MSC3202)."""
+        queuer = self._hs.get_application_service_scheduler().queuer
+        return await queuer._compute_msc3202_otk_counts_and_fallback_keys(
+            service, events, ephemeral, to_device
+        )
+
+    def pass_transaction_ids(self, cursor: Any, last: int) -> None:
+        """See to it that the next transaction's id is higher than ``last``."""
+        missing = last - self._transaction_ids.get_max_allocated(cursor)
+        if missing > 0:
+            self._transaction_ids.get_next_mult_txn(cursor, missing)
+
+
+class WithFields:
+    """Synapse's client for services, which adds fields to the transaction that it is about to send."""
+
+    def __init__(self, api: Any, fields: Mapping[str, Any]) -> None:
+        self._api = api
+        self._fields = fields
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._api, name)
+
+    async def put_json(self, uri: str, json_body: Any, args: Any = None, headers: Any = None) -> Any:
+        return await self._api.put_json(uri, {**json_body, **self._fields}, args=args, headers=headers)
