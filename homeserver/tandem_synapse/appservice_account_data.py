@@ -7,6 +7,7 @@ nothing of tags and push rules, and what was committed just before a crash never
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,8 +15,11 @@ from typing import Any
 
 from synapse.module_api import LoggingTransaction
 
+from tandem_synapse import appservice_json
 from tandem_synapse.registrations import Wishes
 from tandem_synapse.seams import AppServices, Inside, Service
+
+logger = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 
@@ -177,7 +181,11 @@ def _values(
         if text is None:
             continue  # the account was erased in between
         size += len(text)
-        event = {"type": change.type_, "content": json.loads(text)}
+        content = appservice_json.parsed(text)
+        if content is None:
+            logger.warning("Account data %s of %s is nested too deeply", change.type_, change.user_id)
+            continue
+        event = {"type": change.type_, "content": content}
         if change.room_id:
             of_rooms.setdefault(change.user_id, {}).setdefault(change.room_id, []).append(event)
         else:
@@ -191,7 +199,9 @@ def _value(txn: LoggingTransaction, change: Change) -> str | None:
             "SELECT tag, content FROM room_tags WHERE user_id = ? AND room_id = ?",
             (change.user_id, change.room_id),
         )
-        return json.dumps({"tags": {tag: json.loads(content) for tag, content in txn.fetchall()}})
+        return json.dumps(
+            {"tags": {tag: appservice_json.parsed(content) or {} for tag, content in txn.fetchall()}}
+        )
     if change.table == "room":
         txn.execute(
             "SELECT content FROM room_account_data WHERE user_id = ? AND room_id = ? AND account_data_type = ?",

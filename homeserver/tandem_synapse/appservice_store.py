@@ -9,6 +9,8 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from tandem_synapse import appservice_json
+
 Json = dict[str, Any]
 
 ACCOUNT, PUSH_RULES, TO_DEVICE = "account_data", "push_rules", "to_device"
@@ -95,7 +97,7 @@ def bind(
     """Make this content part of the transaction for good; what is in it waits no longer."""
     txn.execute(
         "INSERT INTO im_tandem_as_transactions (as_id, txn_id, content, inbox) VALUES (?, ?, ?, ?)",
-        (as_id, txn_id, json.dumps(content, separators=(",", ":")), json.dumps(inbox)),
+        (as_id, txn_id, appservice_json.written(content), json.dumps(inbox)),
     )
     for user_id, device_id, stream_id in inbox:
         txn.execute(

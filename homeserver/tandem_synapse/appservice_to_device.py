@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,14 +17,16 @@ from typing import Any
 
 from synapse.module_api import LoggingTransaction
 
-from tandem_synapse import appservice_store
+from tandem_synapse import appservice_json, appservice_store
 from tandem_synapse.registrations import Wishes
 from tandem_synapse.seams import AppServices, Inside, Service
+
+logger = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 
 MOST_EVENTS = 100
-MOST_BYTES = 4_000_000
+MOST_BYTES = 1_000_000
 """Of one transaction."""
 EVENT_ID = "im.tandem.id"
 _STEP = 2000
@@ -39,15 +41,22 @@ class ToDevice:
     device_id: str
     text: str
 
-    def event(self) -> Json:
-        """As it stands in a transaction. ``im.tandem.id`` stays the same whenever and in whatever it is sent again."""
+    def event(self) -> Json | None:
+        """As it stands in a transaction; None for what cannot be sent.
+
+        ``im.tandem.id`` stays the same whenever and in whatever transaction it is sent again.
+        """
+        message = appservice_json.parsed(self.text)
+        if message is None:
+            logger.warning("To-device event %d for %s is nested too deeply", self.stream_id, self.user_id)
+            return None
         words = "\n".join((self.user_id, self.device_id, self.text))
-        digest = base64.urlsafe_b64encode(hashlib.sha256(words.encode()).digest()[:9]).decode()
+        digest = base64.urlsafe_b64encode(hashlib.sha256(words.encode("utf-8", "replace")).digest()[:9])
         return {
-            **json.loads(self.text),
+            **message,
             "to_user_id": self.user_id,
             "to_device_id": self.device_id,
-            EVENT_ID: f"{self.stream_id}.{digest}",
+            EVENT_ID: f"{self.stream_id}.{digest.decode()}",
         }
 
 

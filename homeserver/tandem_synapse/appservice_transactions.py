@@ -185,7 +185,8 @@ class Transactions:
                 for user, rooms in extras.account.of_rooms.items()
             }
         if extras.to_device:
-            content["to_device"] = [each.event() for each in extras.to_device]
+            events = (each.event() for each in extras.to_device)
+            content["to_device"] = [event for event in events if event is not None]
         if wishes.lossless_to_device and keys:
             content["keys"] = asdict(keys)
         inbox = [(each.user_id, each.device_id, each.stream_id) for each in extras.to_device]
@@ -247,7 +248,7 @@ class Transactions:
         self, service: Service, events: Sequence[Any], ephemeral: Sequence[Json], extras: Extras
     ) -> tuple[Json, Json]:
         """MSC3202's counts, for the recipients of these to-device events, too."""
-        to_device = [each.event() for each in extras.to_device]
+        to_device = [{"to_user_id": each.user_id} for each in extras.to_device]
         return await self._services.key_counts(service, events, ephemeral, to_device)
 
     def _start(self, service: Service) -> None:

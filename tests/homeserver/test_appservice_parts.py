@@ -129,9 +129,7 @@ def test_no_more_than_a_hundred_go_into_one_transaction(server: Server) -> None:
 def test_large_events_make_smaller_transactions(server: Server) -> None:
     for _ in range(3):
         server.send("@own1")
-    server.conn.execute(
-        "UPDATE device_inbox SET message_json = ?", (json.dumps({"content": "x" * 3_000_000}),)
-    )
+    server.conn.execute("UPDATE device_inbox SET message_json = ?", (json.dumps({"content": "x" * 700_000}),))
     assert [len(take(server, source(server))[0]) for _ in range(3)] == [1, 1, 1]
 
 
@@ -172,15 +170,34 @@ def test_another_lossless_service_gets_its_copy_before_the_inbox_is_emptied(serv
 
 def test_an_event_s_id_stays_and_tells_it_from_any_other() -> None:
     event = ToDevice(7, "@u", "D", '{"type":"t","sender":"@s","content":{}}')
-    assert event.event() == event.event()
-    assert event.event()["to_user_id"] == "@u"
-    assert event.event()["to_device_id"] == "D"
+    sent = event.event()
+    assert sent == event.event()
+    assert sent is not None
+    assert (sent["to_user_id"], sent["to_device_id"]) == ("@u", "D")
     others = [
         ToDevice(8, "@u", "D", event.text),
         ToDevice(7, "@v", "D", event.text),
         ToDevice(7, "@u", "E", event.text),
     ]
-    assert len({each.event()["im.tandem.id"] for each in [event, *others]}) == 4
+    assert len({(each.event() or {})["im.tandem.id"] for each in [event, *others]}) == 4
+
+
+def test_what_cannot_be_sent_stops_nothing(server: Server) -> None:
+    deep = '{"content":' + "[" * 5000 + "]" * 5000 + "}"
+    assert ToDevice(1, "@u", "D", deep).event() is None
+    shallow = ToDevice(1, "@u", "D", '{"content":{"text":"\\ud83d","much":' + json.dumps([[]] * 500) + "}}")
+    event = shallow.event()
+    assert event is not None
+    appservice_store.bind(server.conn.cursor(), "svc", 1, {"to_device": [event]}, [])
+    found = appservice_store.bound(server.conn.cursor(), "svc", 1)
+    assert found is not None
+    assert found[0]["to_device"][0]["content"]["text"] == "?"
+    server.position = 2
+    server.conn.execute(
+        "INSERT INTO account_data VALUES ('@own1', 'deep', 1, ?), ('@own1', 'fine', 2, '{}')", (deep,)
+    )
+    news = account_news(server, Wishes(account_data=True))
+    assert news.of_users == {"@own1": [{"type": "fine", "content": {}}]}
 
 
 def account_news(server: Server, wishes: Wishes, low: int = 0, rules: int = 0) -> Any:
