@@ -226,7 +226,7 @@ def _put_device(original: seams.Method) -> seams.Method:
         status, body = await original(self, request, device_id)
         to_device = seams.attached(self, ToDeviceSource)
         if to_device is not None and status == 201:  # MSC4190: only services create devices here
-            requester = await self.auth.get_user_by_req(request, allow_guest=True)
+            requester = request.requester  # the original has asked who it is; that may be asked once
             if requester.app_service_id is not None:
                 await to_device.made(requester.app_service_id, requester.user.to_string(), device_id)
         return status, body

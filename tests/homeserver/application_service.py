@@ -170,7 +170,7 @@ class ServiceUser:
 
 def _handler(token: str, take: Callable[[str, Json], Mood]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+        # HTTP/1.0, a connection for each: whoever stops listening is away at once.
 
         def do_PUT(self) -> None:
             raw = self.rfile.read(int(self.headers["Content-Length"]))
