@@ -156,14 +156,15 @@ class ToServer:
             return
         rest = {user_id: each for user_id, each in messages.items() if user_id != self.address}
         key = (origin, message_id)
-        if key in self._taking or await self._inside.is_known_edu(origin, message_id):
+        if key in self._taking:
             await pass_on({**edu, "messages": rest})
             return
         self._taking.add(key)
         try:
-            content = _content_for_server(messages[self.address])
-            if content is not None and isinstance(edu.get("type"), str):
-                await self._take_one(origin, ToServerMessage(edu["type"], sender, None, content))
+            if not await self._inside.is_known_edu(origin, message_id):
+                content = _content_for_server(messages[self.address])
+                if content is not None and isinstance(edu.get("type"), str):
+                    await self._take_one(origin, ToServerMessage(edu["type"], sender, None, content))
             # Synapse writes the message_id down; from then on it is known.
             await pass_on({**edu, "messages": rest})
         finally:
@@ -177,10 +178,10 @@ class ToServer:
             await self._give(message)
         except SynapseError as error:
             logger.info(
-                "Dropped a to-device message of type %s to the server, from %s: %s",
+                "Dropped a to-device message of type %s to the server, from %s (%d)",
                 _shown(message.type),
                 origin,
-                error.errcode,
+                error.code,
             )
         except Exception:
             logger.exception("The handler of %s from other servers failed", _shown(message.type))
