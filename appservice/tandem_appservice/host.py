@@ -16,6 +16,7 @@ from aiohttp import web
 from tandem_appservice import accounts
 from tandem_appservice.feed import TransactionFeed
 from tandem_appservice.notify import NotificationWorker, Notify
+from tandem_appservice.ping import ping_until_reached
 from tandem_appservice.queue import Account, Queue
 from tandem_appservice.registration import Registration
 from tandem_appservice.server import MOST_BODY, application
@@ -90,12 +91,30 @@ class Host:
                     advice="Choose another address with --listen.",
                 ) from error
             log.info("listening on %s:%d for %s", options.host, options.port, self._registration.homeserver)
-            await self._keep_accounts()
+            knocking = asyncio.create_task(self._knock(), name="ping")
+            try:
+                await self._keep_accounts()
+            finally:
+                knocking.cancel()
+                await asyncio.gather(knocking, return_exceptions=True)
         finally:
             await runner.cleanup()
             for life in self._lives.values():
                 life.cancel()
             await asyncio.gather(*self._lives.values(), return_exceptions=True)
+
+    async def _knock(self) -> None:
+        """Let the homeserver know that we are here, and note whether it is the right one."""
+        made = self._registration
+        http = Http(made.homeserver, token=made.as_token, chance=self._chance, clock=self._clock)
+        try:
+            await asyncio.to_thread(self._queue.set_fact, "reached", None)
+            found = await ping_until_reached(http, made, clock=self._clock, chance=self._chance)
+            if not found.ok:
+                log.error("%s", found.detail)
+            await asyncio.to_thread(self._queue.set_fact, "reached", {"ok": found.ok, "detail": found.detail})
+        finally:
+            await http.close()
 
     async def accept(self, said: Transaction) -> None:
         """Keep a transaction for good and wake those it is for."""

@@ -151,6 +151,10 @@ class Queue:
         """A small single fact, or None."""
         return self._read(_fact, key)
 
+    def set_fact(self, key: str, value: Any) -> None:
+        """Keep a small single fact."""
+        self._write(_set_fact, key, value)
+
     def _read(self, work: Callable[..., T], *values: Any) -> T:
         with self._lock, mapped_errors():
             return work(self._conn, *values)

@@ -36,6 +36,7 @@ def status(paths: ProfilePaths, registration: Registration, queue: Queue) -> Jso
         "id": registration.id,
         "homeserver": registration.homeserver,
         "url": registration.url,
+        "reached": queue.fact("reached"),
         "to_device": "unknown" if lossless is None else "lossless" if lossless else "stock",
         "account_data": queue.fact("account_data") is True,
         "last_transaction": queue.fact("last"),
@@ -57,6 +58,8 @@ def lines(value: Json) -> list[str]:
         f"{value['counts']['transactions']} transactions, the last one {last['txn_id'] if last else '-'}",
         said[value["to_device"]],
     ]
+    if value["reached"] and not value["reached"]["ok"]:
+        made.append(value["reached"]["detail"])
     for account in value["accounts"]:
         waits = f"{account['waiting']} pieces and {account['inbox']} to-device events wait"
         made.append(f"{account['user_id']} ({account['profile']}): {account['state']}; {waits}")

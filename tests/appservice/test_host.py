@@ -41,6 +41,8 @@ class Homeserver:
     def __init__(self) -> None:
         self.signed_out: set[str] = set()
         self.is_soft = False
+        self.pinged: list[str] = []
+        self.pings: list[web.Response] = []
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
@@ -57,6 +59,10 @@ class Homeserver:
                 return web.json_response([*sight(*people).state])
             case ["pushrules", ""]:
                 return web.json_response({"global": {}})
+            case ["appservice", name, "ping"]:
+                assert (await request.json())["transaction_id"]
+                self.pinged.append(name)
+                return self.pings.pop(0) if self.pings else web.json_response({"duration_ms": 1})
             case ["register"]:
                 return web.json_response({"errcode": "M_USER_IN_USE", "error": ""}, status=400)
             case ["login"]:
@@ -217,6 +223,19 @@ def test_a_log_line_names_the_account_that_it_is_about_once() -> None:
     finally:
         log_of.reset(token)
     assert record.getMessage() == "@100%:example.org 7 pieces"
+
+
+@in_loop
+async def test_the_homeserver_is_asked_to_knock_until_it_finds_the_service(queue: Queue) -> None:
+    async with town(queue) as here:
+        here.server.pings = [web.json_response({"errcode": "M_CONNECTION_FAILED", "error": ""}, status=502)]
+        async with here.running():
+            await until(None, lambda: queue.fact("reached") == {"ok": True, "detail": ""})
+        assert here.server.pinged == ["tandem", "tandem"]
+        here.server.pings = [web.json_response({"errcode": "M_UNKNOWN_TOKEN", "error": ""}, status=401)]
+        async with here.running():
+            await until(None, lambda: (queue.fact("reached") or {}).get("ok") is False)
+        assert "registration" in queue.fact("reached")["detail"]
 
 
 @in_loop
