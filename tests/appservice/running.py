@@ -105,12 +105,12 @@ class Service:
         text = self.notes.read_text("utf-8") if self.notes.exists() else ""
         return [json.loads(line) for line in text.splitlines()]
 
-    def as_user(self, user_id: str) -> RawClient:
+    def as_user(self, user_id: str) -> As:
         """The account's own access, as the service may have it."""
-        return _As(self.server.base_url, self.token, user_id)
+        return As(self.server.base_url, self.token, user_id)
 
 
-class _As(RawClient):
+class As(RawClient):
     """Speaks as one of the service's users, with the service's token."""
 
     def request(self, method: str, path: str, body: Any = None, **options: Any) -> Any:
