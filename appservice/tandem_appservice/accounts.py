@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import re
 
+from tandem_appservice.handover import catch_up, hand_over
 from tandem_appservice.queue import Account, Queue
 from tandem_appservice.registration import Registration
-from tandem_appservice.take import place, take
+from tandem_appservice.sight import LINK
 from tandem_core import session
 from tandem_core.clock import Clock, SystemClock, system_chance
 from tandem_core.errors import BadInput, ServerRefused
 from tandem_core.http import Http, path
 from tandem_core.paths import ProfilePaths, profile_paths
+from tandem_core.role import take_role
 from tandem_core.session import Session, SessionState
 from tandem_core.store.database import Database
 
@@ -31,8 +33,9 @@ async def add(
 ) -> Account:
     """Host this user, making the account on the homeserver if it is not there; returns what is hosted.
 
-    A profile that is signed in as this user already (it was kept in sync before) goes on with its device. Raises
-    BadInput (not in the namespace, profile of somebody else), Offline, ServerRefused.
+    A profile that is signed in as this user already (it was kept in sync before) goes on with its device, and is
+    brought up to date first. Raises BadInput (not in the namespace, profile of somebody else), AlreadyRuns
+    (another program keeps it in sync), Offline, ServerRefused.
     """
     clock = clock or SystemClock()
     user_id = full_id(registration, user)
@@ -43,7 +46,8 @@ async def add(
             f"{paths.profile} is the profile of {known.me.user_id}",
             advice="Choose another one with --profile.",
         )
-    if known is None or known.state is not SessionState.SIGNED_IN:
+    now = known
+    if now is None or now.state is not SessionState.SIGNED_IN:
         await _register(registration, user_id, clock)
         await session.login_as_service(
             registration.homeserver,
@@ -53,34 +57,47 @@ async def add(
             paths=paths,
             clock=clock,
         )
-        known = _session(paths)
-        assert known is not None
-    account = Account(user_id, known.me.device_id, paths.profile)
-    queue.add(account, clock.now_ms())
+        now = _session(paths)
+        assert now is not None
+    account = Account(user_id, now.me.device_id, paths.profile)
+    is_hosted = any(
+        (each.user_id, each.device_id, each.is_hosted) == (user_id, account.device_id, True)
+        for each in queue.accounts()
+    )
+    if is_hosted:
+        return account
+    if known is None:
+        queue.add(account, clock.now_ms())
+        return account
+    with take_role(paths, LINK):
+        # From here on transactions are kept; what came before them is asked for. What comes both ways counts once.
+        queue.add(account, clock.now_ms())
+        await catch_up(registration.homeserver, paths, now, clock=clock)
     return account
 
 
-def remove(registration: Registration, queue: Queue, user: str, *, clock: Clock | None = None) -> Account:
+def release(
+    registration: Registration, queue: Queue, user: str, *, forget: bool = False, clock: Clock | None = None
+) -> Account:
     """Host this user no more; the profile stays, with all that has come, and may be kept in sync from now on.
 
-    Raises BadInput when it is not hosted.
+    The running service goes on handing it the to-device events that come in transactions, since a server deletes
+    what was answered with 200; with ``forget`` it does not. Raises BadInput when it is not hosted.
     """
     clock = clock or SystemClock()
     user_id = full_id(registration, user)
     account = next((known for known in queue.accounts() if known.user_id == user_id), None)
-    if account is None:
+    if account is None or not (account.is_hosted or forget):
         raise BadInput(f"{user_id} is not hosted here", advice="See tandem-appservice status.")
     db = Database.open(profile_paths(account.profile).database)
     try:
-        me = session.current(db).me
-        # What was taken over from the homeserver is taken by the account first: it will not come again.
-        while not queue.remove(user_id):
-            pieces = queue.pieces(user_id, db.read_now(place, queue.epoch))
-            now_ms, chance = clock.now_ms(), system_chance()
-            db.write_now(take, me, queue.epoch, pieces, {}, now_ms=now_ms, chance=chance)
-            queue.done(user_id, db.read_now(place, queue.epoch))
+        hand_over(queue, db, account, now_ms=clock.now_ms())
+        while not queue.release(user_id):
+            hand_over(queue, db, account, now_ms=clock.now_ms())
     finally:
         db.close()
+    if forget:
+        queue.forget(user_id)
     return account
 
 

@@ -9,12 +9,13 @@ import resource
 import signal
 from collections.abc import Iterable
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aiohttp import web
 
 from tandem_appservice import accounts
 from tandem_appservice.feed import TransactionFeed
+from tandem_appservice.handover import hand_to_released
 from tandem_appservice.notify import NotificationWorker, Notify
 from tandem_appservice.ping import ping_until_reached
 from tandem_appservice.queue import Account, Queue
@@ -72,7 +73,7 @@ class Host:
         self._clock = clock or SystemClock()
         self._chance = chance or system_chance()
         self._gate = asyncio.Semaphore(BEGINNINGS_AT_ONCE)
-        self._feeds: dict[str, TransactionFeed] = {}
+        self._woken: dict[str, asyncio.Event] = {}
         self._lives: dict[Account, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
@@ -122,9 +123,9 @@ class Host:
         if not accepted.is_new:
             log.info("transaction %s came again", said.txn_id)
         for user_id in accepted.users:
-            feed = self._feeds.get(user_id)
-            if feed is not None:
-                feed.woken.set()
+            woken = self._woken.get(user_id)
+            if woken is not None:
+                woken.set()
 
     async def _is_hosted(self, user_id: str) -> bool:
         hosted = await asyncio.to_thread(self._queue.accounts)
@@ -151,7 +152,7 @@ class Host:
         failures = 0
         while True:
             try:
-                await self._live(account)
+                await (self._live(account) if account.is_hosted else self._pass_on(account))
             except SignedOut as ended:
                 if not ended.soft:
                     log.error("%s; to host it again: tandem-appservice add-account", ended.title)
@@ -168,6 +169,17 @@ class Host:
                 log.exception("hosting the account failed; it is begun again")
             await asyncio.sleep(jittered_backoff_s(failures, self._chance))
             failures += 1
+
+    async def _pass_on(self, account: Account) -> None:
+        """Hand a released account the to-device events that come here; its own program does the rest."""
+        woken = self._woken[account.user_id] = asyncio.Event()
+        try:
+            while True:
+                woken.clear()
+                await asyncio.to_thread(hand_to_released, self._queue, account, now_ms=self._clock.now_ms())
+                await woken.wait()
+        finally:
+            self._woken.pop(account.user_id, None)
 
     async def _sign_in_again(self, account: Account) -> None:
         """The token has run out: the same device gets a new one, as the service's own token can ask for it."""
@@ -203,7 +215,7 @@ class Host:
             made = TransactionFeed(
                 self._queue, db, http, me, clock=clock, chance=chance, on_state=on_state, gate=self._gate
             )
-            self._feeds[account.user_id] = made
+            self._woken[account.user_id] = made.woken
             return made
 
         engine = Engine(
@@ -230,14 +242,14 @@ class Host:
         try:
             await engine.run()
         finally:
-            self._feeds.pop(account.user_id, None)
+            self._woken.pop(account.user_id, None)
             notifications.cancel()
             await asyncio.gather(notifications, return_exceptions=True)
 
 
 def _identity(account: Account) -> Account:
     """The account without what changes while it is hosted."""
-    return Account(account.user_id, account.device_id, account.profile)
+    return replace(account, is_prepared=False)
 
 
 class NameAccount(logging.Filter):

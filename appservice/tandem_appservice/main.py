@@ -93,6 +93,9 @@ def _parser() -> argparse.ArgumentParser:
 
     removing = command("remove-account", _remove, "Host a user no more; the profile stays as it is.")
     removing.add_argument("user", metavar="USER", help="localpart or user id")
+    removing.add_argument(
+        "--forget", action="store_true", help="hand it nothing any more, not even to-device events"
+    )
 
     running = command("run", _run, "Take transactions until SIGTERM.")
     running.add_argument(
@@ -168,7 +171,7 @@ def _remove(paths: ProfilePaths, options: argparse.Namespace) -> None:
     made = registrations.load(paths)
     queue = _queue(paths)
     try:
-        account = accounts.remove(made, queue, options.user)
+        account = accounts.release(made, queue, options.user, forget=options.forget)
     finally:
         queue.close()
     if options.json:

@@ -36,7 +36,9 @@ CREATE TABLE taken (                    -- transactions, by id and content: ids 
 CREATE INDEX taken_at ON taken(received_at);
 CREATE TABLE account (
   user_id TEXT PRIMARY KEY, device_id TEXT NOT NULL, profile TEXT NOT NULL UNIQUE, added_at INTEGER NOT NULL,
-  prepared INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+  prepared INTEGER NOT NULL DEFAULT 0,
+  hosted INTEGER NOT NULL DEFAULT 1     -- 0: another program keeps it in sync; only its to-device events are ours
+  ) WITHOUT ROWID;
 CREATE TABLE home (                     -- which accounts have joined which rooms, as far as it was told
   room_id TEXT, user_id TEXT, PRIMARY KEY (room_id, user_id)) WITHOUT ROWID;
 CREATE TABLE piece (                    -- kept once, however many accounts it is for
@@ -48,12 +50,13 @@ CREATE INDEX parcel_piece ON parcel(piece_id);
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A hosted account and the profile that holds its store."""
+    """An account and the profile that holds its store. ``is_hosted`` False: released to another program."""
 
     user_id: str
     device_id: str
     profile: str
     is_prepared: bool = False
+    is_hosted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +135,13 @@ class Queue:
         """Host this account from now on; what an older device of it had to take goes."""
         self._write(_add, account, now_ms)
 
-    def remove(self, user_id: str) -> bool:
-        """Host this account no more, unless pieces wait for it; returns whether it is gone now."""
-        return self._write(_remove, user_id)
+    def release(self, user_id: str) -> bool:
+        """Host this account no more, unless pieces wait for it; returns whether it is so now."""
+        return self._write(_release, user_id)
+
+    def forget(self, user_id: str) -> None:
+        """Know nothing of this account any more; what waits for it goes."""
+        self._write(_forget, user_id)
 
     def accounts(self) -> list[Account]:
         return self._read(_accounts)
@@ -188,7 +195,10 @@ def _accept(conn: sqlite3.Connection, said: Transaction, now_ms: int) -> Accepte
         (said.txn_id, said.digest, now_ms),
     ).lastrowid
     in_order = _is_in_order(conn, said.txn_id, is_repeat=bool(known))
-    hosted = {a.user_id: Hosted(a.user_id, a.device_id, a.is_prepared) for a in _accounts(conn)}
+    hosted = {
+        account.user_id: Hosted(account.user_id, account.device_id, account.is_prepared, account.is_hosted)
+        for account in _accounts(conn)
+    }
     before = _homes(conn, {event["room_id"] for event in said.events} | {room for room, _ in said.receipts})
     homes = {room: set(users) for room, users in before.items()}
     routed = route(said, hosted, homes, in_order=in_order)
@@ -265,31 +275,38 @@ def _drop_pieces(conn: sqlite3.Connection, piece_ids: Sequence[int]) -> None:
 def _add(conn: sqlite3.Connection, account: Account, now_ms: int) -> None:
     known = conn.execute("SELECT device_id FROM account WHERE user_id = ?", (account.user_id,)).fetchone()
     if known is not None and known["device_id"] == account.device_id:
+        conn.execute("UPDATE account SET hosted = 1 WHERE user_id = ?", (account.user_id,))
         return
-    waiting = conn.execute(
-        "DELETE FROM parcel WHERE user_id = ? RETURNING piece_id", (account.user_id,)
-    ).fetchall()
-    _drop_pieces(conn, [row["piece_id"] for row in waiting])
-    _remove(conn, account.user_id)
+    _forget(conn, account.user_id)
     conn.execute(
         "INSERT INTO account (user_id, device_id, profile, added_at) VALUES (?, ?, ?, ?)",
         (account.user_id, account.device_id, account.profile, now_ms),
     )
 
 
-def _remove(conn: sqlite3.Connection, user_id: str) -> bool:
+def _release(conn: sqlite3.Connection, user_id: str) -> bool:
     if conn.execute("SELECT 1 FROM parcel WHERE user_id = ? LIMIT 1", (user_id,)).fetchone() is not None:
         return False
     conn.execute("DELETE FROM home WHERE user_id = ?", (user_id,))
-    conn.execute("DELETE FROM account WHERE user_id = ?", (user_id,))
+    conn.execute("UPDATE account SET hosted = 0, prepared = 0 WHERE user_id = ?", (user_id,))
     return True
+
+
+def _forget(conn: sqlite3.Connection, user_id: str) -> None:
+    waiting = conn.execute("DELETE FROM parcel WHERE user_id = ? RETURNING piece_id", (user_id,)).fetchall()
+    _drop_pieces(conn, [row["piece_id"] for row in waiting])
+    conn.execute("DELETE FROM home WHERE user_id = ?", (user_id,))
+    conn.execute("DELETE FROM account WHERE user_id = ?", (user_id,))
 
 
 def _accounts(conn: sqlite3.Connection) -> list[Account]:
     rows = conn.execute(
-        "SELECT user_id, device_id, profile, prepared FROM account ORDER BY added_at, user_id"
+        "SELECT user_id, device_id, profile, prepared, hosted FROM account ORDER BY added_at, user_id"
     )
-    return [Account(row["user_id"], row["device_id"], row["profile"], bool(row["prepared"])) for row in rows]
+    return [
+        Account(user, device, profile, bool(ready), bool(hosted))
+        for user, device, profile, ready, hosted in rows
+    ]
 
 
 def _settle_homes(conn: sqlite3.Connection, user_id: str, rooms: set[str]) -> None:

@@ -29,11 +29,16 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hosted:
-    """A hosted account, as far as routing goes. ``is_prepared``: ``homes`` has all of its rooms."""
+    """An account, as far as routing goes. ``is_prepared``: ``homes`` has all of its rooms.
+
+    Without ``is_hosted`` it is kept in sync by another program, and gets nothing but the to-device events of its
+    device: a server may delete what we answer with 200.
+    """
 
     user_id: str
     device_id: str
     is_prepared: bool
+    is_hosted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,7 @@ class Routed:
 
 def route(
     said: Transaction,
-    hosted: Mapping[str, Hosted],
+    accounts: Mapping[str, Hosted],
     homes: dict[str, set[str]],
     *,
     in_order: bool = True,
@@ -71,6 +76,7 @@ def route(
     ``in_order`` False: a later transaction was taken before, so nobody is taken out of a room by this one.
     """
     routed = Routed()
+    hosted = {user: account for user, account in accounts.items() if account.is_hosted}
     newcomers = {user for user, account in hosted.items() if not account.is_prepared}
 
     def put(kind: Kind, content: Json, users: set[str]) -> None:
@@ -78,7 +84,7 @@ def route(
             routed.pieces.append(Addressed(kind, content, frozenset(users)))
 
     for item in said.to_device:
-        account = hosted.get(item.user_id)
+        account = accounts.get(item.user_id)
         if account is None:
             routed.ignored_users += 1
         elif account.device_id != item.device_id:

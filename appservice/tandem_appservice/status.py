@@ -62,7 +62,8 @@ def lines(value: Json) -> list[str]:
         made.append(value["reached"]["detail"])
     for account in value["accounts"]:
         waits = f"{account['waiting']} pieces and {account['inbox']} to-device events wait"
-        made.append(f"{account['user_id']} ({account['profile']}): {account['state']}; {waits}")
+        state = account["state"] if account["hosted"] else f"released, {account['state']}"
+        made.append(f"{account['user_id']} ({account['profile']}): {state}; {waits}")
         if account["detail"]:
             made[-1] += f" ({account['detail']})"
     return made
@@ -73,6 +74,7 @@ def _account(account: Account, queue: Queue) -> Json:
         "user_id": account.user_id,
         "device_id": account.device_id,
         "profile": account.profile,
+        "hosted": account.is_hosted,
         "waiting": queue.depth(account.user_id),
         "state": "stopped",
         "detail": "",

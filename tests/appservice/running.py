@@ -83,7 +83,15 @@ class Service:
         return Hosted(said["user_id"], self.device.home, True, profile=said["profile"])
 
     def release(self, user: str) -> None:
+        """Leave the account to another program."""
         self._run("remove-account", user)
+
+    def hosts(self, hosted: Hosted) -> bool:
+        """Whether it works on this account now."""
+        return any(
+            said["user_id"] == hosted.name and said["hosted"] and said["state"] == "syncing"
+            for said in self.status()["accounts"]
+        )
 
     def start(self) -> None:
         """Start it and wait until every account takes what comes."""
@@ -95,7 +103,9 @@ class Service:
 
     def is_up(self) -> bool:
         status = self.status()
-        return bool(status["running"]) and all(said["state"] == "syncing" for said in status["accounts"])
+        return bool(status["running"]) and all(
+            said["state"] == "syncing" for said in status["accounts"] if said["hosted"]
+        )
 
     def status(self) -> Any:
         return json.loads(self._run("status", "--json"))

@@ -17,9 +17,11 @@ from tandem_appservice.main import main
 from tandem_appservice.queue import Queue
 from tandem_appservice.transaction import read
 from tandem_core.paths import profile_paths
+from tandem_core.role import take_role
 from tandem_core.store import session
 from tandem_core.store.database import Database
-from tandem_core.types import DeviceId, Json, Me, UserId
+from tandem_core.sync.request import SYNC_PATH
+from tandem_core.types import DeviceId, Json, Me, Role, UserId
 from tests.appservice.world import for_device, of_room
 from tests.core.sync.test_http import serving
 from tests.core.sync_world import member, message, olm
@@ -39,8 +41,18 @@ class Homeserver:
     def __init__(self) -> None:
         self.users: set[str] = set()
         self.logins: list[Json] = []
+        self.keys: list[Json] = []
+        """To-device events that wait for the one device there is."""
+
+    def _sync(self, asked: Json) -> Json:
+        if asked["extensions"]["to_device"].get("since") == "1":
+            self.keys = []
+        block = {"events": self.keys, "next_batch": "1" if self.keys else "0"}
+        return {"pos": "1", "lists": {"all": {"count": 0}}, "extensions": {"to_device": block}}
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
+        if request.path == SYNC_PATH:
+            return web.json_response(self._sync(await request.json()))
         token = registration.load(registration.service_paths()).as_token
         assert request.headers["Authorization"] == f"Bearer {token}"
         body = await request.json()
@@ -186,10 +198,13 @@ def test_a_profile_that_was_kept_in_sync_goes_on_with_its_device(capsys: pytest.
     db.write_now(session.set_session, Me(UserId(BOB), DeviceId("OLD")), "http://127.0.0.1:9", "t0", 1)
     db.close()
     server = Homeserver()
+    server.keys = [olm("came before anybody was hosted")]
     assert _with_server(server, ["add-account", "_tandem_bob", "--profile", "office"]) == [0]
     assert server.logins == []
-    assert _status(capsys)["accounts"][0]["device_id"] == "OLD"
-    # And the profile of somebody else is not touched.
+    (account,) = _status(capsys)["accounts"]
+    assert (account["device_id"], account["inbox"]) == ("OLD", 1)
+    # What is in the store is acknowledged; and the profile of somebody else is not touched.
+    assert server.keys == []
     assert _with_server(server, ["add-account", "_tandem_eve", "--profile", "office"]) == [2]
 
 
@@ -215,7 +230,8 @@ def test_an_account_that_is_removed_takes_first_what_was_kept_for_it(
     assert status["accounts"][0]["waiting"] == 3
     assert (status["to_device"], status["last_transaction"]["txn_id"]) == ("stock", "1")
     assert main(["remove-account", "_tandem_bob"]) == 0
-    assert _status(capsys)["accounts"] == []
+    (account,) = _status(capsys)["accounts"]
+    assert (account["hosted"], account["waiting"]) == (False, 0)
     db = Database.open(profile_paths("as.tandem_bob").database)
     counts = db.read_now(
         lambda conn: [conn.execute(f"SELECT count(*) FROM {t}").fetchone()[0] for t in ("inbox", "timeline")]
@@ -223,6 +239,21 @@ def test_an_account_that_is_removed_takes_first_what_was_kept_for_it(
     db.close()
     assert counts == [1, 2]
     assert main(["remove-account", "_tandem_bob"]) == 2
+    assert main(["remove-account", "_tandem_bob", "--forget"]) == 0
+    assert _status(capsys)["accounts"] == []
+
+
+def test_a_profile_that_another_program_keeps_in_sync_is_not_taken_from_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert _with_server(Homeserver(), ["add-account", "_tandem_bob"]) == [0]
+    assert main(["remove-account", "_tandem_bob"]) == 0
+    with take_role(profile_paths("as.tandem_bob"), Role.NOTIFIER):
+        assert _with_server(Homeserver(), ["add-account", "_tandem_bob"]) == [1]
+    assert "already runs" in capsys.readouterr().err
+    assert not _status(capsys)["accounts"][0]["hosted"]
+    assert _with_server(Homeserver(), ["add-account", "_tandem_bob"]) == [0]
+    assert _status(capsys)["accounts"][0]["hosted"]
 
 
 def test_the_status_is_told_in_words_too(capsys: pytest.CaptureFixture[str]) -> None:

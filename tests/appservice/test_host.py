@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,9 +26,9 @@ from tandem_core.store import session
 from tandem_core.store.database import Database
 from tandem_core.types import DeviceId, Json, Me, Role, UserId
 from tandem_demo.synapse import free_port
-from tests.appservice.world import of_room, sight
+from tests.appservice.world import for_device, of_room, sight
 from tests.core.sync.test_http import serving
-from tests.core.sync_world import BOB, ROOM, member, message
+from tests.core.sync_world import BOB, ROOM, member, message, olm
 from tests.support.aio import in_loop
 
 ONE, TWO = "@_one:example.org", "@_two:example.org"
@@ -100,12 +100,12 @@ class Town:
         db.close()
         self.queue.add(Account(user, device_id, profile), 1)
 
-    async def send(self, txn_id: str, *events: Json) -> int:
+    async def send(self, txn_id: str, *events: Json, keys: Sequence[Json] = ()) -> int:
         token = {"Authorization": f"Bearer {self.registration.hs_token}"}
         url = f"{self.registration.url}/_matrix/app/v1/transactions/{txn_id}"
         async with (
             aiohttp.ClientSession() as client,
-            client.put(url, json={"events": events}, headers=token) as answer,
+            client.put(url, json={"events": events, "to_device": keys}, headers=token) as answer,
         ):
             return answer.status
 
@@ -165,8 +165,14 @@ async def test_a_transaction_reaches_every_account_of_its_room_also_one_that_was
             for user in (ONE, TWO):
                 await until(None, lambda user=user: has(user, "$second"))
             assert is_running(profile_paths("two"), Role.NOTIFIER)
-            await until(None, lambda: queue.remove(TWO))
+            await until(None, lambda: queue.release(TWO))
             await until(None, lambda: not is_running(profile_paths("two"), Role.NOTIFIER))
+            assert (
+                await here.send("3", of_room(message("third")), keys=[for_device(olm("k"), TWO, "D")]) == 200
+            )
+            await until(None, lambda: _inbox("two") == 1)
+            await until(None, lambda: has(ONE, "$third"))
+            assert not has(TWO, "$third")
         assert not is_running(profile_paths("one"), Role.NOTIFIER)
 
 
@@ -192,6 +198,11 @@ async def test_an_account_that_is_signed_out_or_has_another_device_stops_nobody_
         finally:
             life.cancel()
             await asyncio.gather(life, return_exceptions=True)
+
+
+def _inbox(profile: str) -> int:
+    with closing(sqlite3.connect(profile_paths(profile).database)) as conn:
+        return int(conn.execute("SELECT count(*) FROM inbox").fetchone()[0])
 
 
 def _state(profile: str) -> str:

@@ -34,7 +34,8 @@ def _send(queue: Queue, txn_id: str, *bodies: str, **more: object) -> bool:
 
 def _bodies(queue: Queue, user: str = A, after: int = 0) -> list[str]:
     pieces = queue.pieces(user, after)
-    return [piece.content["content"]["body"] for piece in pieces if piece.kind is Kind.EVENT]
+    events = [piece.content for piece in pieces if piece.kind is Kind.EVENT]
+    return [event["content"]["body"] for event in events if event["type"] == "m.room.message"]
 
 
 def _counts(queue: Queue) -> dict[str, int]:
@@ -106,15 +107,38 @@ def test_ids_are_forgotten_after_a_month(pair: Queue) -> None:
     assert _send(pair, "x", "a")
 
 
-def test_an_account_with_something_waiting_is_not_removed(pair: Queue) -> None:
+def test_an_account_with_something_waiting_is_not_released(pair: Queue) -> None:
     _send(pair, "1", "a")
-    assert not pair.remove(A)
+    assert not pair.release(A)
     pair.done(A, pair.newest())
-    assert pair.remove(A)
+    assert pair.release(A)
+    assert [(account.user_id, account.is_hosted) for account in pair.accounts()] == [(A, False), (C, True)]
+
+
+def test_a_released_account_gets_its_to_device_events_and_nothing_else(pair: Queue) -> None:
+    """A server that loses nothing deletes them once they are answered with 200."""
+    assert pair.release(A)
+    invite = of_room(member(A, membership="invite", sender=BOB))
+    pair.accept(read("1", {"events": [invite], "to_device": [for_device(olm("k"))]}), NOW)
+    _send(
+        pair,
+        "2",
+        "b",
+        device_lists={"changed": [BOB]},
+        account_data={A: {"events": [{"type": "x", "content": {}}]}},
+    )
+    assert [piece.kind for piece in pair.pieces(A, 0)] == [Kind.TO_DEVICE]
+    assert _bodies(pair, C) == ["b"]
+    pair.add(Account(A, ME.device_id, "alice"), NOW)
+    assert pair.depth(A) == 1
+    assert not next(account for account in pair.accounts() if account.user_id == A).is_prepared
+
+
+def test_a_forgotten_account_leaves_nothing_behind(pair: Queue) -> None:
+    _send(pair, "1", "a")
+    pair.forget(A)
     assert [account.user_id for account in pair.accounts()] == [C]
-    _send(pair, "2", "b")
-    assert _bodies(pair, C) == ["a", "b"]
-    assert pair.depth(A) == 0
+    assert (pair.depth(A), _bodies(pair, C)) == (0, ["a"])
 
 
 def test_the_same_account_on_a_new_device_begins_anew(pair: Queue) -> None:
