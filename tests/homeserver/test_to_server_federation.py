@@ -8,11 +8,13 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
-from tandem_demo.raw import Json, RawClient
+from tandem_demo.raw import CLIENT, Json, RawClient
 from tandem_demo.synapse import SynapseServer
 from tests.homeserver.listening import heard, importable, listening, of_type, to_server
 from tests.homeserver.remote_server import RemoteServer
@@ -141,18 +143,18 @@ def test_no_transaction_fails_for_a_message_to_the_server(three: Three) -> None:
     assert heard_here(three, "odd") == [{"odd": 4}]
 
 
-def test_a_server_that_sends_too_much_is_not_listened_to(three: Three) -> None:
-    sent = 0
-    # All at once: what is forgiven with time meanwhile is much less.
-    while len(heard_here(three, "flood")) == sent:
-        more = [edu(three, {"flood": sent + number}) for number in range(BURST)]
-        three.send_edu(*more)
-        sent += BURST
-    assert f"from {three.small.name} (429)" in three.here.log_file.read_text("utf-8")
-    # The other server is listened to.
-    bob = three.two.person(three.there, "bob")
-    assert to_server(bob, address(three.here), "org.example.ping", {"": {}}, "after")[0] == 200
-    assert of_type(bob, "org.example.pong")
+def test_a_server_that_sends_too_much_is_not_listened_to(three: Three, tmp_path: Path) -> None:
+    with RemoteServer(tmp_path) as loud:
+        sent = 0
+        # All at once: what is forgiven with time meanwhile is much less.
+        while len(heard_here(three, "flood")) == sent:
+            more = [edu(three, {"flood": sent + each}, sender=loud.user_id) for each in range(BURST)]
+            loud.send_edus(three.here, [{"edu_type": "m.direct_to_device", "content": each} for each in more])
+            sent += BURST
+        assert f"from {loud.name} (429)" in three.here.log_file.read_text("utf-8")
+    # Another server is listened to.
+    three.send_edu(edu(three, {"after": "the flood"}))
+    assert heard_here(three, "after") == [{"after": "the flood"}]
 
 
 def test_a_batch_of_receipts_is_taken_from_a_person_s_own_server_only(three: Three) -> None:
@@ -166,6 +168,27 @@ def test_a_batch_of_receipts_is_taken_from_a_person_s_own_server_only(three: Thr
     with closing(sqlite3.connect(three.here.folder / "homeserver.db", timeout=20)) as conn:
         found = conn.execute("SELECT count(*) FROM im_tandem_delivery WHERE event_id = ?", (event,))
         assert found.fetchone() == (0,)
+
+
+def test_a_batch_here_becomes_events_that_wait_for_the_author_on_another_server(three: Three) -> None:
+    carol = three.two.person(three.there, "carol")
+    settings = f"{CLIENT}/user/{quote(carol.user_id)}/account_data/im.tandem.delivery_settings"
+    carol.ok("PUT", settings, {"durable": True})
+    room = three.two.room(carol, three.alice)
+    events = [three.two.say(carol, room, text, three.alice) for text in ("one", "two")]
+    batch = {"rooms": {room: events}}
+    assert (
+        to_server(three.alice, address(three.here), "im.tandem.delivery.batch", {"": batch}, "out")[0] == 200
+    )
+    confirmed: set[str] = set()
+
+    def all_there() -> bool:
+        for event in of_type(carol, "im.tandem.delivery"):
+            assert event["sender"] == address(three.there)
+            confirmed.update(event["content"]["rooms"][room])
+        return confirmed == set(events)
+
+    soon(all_there)
 
 
 def test_no_server_has_an_inbox(three: Three) -> None:
