@@ -40,6 +40,10 @@ class RemoteServer:
         self._numbers = itertools.count(1)
         self._heard: list[Json] = []
         self._news = threading.Condition()
+        self.announcement: Json | None = None
+        """What it answers when it is asked whether it takes delivery receipts; None: 404, as a stock Synapse."""
+        self.refuses: Callable[[Json], bool] = lambda _transaction: False
+        """Transactions that it answers 500, and writes down all the same."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate(folder))
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -150,8 +154,12 @@ class RemoteServer:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                known = self.path.startswith("/_matrix/key/v2/server")
-                self._answer(200 if known else 404, remote._keys() if known else {"errcode": "M_NOT_FOUND"})
+                if self.path.startswith("/_matrix/key/v2/server"):
+                    self._answer(200, remote._keys())
+                elif "/query/im.tandem.delivery" in self.path and remote.announcement is not None:
+                    self._answer(200, remote.announcement)
+                else:
+                    self._answer(404, {"errcode": "M_NOT_FOUND"})
 
             def do_PUT(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -159,7 +167,7 @@ class RemoteServer:
                     with remote._news:
                         remote._heard.append(body)
                         remote._news.notify_all()
-                self._answer(200, {"pdus": {}})
+                self._answer(500 if remote.refuses(body) else 200, {"pdus": {}})
 
             def _answer(self, status: int, body: Json) -> None:
                 data = json.dumps(body).encode()

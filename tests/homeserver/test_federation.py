@@ -16,6 +16,7 @@ import pytest
 from tandem_demo.raw import CLIENT, Json, RawClient
 from tandem_demo.synapse import SynapseServer, modules
 from tests.homeserver.remote_server import ROOM_VERSION, RemoteServer
+from tests.homeserver.two_servers import QUICK, soon
 
 pytestmark = pytest.mark.synapse
 
@@ -50,6 +51,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
             "federation_verify_certificates": False,
             "ip_range_blacklist": [],
             "federation_rr_transactions_per_room_per_second": 1000,
+            "federation": QUICK,
         }
         _configure(here, settings)
         here.start()
@@ -129,10 +131,9 @@ def receipts(client: RawClient, room: str) -> dict[str, set[str]]:
     return found
 
 
-def test_a_receipt_for_an_author_elsewhere_is_refused_as_unroutable(both: Both) -> None:
-    state = {each["type"]: each["event_id"] for each in _state(both)}
-    event = both.there.say(both.here, both.room, state, depth=1000)
-    _wait_for(both.bob, both.room, event)
+def test_a_receipt_for_an_author_whose_server_announces_nothing_is_refused_as_unroutable(both: Both) -> None:
+    event = _written_there(both)
+    _announce(both, None)
     status, refusal = both.bob.receipt(both.room, KINDS[1], event)
     assert (status, refusal["errcode"]) == (400, "IM_TANDEM_UNROUTABLE")
 
@@ -169,6 +170,110 @@ def test_what_a_server_without_the_module_kept_for_everybody_is_hidden(both: Bot
 def test_an_event_known_by_name_only_is_not_found(both: Both) -> None:
     status, refusal = both.bob.receipt(both.outlier[0], KINDS[1], both.outlier[1])
     assert (status, refusal["errcode"]) == (404, "M_NOT_FOUND")
+
+
+@pytest.fixture
+def announcing(both: Both) -> Iterator[Both]:
+    """The other server says that it takes delivery receipts."""
+    _announce(both, {"versions": [1]})
+    yield both
+    _announce(both, None)
+
+
+def test_a_server_that_announces_support_is_sent_them_in_an_edu_of_our_own(announcing: Both) -> None:
+    event = _written_there(announcing)
+    room, bob = announcing.room, announcing.bob
+    assert bob.receipt(room, KINDS[1], event, {"im.tandem.share": "device"}) == (200, {})
+    heard = announcing.there.hear(lambda each: bool(_deliveries(each, event)))
+    (edu,) = [edu for each in heard for edu in _deliveries(each, event)]
+    ts = edu["content"]["rooms"][room][event][bob.user_id]["ts"]
+    assert abs(ts - time.time() * 1000) < 10 * 60_000
+    assert ts % 60_000 == 0
+    assert edu["content"] == {
+        "version": 1,
+        "rooms": {room: {event: {bob.user_id: {"ts": ts, "devices": {bob.device_id: ts}}}}},
+    }
+    assert not any(kind in json.dumps(heard) for kind in KINDS)
+
+
+def test_a_transaction_that_is_not_answered_200_is_sent_again_until_it_is(announcing: Both) -> None:
+    event = _written_there(announcing)
+    there = announcing.there
+    there.refuses = lambda each: bool(_deliveries(each, event))
+    try:
+        assert announcing.bob.receipt(announcing.room, KINDS[1], event)[0] == 200
+        there.hear(lambda each: bool(_deliveries(each, event)))
+        assert _sent(announcing.here, event) == [(None,)]
+    finally:
+        there.refuses = lambda _each: False
+    soon(lambda: _sent(announcing.here, event) != [(None,)])
+    heard = there.hear(lambda _each: True)
+    assert sum(len(_deliveries(each, event)) for each in heard) >= 2
+
+
+def test_of_what_another_server_sends_only_what_it_may_say_reaches_the_author(both: Both) -> None:
+    alice, bob, there, room = both.alice, both.bob, both.there, both.room
+    events = [alice.say(room, text) for text in ("good", "forged", "elsewhere", "last")]
+    good, forged, elsewhere, last = events
+    other = alice.create_room(preset="public_chat")
+    bob.join(other)
+    foreign = alice.say(other, "in a room that the other server is not in")
+    mine = {there.user_id: {"ts": 60_000}}
+
+    def edu(rooms: Json, version: int = 1) -> Json:
+        return {"version": version, "rooms": rooms}
+
+    for content in (
+        edu({room: {good: mine}}),
+        edu({room: {forged: {bob.user_id: {"ts": 60_000}}}}),
+        edu({room: {forged: {f"@nobody:{there.name}": {"ts": 60_000}}}}),
+        edu({room: {forged: mine}}, version=2),
+        edu({other: {foreign: mine}}),
+        edu({room: {foreign: mine}, other: {elsewhere: mine}}),
+        edu({room: {_written_there(both): mine}}),
+        "nonsense",
+        edu({room: {last: mine}}),
+    ):
+        there.send_edus(both.here, [{"edu_type": "im.tandem.delivery", "content": content}])
+    soon(lambda: last in receipts(alice, room))
+    shown = receipts(alice, room)
+    assert {event: shown[event] for event in events if event in shown} == {
+        good: {KINDS[1]},
+        last: {KINDS[1]},
+    }
+    assert foreign not in receipts(alice, other)
+    assert not set(events) & set(receipts(bob, room))
+
+
+def _announce(both: Both, announcement: Json | None) -> None:
+    """The other server changes its mind, and ours forgets what it said before."""
+    both.there.announcement = announcement
+    with closing(sqlite3.connect(both.here.folder / "homeserver.db", timeout=20)) as conn:
+        conn.execute("DELETE FROM im_tandem_server")
+        conn.commit()
+
+
+def _written_there(both: Both) -> str:
+    state = {each["type"]: each["event_id"] for each in _state(both)}
+    event = both.there.say(both.here, both.room, state, depth=1000)
+    _wait_for(both.bob, both.room, event)
+    return event
+
+
+def _deliveries(transaction: Json, event: str) -> list[Json]:
+    """The ephemeral units in a transaction that tell of this event's delivery."""
+    return [
+        edu
+        for edu in transaction.get("edus", [])
+        if edu["edu_type"] == "im.tandem.delivery" and event in json.dumps(edu["content"])
+    ]
+
+
+def _sent(server: SynapseServer, event: str) -> list[tuple[int | None]]:
+    with closing(sqlite3.connect(server.folder / "homeserver.db", timeout=20)) as conn:
+        return conn.execute(
+            "SELECT sent_ms FROM im_tandem_delivery_out WHERE event_id = ?", (event,)
+        ).fetchall()
 
 
 def _wait_for(client: RawClient, room: str, event: str) -> None:
