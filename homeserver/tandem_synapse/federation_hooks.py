@@ -14,7 +14,7 @@ def _send_transaction(original: seams.Method) -> seams.Method:
         result = await original(self, destination, pdus, edus)
         outgoing = seams.attached(self._store, Outgoing)
         # A manager that was shut down returns without having sent anything.
-        if outgoing is not None and not self._is_shutdown:
+        if outgoing is not None and not getattr(self, "_is_shutdown", False):
             for edu in edus:
                 if edu.edu_type == EDU_TYPE:
                     await outgoing.taken(destination, edu.content)
