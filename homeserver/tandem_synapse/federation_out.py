@@ -135,6 +135,10 @@ class Outgoing:
                 wait_ms = await self._send_due(destination, way)
                 if not way.asks_again:
                     break
+                rest_ms = self._rest_ms(way, self._inside.now_ms())
+                if rest_ms:
+                    wait_ms = rest_ms
+                    break
         except Exception:
             logger.exception("Sending delivery receipts to %s failed; trying again", destination)
             wait_ms = self._pause(way)
@@ -177,7 +181,11 @@ class Outgoing:
             return self._pause(way)
         pause_ms = self._pause(way)
         contents = list(wire.contents(due))[:MOST_EDUS]
-        way.handed = keys
+        way.handed = frozenset(
+            (each.event_id, each.user_id)
+            for content in contents
+            for each in wire.receipts(content, self._inside.server_name)
+        )
         for number, content in enumerate(contents):
             # The key replaces what Synapse still has from an earlier hand-over.
             self._inside.send_edu(destination, wire.EDU_TYPE, content, (wire.EDU_TYPE, number))

@@ -33,6 +33,7 @@ class World:
         self.asked: list[int] = []
         self.handed: list[tuple[int, Json]] = []
         self.waiting: dict[Any, Json] = {}
+        self.under_way: list[Json] | None = None
         self.told: list[Json] = []
         self.taken: Callable[[str, Json], Awaitable[None]] | None = None
         self._timers: list[tuple[int, int, Work]] = []
@@ -47,7 +48,9 @@ class World:
     async def run(self, _name: str, work: Callable[[Any], Any]) -> Any:
         await asyncio.sleep(0)
         with self.conn:
-            return work(self.conn.cursor())
+            result = work(self.conn.cursor())
+        await asyncio.sleep(0)
+        return result
 
     def now_ms(self) -> int:
         return self.now
@@ -88,24 +91,37 @@ class World:
         self.in_background("", self._transaction)
 
     def server_is_up(self, _server: str) -> None:
-        self.in_background("", self._transaction)
+        if self.under_way is not None:
+            self.in_background("", self._try)
 
     async def _transaction(self) -> None:
-        """Synapse's transaction: what waits goes if the other server is up."""
+        """Synapse's transactions, one at a time: one that is not taken is tried again when it hears of the server."""
         await asyncio.sleep(0)
-        if self.there_is_up:
-            waiting, self.waiting = self.waiting, {}
-            for content in waiting.values():
+        if self.under_way is None and self.waiting:
+            self.under_way = list(self.waiting.values())
+            self.waiting.clear()
+            await self._try()
+
+    async def _try(self) -> None:
+        if self.there_is_up and self.under_way is not None:
+            taken, self.under_way = self.under_way, None
+            for content in taken:
                 self.told.append(content)
                 if self.taken is not None:
                     await self.taken("there", content)
+            await self._transaction()
 
     # For tests
 
     def restart(self) -> None:
         """The process dies: what is in memory is gone."""
-        self.waiting.clear()
+        self.forget()
         self._timers.clear()
+
+    def forget(self) -> None:
+        """Synapse gives up what it has in memory."""
+        self.waiting.clear()
+        self.under_way = None
 
     async def settle(self) -> None:
         """Let everything that is under way come to its end; raises what it raised."""

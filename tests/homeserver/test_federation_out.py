@@ -169,7 +169,7 @@ def test_a_server_that_speaks_again_is_told_at_once(world: World) -> None:
         outgoing = begin(world)
         await outgoing.look()
         await world.pass_time(12 * HOUR)
-        world.waiting.clear()
+        world.forget()
         world.there_is_up = True
         outgoing.is_up("there")
         await world.settle()
@@ -201,7 +201,7 @@ def test_what_synapse_forgot_is_handed_over_again(world: World) -> None:
         world.there_is_up = False
         await keep(outgoing, "$e")
         await world.settle()
-        world.waiting.clear()
+        world.forget()
         world.there_is_up = True
         await world.pass_time(FIRST)
         assert told(world) == {("$e", "@bob:here"): 1}
@@ -222,6 +222,51 @@ def test_thousands_of_receipts_go_in_bounded_hand_overs(world: World) -> None:
         assert len(told(world)) == 1_200
         at_once = Counter(at for at, _ in world.handed)
         assert max(at_once.values()) <= MOST_EDUS
+
+    play(story)
+
+
+def test_receipts_with_long_names_are_bounded_by_their_size(world: World) -> None:
+    async def story() -> None:
+        outgoing = begin(world)
+        assert await outgoing.reaches(AUTHOR, "!r")
+        world.there_is_up = False
+        for number in range(500):
+            long = f"{number}".rjust(250, "x")
+            await outgoing.keep(f"!{long}", f"${long}", f"@{long[5:]}:here", AUTHOR, "D" * 250, 0)
+        world.there_is_up = True
+        await world.pass_time(FIRST)
+        await world.pass_time(3 * GAP)
+        assert len(told(world)) == 500
+        assert len(world.handed) > MOST_EDUS
+        assert max(Counter(at for at, _ in world.handed).values()) <= MOST_EDUS
+
+    play(story)
+
+
+def test_receipts_that_come_at_the_same_moment_are_all_sent_within_the_gap(world: World) -> None:
+    async def story() -> None:
+        outgoing = begin(world)
+        await asyncio.gather(*(keep(outgoing, f"${number}") for number in range(20)))
+        await world.pass_time(GAP)
+        assert len(told(world)) == 20
+
+    play(story)
+
+
+@pytest.mark.parametrize("moments", range(8))
+def test_a_receipt_that_comes_while_there_seems_to_be_nothing_left_is_sent(
+    world: World, moments: int
+) -> None:
+    async def story() -> None:
+        outgoing = begin(world)
+        assert await outgoing.reaches(AUTHOR, "!r")
+        outgoing.poke("there")
+        for _ in range(moments):
+            await asyncio.sleep(0)
+        await keep(outgoing, "$e")
+        await world.pass_time(GAP)
+        assert told(world) == {("$e", "@bob:here"): 1}
 
     play(story)
 
