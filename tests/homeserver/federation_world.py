@@ -36,6 +36,8 @@ class World:
         self.under_way: list[Json] | None = None
         self.told: list[Json] = []
         self.taken: Callable[[str, Json], Awaitable[None]] | None = None
+        self.answers_after: dict[str, asyncio.Event] = {}
+        """Names of transactions whose answers come late."""
         self._timers: list[tuple[int, int, Work]] = []
         self._numbers = itertools.count()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -45,11 +47,12 @@ class World:
 
     # What Inside offers
 
-    async def run(self, _name: str, work: Callable[[Any], Any]) -> Any:
+    async def run(self, name: str, work: Callable[[Any], Any]) -> Any:
         await asyncio.sleep(0)
         with self.conn:
             result = work(self.conn.cursor())
-        await asyncio.sleep(0)
+        if name in self.answers_after:
+            await self.answers_after[name].wait()
         return result
 
     def now_ms(self) -> int:
