@@ -152,9 +152,8 @@ def test_a_receipt_that_the_author_s_database_cannot_keep_is_repeated_until_it_c
 
 
 def test_a_server_that_was_down_is_told_everything_once_also_by_a_sender_that_was_killed_meanwhile(
-    two: TwoServers,
+    two: TwoServers, room: Talk
 ) -> None:
-    room = talk(two, two.here, two.there)
     warm = two.say(room.alice, room.room, "so that Bob's server knows that Alice's takes receipts", room.bob)
     assert room.bob.receipt(room.room, UNSTABLE, warm)[0] == 200
     soon(lambda: _sent(two.there, warm))
