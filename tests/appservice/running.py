@@ -33,6 +33,12 @@ class Hosted(Device):
     def ctl(self, *words: str, **options: Any) -> Any:
         return super().ctl("--profile", self.profile, *words, **options)
 
+    def start_notifier(self) -> None:
+        """Let the notifier keep the profile in sync."""
+        words = ["-m", "tandem_notifier.main", "run", "--profile", self.profile]
+        self.start("notifier", [sys.executable, *words])
+        wait_for(f"{self.name}'s notifier", lambda: self.is_syncing("notifier"))
+
     def texts(self) -> list[str]:
         """What it has read, in the order of its timeline."""
         rows = self.ask(

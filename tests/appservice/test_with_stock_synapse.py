@@ -87,8 +87,7 @@ def test_a_user_is_moved_from_transactions_to_sync_and_back_and_has_everything_o
     scene.service.release("carol")
     wait_for("the service to let go", lambda: not is_running(scene.hosted.paths, Role.NOTIFIER))
     scene.write(texts[2])
-    scene.hosted.start("notifier", _notifier(scene.hosted))
-    wait_for("the profile's own sync", lambda: scene.hosted.is_syncing("notifier"))
+    scene.hosted.start_notifier()
     scene.write(texts[3])
     scene.wait_read(*texts[:4])
     scene.hosted.stop("notifier")
@@ -98,9 +97,3 @@ def test_a_user_is_moved_from_transactions_to_sync_and_back_and_has_everything_o
     wait_for("the service to host it again", lambda: scene.service.hosts(scene.hosted))
     scene.write(texts[5])
     scene.wait_read(*texts)
-
-
-def _notifier(device: Hosted) -> list[str]:
-    import sys
-
-    return [sys.executable, "-m", "tandem_notifier.main", "run", "--profile", device.profile]

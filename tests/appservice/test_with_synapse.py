@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 import pytest
 
+from tandem_core.role import is_running
+from tandem_core.store.database import Database
+from tandem_core.types import Role
 from tandem_demo.device import Device, wait_for
 from tandem_demo.traffic import Pen
 from tandem_demo.window import WindowDriver
@@ -17,6 +20,8 @@ from tests.appservice.running import Hosted, Service, person, running
 from tests.e2e.scene import heard
 
 pytestmark = [pytest.mark.synapse, pytest.mark.gui, pytest.mark.slow]
+
+SETTINGS = "im.tandem.delivery_settings"
 
 
 @dataclass
@@ -40,8 +45,20 @@ class Scene:
         assert len(rows) == 1
         return str(rows[0][0])
 
+    def new_session(self) -> None:
+        """Alice's next message is encrypted with a new session, whose key has to come first."""
+        db = Database.open(self.alice.paths.database)
+        db.write_now(lambda txn: txn.execute("UPDATE megolm_outbound SET retired = 1").rowcount)
+        db.close()
+
     def is_confirmed(self, event_id: str) -> bool:
         return bool(self.alice.ask("SELECT 1 FROM delivery WHERE event_id = ?", (event_id,)))
+
+    def set_confirmations(self, enabled: bool) -> None:
+        self.service.as_user(self.bob.name).set_account_data(SETTINGS, {"enabled": enabled})
+        wanted = '{"enabled":true}' if enabled else '{"enabled":false}'
+        sql = "SELECT content FROM account_data WHERE type = ?"
+        wait_for("the setting to come", lambda: self.bob.ask(sql, (SETTINGS,)) == [(wanted,)])
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +105,22 @@ def test_what_is_typed_in_the_window_is_decrypted_by_the_service_and_told_as_del
     assert (len(told), told[0]["user_id"], "body" in told[0]) == (1, scene.bob.name, False)
 
 
+def test_after_confirmations_are_switched_off_in_account_data_the_next_message_is_not_confirmed(
+    scene: Scene,
+) -> None:
+    before = scene.write(_words("Before"))
+    wait_for("the receipt", lambda: scene.is_confirmed(before))
+    scene.set_confirmations(False)
+    silent = scene.write(_words("Nobody confirms this"))
+    # It was judged in the transaction that opened it: the notification is due, a receipt is not.
+    assert scene.bob.ask("SELECT 1 FROM notification WHERE event_id = ?", (silent,))
+    assert not scene.bob.ask("SELECT 1 FROM receipt_owed WHERE event_id = ?", (silent,))
+    scene.set_confirmations(True)
+    after = scene.write(_words("After"))
+    wait_for("the next receipt", lambda: scene.is_confirmed(after))
+    assert not scene.is_confirmed(silent)
+
+
 def test_the_account_answers_and_is_read(scene: Scene) -> None:
     text = _words("Written by the hosted account")
     scene.bob.ctl("send", scene.room, text)
@@ -113,10 +146,33 @@ def test_nothing_is_lost_or_doubled_when_the_service_and_the_server_are_killed(s
     assert scene.bob.doubled() == []
 
 
+def test_an_account_whose_keys_the_server_gives_to_the_service_alone_is_moved_to_sync_and_back(
+    scene: Scene,
+) -> None:
+    texts = [_words(f"Line {number}") for number in range(5)]
+    scene.write(texts[0])
+    scene.service.release(scene.bob.name)
+    wait_for("the service to let go", lambda: not is_running(scene.bob.paths, Role.NOTIFIER))
+    scene.pen.write(scene.room, texts[1])
+    scene.bob.start_notifier()
+    scene.new_session()
+    scene.write(texts[2])
+    scene.bob.stop("notifier")
+    scene.new_session()
+    scene.pen.write(scene.room, texts[3])
+    scene.service.host(scene.bob.name)
+    wait_for("the service to host it again", lambda: scene.service.hosts(scene.bob))
+    scene.write(texts[4])
+    for text in texts:
+        scene.read(text)
+    assert [text for text in scene.bob.texts() if text in texts] == texts
+    assert scene.bob.doubled() == []
+
+
 def test_the_status_tells_what_the_server_is_like_and_what_is_hosted(scene: Scene) -> None:
     wait_for("everything taken", lambda: scene.service.status()["accounts"][0]["waiting"] == 0)
     status = scene.service.status()
-    assert (status["running"], status["reached"]["ok"]) == (True, True)
+    assert (status["running"], status["to_device"], status["account_data"]) == (True, "lossless", True)
     assert status["counts"]["transactions"] > 0
     assert status["counts"]["malformed"] == 0
     (account,) = status["accounts"]
