@@ -5,7 +5,7 @@ TEST_ENV := QT_QPA_PLATFORM=offscreen QT_QUICK_BACKEND=software TANDEM_VAULT=fil
 PYTEST := $(TEST_ENV) $(PY) -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help ready servers demo test test-fast mutants torture check bench bench-server shots lock clean
+.PHONY: help ready servers demo test test-fast mutants torture check bench bench-server shots conformance lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | column -t -s "$$(printf '\t')"
@@ -48,6 +48,9 @@ bench-server: ready  ## what the module costs a homeserver, next to Synapse's ow
 
 shots: ready  ## pictures of every screen, light and dark, into shots/
 	@$(TEST_ENV) $(PY) -m tests.app.shots $(or $(ARGS),shots)
+
+conformance: ready  ## which clauses of six proposals a homeserver keeps; URL=http://...; the rest as in tests/conformance/README.md
+	@$(PY) -m tests.conformance --url $(or $(URL),$(error make conformance URL=http://...)) $(ARGS)
 
 lock: ready  ## renew requirements/dev.txt; ARGS=--upgrade for newer versions
 	@test -x $(BIN)/uv || $(PY) -m pip install --quiet uv
