@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import secrets
-import sqlite3
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
 
 import pytest
@@ -14,6 +12,7 @@ from tandem_demo.raw import CLIENT, Json, RawClient
 from tandem_demo.synapse import SynapseServer
 from tandem_synapse.batch import BATCH_TYPE, MAX_EVENTS
 from tests.homeserver.listening import to_server
+from tests.homeserver.tables import rows
 from tests.homeserver.test_delivery_receipts import receipts_in, sliding
 from tests.homeserver.two_servers import soon
 
@@ -50,9 +49,8 @@ def confirm(client: RawClient, rooms: object, **others: object) -> tuple[int, Js
 
 def kept(server: SynapseServer, reader: RawClient) -> set[str]:
     """The events whose receipts from this person are committed."""
-    with closing(sqlite3.connect(server.folder / "homeserver.db", timeout=20)) as conn:
-        found = conn.execute("SELECT event_id FROM im_tandem_delivery WHERE user_id = ?", (reader.user_id,))
-        return {str(event_id) for (event_id,) in found}
+    found = rows(server.folder, "SELECT event_id FROM im_tandem_delivery WHERE user_id = ?", reader.user_id)
+    return {str(event_id) for (event_id,) in found}
 
 
 def seen(client: RawClient, *rooms: str) -> Json:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -14,6 +11,7 @@ from tandem_demo.raw import CLIENT, Json, RawClient
 from tandem_demo.synapse import SynapseServer
 from tests.conftest import new_user
 from tests.homeserver.listening import inbox, to_server
+from tests.homeserver.tables import edit, rows
 from tests.homeserver.test_delivery_receipts import UNSTABLE
 from tests.homeserver.two_servers import soon
 
@@ -135,10 +133,8 @@ def test_receipts_that_a_crash_kept_from_the_inboxes_come_after_it(
     soon(lambda: _position(server, alice) > begun)
     server.kill()
     # Died after the receipt was released and before it came into the inboxes.
-    with closing(sqlite3.connect(server.folder / "homeserver.db", timeout=20)) as conn:
-        conn.execute("DELETE FROM device_inbox WHERE user_id = ?", (alice.user_id,))
-        conn.execute("UPDATE im_tandem_durable SET stream_id = ? WHERE author = ?", (begun, alice.user_id))
-        conn.commit()
+    edit(server.folder, "DELETE FROM device_inbox WHERE user_id = ?", alice.user_id)
+    edit(server.folder, "UPDATE im_tandem_durable SET stream_id = ? WHERE author = ?", begun, alice.user_id)
     server.start()
     server.wait_ready()
     soon(lambda: confirmed(alice, room) == {event})
@@ -150,8 +146,5 @@ def test_receipts_that_a_crash_kept_from_the_inboxes_come_after_it(
 
 
 def _position(server: SynapseServer, author: RawClient) -> int:
-    with closing(sqlite3.connect(server.folder / "homeserver.db", timeout=20)) as conn:
-        found: Any = conn.execute(
-            "SELECT stream_id FROM im_tandem_durable WHERE author = ?", (author.user_id,)
-        )
-        return int(found.fetchone()[0])
+    found = rows(server.folder, "SELECT stream_id FROM im_tandem_durable WHERE author = ?", author.user_id)
+    return int(found[0][0])

@@ -22,17 +22,7 @@ def test_an_account_with_the_server_s_name_is_reported_and_left_as_it_is_until_i
     tmp_path: Path,
 ) -> None:
     token = secrets.token_hex(16)
-    service = {
-        "id": "greedy",
-        "url": None,
-        "as_token": token,
-        "hs_token": secrets.token_hex(16),
-        "sender_localpart": "greedy",
-        "namespaces": {"users": [{"exclusive": True, "regex": "@:localhost"}], "aliases": [], "rooms": []},
-    }
-    (tmp_path / "service.yaml").write_text(json.dumps(service), "utf-8")
-    extra = {"app_service_config_files": [str(tmp_path / "service.yaml")]}
-    server = SynapseServer.create(tmp_path / "synapse", with_module=False, extra=extra)
+    server = _with_service(tmp_path, token, sender_localpart="greedy")
     try:
         server.start()
         server.wait_ready()
@@ -64,6 +54,33 @@ def test_an_account_with_the_server_s_name_is_reported_and_left_as_it_is_until_i
         assert (status, refusal["errcode"]) == (400, "M_INVALID_USERNAME")
     finally:
         server.stop()
+
+
+def test_an_application_service_that_speaks_as_the_server_is_reported(tmp_path: Path) -> None:
+    server = _with_service(tmp_path, secrets.token_hex(16), sender_localpart="")
+    listening(server)
+    try:
+        with importable():
+            server.start()
+            server.wait_ready()
+        assert f"{HERE}, and an application service has it" in server.log_file.read_text("utf-8")
+        assert not _features(server)
+    finally:
+        server.stop()
+
+
+def _with_service(folder: Path, token: str, *, sender_localpart: str) -> SynapseServer:
+    service = {
+        "id": "greedy",
+        "url": None,
+        "as_token": token,
+        "hs_token": secrets.token_hex(16),
+        "sender_localpart": sender_localpart,
+        "namespaces": {"users": [{"exclusive": True, "regex": "@:localhost"}], "aliases": [], "rooms": []},
+    }
+    (folder / "service.yaml").write_text(json.dumps(service), "utf-8")
+    extra = {"app_service_config_files": [str(folder / "service.yaml")]}
+    return SynapseServer.create(folder / "synapse", with_module=False, extra=extra)
 
 
 def _features(server: SynapseServer) -> set[str]:

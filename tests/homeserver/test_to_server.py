@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from typing import Any
 
 import pytest
@@ -16,6 +14,7 @@ from tandem_demo.synapse import SynapseError, SynapseServer
 from tandem_synapse.to_server import MAX_CONTENT_BYTES
 from tests.conftest import new_user
 from tests.homeserver.listening import heard, importable, inbox, listening, of_type, to_server
+from tests.homeserver.tables import rows
 from tests.homeserver.two_servers import soon
 
 pytestmark = pytest.mark.synapse
@@ -142,11 +141,8 @@ def test_the_server_has_no_inbox(server: SynapseServer, person: Callable[..., Ra
     alice = person("alice")
     for type_ in ("org.example.strict", "org.example.nobody"):
         assert send(alice, type_, {"*": {}})[0] == 200
-    with closing(sqlite3.connect(server.folder / "homeserver.db", timeout=20)) as conn:
-        for table in ("device_inbox", "devices"):
-            # Names only.
-            rows = conn.execute(f"SELECT count(*) FROM {table} WHERE user_id = ?", (HERE,))
-            assert rows.fetchone() == (0,)
+    for table in ("device_inbox", "devices"):
+        assert rows(server.folder, f"SELECT * FROM {table} WHERE user_id = ?", HERE) == []
 
 
 @pytest.mark.parametrize(
@@ -267,8 +263,7 @@ def test_nobody_can_take_the_server_s_name(
 ) -> None:
     status, refusal = way(server, person)
     assert (status, refusal["errcode"]) == (400, "M_INVALID_USERNAME")
-    with closing(sqlite3.connect(server.folder / "homeserver.db", timeout=20)) as conn:
-        assert conn.execute("SELECT count(*) FROM users WHERE name = ?", (HERE,)).fetchone() == (0,)
+    assert rows(server.folder, "SELECT * FROM users WHERE name = ?", HERE) == []
 
 
 def test_the_shared_secret_does_not_give_the_server_s_name_away_either(server: SynapseServer) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from tandem_demo.raw import CLIENT, Json, RawClient
 from tandem_demo.synapse import SynapseServer
 from tests.homeserver.listening import heard, importable, listening, of_type, to_server
 from tests.homeserver.remote_server import RemoteServer
+from tests.homeserver.tables import confirmed, rows
 from tests.homeserver.two_servers import TwoServers, soon
 
 pytestmark = pytest.mark.synapse
@@ -165,9 +164,7 @@ def test_a_batch_of_receipts_is_taken_from_a_person_s_own_server_only(three: Thr
     assert to_server(carol, address(three.here), "im.tandem.delivery.batch", {"": batch}, "batch")[0] == 200
     words = "Dropped a batch of receipts from another server"
     soon(lambda: words in three.here.log_file.read_text("utf-8"))
-    with closing(sqlite3.connect(three.here.folder / "homeserver.db", timeout=20)) as conn:
-        found = conn.execute("SELECT count(*) FROM im_tandem_delivery WHERE event_id = ?", (event,))
-        assert found.fetchone() == (0,)
+    assert confirmed(three.here.folder, event) == set()
 
 
 def test_a_batch_here_becomes_events_that_wait_for_the_author_on_another_server(three: Three) -> None:
@@ -180,19 +177,17 @@ def test_a_batch_here_becomes_events_that_wait_for_the_author_on_another_server(
     assert (
         to_server(three.alice, address(three.here), "im.tandem.delivery.batch", {"": batch}, "out")[0] == 200
     )
-    confirmed: set[str] = set()
+    found: set[str] = set()
 
     def all_there() -> bool:
         for event in of_type(carol, "im.tandem.delivery"):
             assert event["sender"] == address(three.there)
-            confirmed.update(event["content"]["rooms"][room])
-        return confirmed == set(events)
+            found.update(event["content"]["rooms"][room])
+        return found == set(events)
 
     soon(all_there)
 
 
 def test_no_server_has_an_inbox(three: Three) -> None:
     for server in (three.here, three.there):
-        with closing(sqlite3.connect(server.folder / "homeserver.db", timeout=20)) as conn:
-            found = conn.execute("SELECT count(*) FROM device_inbox WHERE user_id LIKE '@:%'")
-            assert found.fetchone() == (0,)
+        assert rows(server.folder, "SELECT * FROM device_inbox WHERE user_id LIKE '@:%'") == []
