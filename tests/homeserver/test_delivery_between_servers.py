@@ -19,7 +19,7 @@ from tests.homeserver.two_servers import TwoServers, soon
 
 pytestmark = pytest.mark.synapse
 
-QUICK = {"modules": modules(coalesce_seconds=0.2, federate_retry_seconds=[1, 2])}
+QUICK = {"modules": modules(coalesce_seconds=0.2, hold_seconds=[1, 2], federate_retry_seconds=[1, 2])}
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +102,29 @@ def test_devices_that_are_shared_and_a_second_one_are_told(two: TwoServers, room
         devices = receipts_in(answer, shared)[event][phone.user_id]["im.tandem.devices"]
         assert device.device_id in devices
     assert set(devices) == {"PHONE", "LAPTOP"}
+
+
+def test_a_person_with_several_devices_is_held_before_anything_leaves_their_server(
+    two: TwoServers, room: Talk
+) -> None:
+    two.there.register("fred", "a long password")
+    phone, laptop = (RawClient(two.there.base_url).login("fred", "a long password") for _ in range(2))
+    shared = two.room(room.alice, phone)
+    event = two.say(room.alice, shared, "to one of two devices", phone)
+    pos = sliding(room.alice)["pos"]
+    for device in (phone, laptop):
+        assert device.receipt(shared, UNSTABLE, event)[0] == 200
+    assert _until_all(room.alice, pos, shared, {event}) == {event: 1}
+    ((due, sent),) = soon(
+        lambda: database(
+            two.there,
+            "SELECT due_ms, sent_ms FROM im_tandem_delivery_out WHERE event_id = ? AND sent_ms IS NOT NULL",
+            event,
+        )
+    )
+    ((arrived,),) = database(two.there, "SELECT received_ts FROM events WHERE event_id = ?", event)
+    assert due >= arrived + 1_000
+    assert sent >= due
 
 
 def test_a_duplicate_is_accepted_and_not_sent_again(two: TwoServers, room: Talk) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tandem_synapse import federation_wire as wire
+from tandem_synapse import tidy
 from tandem_synapse.federation_out import MOST_EDUS, Outgoing
 from tandem_synapse.federation_store import FederationStore
 from tests.homeserver.federation_world import World
@@ -333,6 +334,37 @@ def test_a_server_that_takes_the_module_out_is_sent_nothing_until_it_is_back(wor
         world.there_has_module = True
         await world.pass_time(LAST)
         assert told(world) == {("$e", "@bob:here"): 1}
+
+    play(story)
+
+
+@pytest.mark.parametrize(
+    ("forget", "left"),
+    [
+        (lambda txn: tidy.forget_event(txn, "!r", "$e", None), {"$other", "$elsewhere"}),
+        (lambda txn: tidy.forget_event(txn, "!r", "$e", "there"), {"$other", "$elsewhere"}),
+        (lambda txn: tidy.forget_event(txn, "!r", "$e", "third"), {"$e", "$other", "$elsewhere"}),
+        (lambda txn: tidy.forget_event(txn, "!x", "$e", None), {"$e", "$other", "$elsewhere"}),
+        (lambda txn: tidy.forget_room(txn, "!r"), {"$elsewhere"}),
+        (lambda txn: tidy.forget_gone_events(txn, "!r"), {"$e", "$elsewhere"}),
+        (lambda txn: tidy.forget_user(txn, "@bob:here"), set()),
+        (lambda txn: tidy.forget_user(txn, AUTHOR), set()),
+        (lambda txn: tidy.forget_user(txn, "@carol:here"), {"$e", "$other", "$elsewhere"}),
+        (lambda txn: tidy.forget_older(txn, 10**15), set()),
+        (lambda txn: tidy.forget_older(txn, 0), {"$e", "$other", "$elsewhere"}),
+    ],
+)
+def test_what_is_forgotten_is_not_sent(world: World, forget: Callable[[Any], object], left: set[str]) -> None:
+    async def story() -> None:
+        outgoing = begin(world)
+        due = world.now + 9_000
+        for room, event in (("!r", "$e"), ("!r", "$other"), ("!x", "$elsewhere")):
+            await outgoing.keep(room, event, "@bob:here", AUTHOR, None, due)
+        world.conn.execute("CREATE TABLE events (event_id TEXT)")
+        world.conn.execute("INSERT INTO events VALUES ('$e')")
+        await world.run("", forget)
+        await world.pass_time(9_000)
+        assert {event for event, _ in told(world)} == left
 
     play(story)
 
