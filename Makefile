@@ -16,8 +16,9 @@ ready:  ## install what is needed into .venv (done by the others, too)
 demo: ready  ## the whole product at work; ARGS=--headless without a display
 	@$(BIN)/tandem demo $(ARGS)
 
-servers:  ## install the programs that tests start (done by test)
+servers: ready  ## install the programs and the oldest Synapse that tests start (done by test)
 	@python3 tools/servers.py
+	@$(PY) tools/oldest_synapse.py > /dev/null
 
 test: check servers  ## everything, with real Synapse
 	@$(PYTEST) --numprocesses 2 --dist loadgroup $(ARGS)
@@ -52,12 +53,15 @@ shots: ready  ## pictures of every screen, light and dark, into shots/
 conformance: ready  ## which clauses of six proposals a homeserver keeps; URL=http://...; the rest as in tests/conformance/README.md
 	@$(PY) -m tests.conformance --url $(or $(URL),$(error make conformance URL=http://...)) $(ARGS)
 
-lock: ready  ## renew requirements/dev.txt; ARGS=--upgrade for newer versions
+lock: ready  ## renew requirements/*.txt; ARGS=--upgrade for newer versions
 	@test -x $(BIN)/uv || $(PY) -m pip install --quiet uv
 	@$(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
 	  --no-emit-index-url --no-emit-package tandem-core --no-emit-package tandem-resources --quiet \
 	  --group dev core/pyproject.toml app/pyproject.toml notifier/pyproject.toml demo/pyproject.toml \
 	  -o requirements/dev.txt $(ARGS)
+	@echo "matrix-synapse==$$($(PY) -c 'from tandem_synapse.versions import OLDEST; print(OLDEST)').*" | \
+	  $(BIN)/uv pip compile - --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
+	  --no-emit-index-url --quiet -o requirements/synapse-oldest.txt $(ARGS)
 
 clean:  ## remove what was installed and made
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-shots shots
+	@rm -rf .venv .venv-synapse-oldest .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-shots shots

@@ -21,7 +21,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tandem_demo import tied
+
 _START_WITHIN_S = 60.0
+
+OTHER_PYTHON = "TANDEM_SYNAPSE_PYTHON"
+"""Environment variable: the Python of another environment that has Synapse and the module, and nothing else of ours."""
+
+POSTGRES = "TANDEM_SYNAPSE_POSTGRES"
+"""Environment variable: how to reach a PostgreSQL (JSON, as ``args`` in homeserver.yaml) in which each server gets a
+database of its own; without it servers use SQLite."""
 
 
 class SynapseError(Exception):
@@ -36,6 +45,8 @@ class SynapseServer:
         self.port = port
         self.server_name = server_name
         self.base_url = f"http://127.0.0.1:{port}"
+        self.app = "synapse.app.homeserver"
+        self.configs = [folder / "homeserver.yaml"]
         self._secret = secret
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -76,10 +87,7 @@ class SynapseServer:
                     "resources": [{"names": ["client"], "compress": False}],
                 }
             ],
-            "database": {
-                "name": "sqlite3",
-                "args": {"database": str(self.folder / "homeserver.db")},
-            },
+            "database": _database(self.folder),
             "log_config": str(self.folder / "log.json"),
             "media_store_path": str(self.folder / "media"),
             "max_upload_size": "5M",
@@ -120,8 +128,8 @@ class SynapseServer:
     def start(self) -> None:
         """Start the process; ``wait_ready`` waits until it answers."""
         output = (self.folder / "output.log").open("ab")
-        config = str(self.folder / "homeserver.yaml")
-        command = [sys.executable, "-m", "tandem_demo.tied", "synapse.app.homeserver", "-c", config]
+        words = [word for config in self.configs for word in ("-c", str(config))]
+        command = [*tied.command(os.environ.get(OTHER_PYTHON, sys.executable)), self.app, *words]
         self._child = subprocess.Popen(
             command,
             cwd=self.folder,
@@ -203,7 +211,16 @@ class SynapseServer:
 
 def modules(**settings: Any) -> list[dict[str, Any]]:
     """The entry ``modules`` of homeserver.yaml, with settings of our module."""
-    return [{"module": "tandem_synapse.module.TandemModule", "config": settings}]
+    return [{"module": "tandem_synapse.TandemModule", "config": settings}]
+
+
+def _database(folder: Path) -> dict[str, Any]:
+    reached = os.environ.get(POSTGRES)
+    if reached is None:
+        return {"name": "sqlite3", "args": {"database": str(folder / "homeserver.db")}}
+    from tandem_demo.services import new_database
+
+    return new_database(json.loads(reached))
 
 
 def free_port() -> int:

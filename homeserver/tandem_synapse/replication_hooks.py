@@ -26,15 +26,17 @@ def _updated_receipts(original: seams.Method) -> seams.Method:
         if delivery is None or last_id == reached:
             return updates, reached, limited
         ours = await delivery.released(instance_name, last_id, reached)
-        rows = [(position, _row(author)) for position, author in ours]
+        rows = [(position, wake_row(author)) for position, author in ours]
         return sorted([*updates, *rows], key=lambda update: update[0]), reached, limited
 
     return get_all_updated_receipts
 
 
-def _row(author: str) -> tuple[str, str, str, str, None, dict[str, str]]:
-    # room, type, user, event, thread, data. An empty user is no user of this server, so that stock code drops it
-    # before it comes to federation.
+def wake_row(author: str) -> tuple[str, str, str, str, None, dict[str, str]]:
+    """Room, type, user, event, thread and data of a row that means: look again, there is something for this author.
+
+    The empty user is no user of this server, so that stock code drops the row before it comes to federation.
+    """
     return ("", ROW_TYPE, "", "", None, {"author": author})
 
 

@@ -19,7 +19,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from synapse import __version__ as synapse_version
 from synapse.api.errors import (
     AuthError,
     FederationDeniedError,
@@ -45,6 +44,8 @@ from synapse.types.state import StateFilter
 from synapse.util.async_helpers import Linearizer
 from synapse.util.retryutils import NotRetryingDestination
 
+from tandem_synapse import versions
+
 if TYPE_CHECKING:
     from synapse.server import HomeServer
 
@@ -58,8 +59,6 @@ SentFlag = HaveSentRoomFlag
 receipts_answer = SlidingSyncResult.Extensions.ReceiptsExtension
 RECEIPTS_STREAM = ReceiptsStream.NAME
 BaseEndpoint = ReplicationEndpoint
-
-TESTED_VERSIONS = ("1.163",)
 
 POST_RECEIPT = "synapse.rest.client.receipts:ReceiptRestServlet.on_POST"
 GET_VERSIONS = "synapse.rest.client.versions:VersionsRestServlet.on_GET"
@@ -215,16 +214,15 @@ class Unreachable(Exception):
     """Another homeserver did not answer, or not with a word that settles the question."""
 
 
-def install(makers: Mapping[str, Maker], *, accept_untested: bool, version: str = synapse_version) -> None:
+def install(makers: Mapping[str, Maker], *, accept_untested: bool, version: str = versions.RUNNING) -> None:
     """Wrap the methods, once a process. Raises IncompatibleSynapse and leaves everything as it was."""
-    tested = ", ".join(TESTED_VERSIONS)
-    if ".".join(version.split(".")[:2]) not in TESTED_VERSIONS and not accept_untested:
+    if not accept_untested and not versions.is_tested(version):
         raise IncompatibleSynapse(
-            f"this is Synapse {version}, and the module was tested with {tested}. Install a version of the module for "
-            "it; or set accept_untested_synapse: true, and the module starts if the methods it uses look the same"
+            f"this is Synapse {version}, and {versions.WORDS}. Install a version of the module for this one; or set "
+            "accept_untested_synapse: true, and the module starts if the methods it uses look the same"
         )
     for where, parameters in (_WRAPPED | _CALLED).items():
-        _check(where, parameters, f"this is Synapse {version}; tested: {tested}")
+        _check(where, parameters, f"this is Synapse {version}, and {versions.WORDS}")
     for where, make in makers.items():
         owner, name = _owner(where)
         found = inspect.getattr_static(owner, name)
@@ -233,6 +231,12 @@ def install(makers: Mapping[str, Maker], *, accept_untested: bool, version: str 
             wrapped = functools.wraps(original)(make(original))
             setattr(wrapped, _MARK, True)
             setattr(owner, name, staticmethod(wrapped) if isinstance(found, staticmethod) else wrapped)
+
+
+def id_of_shown(event: Any) -> str:
+    """The id of an event in the timeline of a sliding sync response; later releases wrap it in a record."""
+    event_id: str = getattr(event, "event", event).event_id
+    return event_id
 
 
 def attached(part: Any, kind: type[R]) -> R | None:
@@ -576,7 +580,7 @@ class AppServices:
             self._account_data_changes = self._main._account_data_stream_cache
             self._transaction_ids = self._main._as_txn_seq_gen
         except AttributeError as error:
-            raise IncompatibleSynapse(f"this is Synapse {synapse_version}: {error}") from error
+            raise IncompatibleSynapse(f"this is Synapse {versions.RUNNING}: {error}") from error
 
     @property
     def is_pushing(self) -> bool:
