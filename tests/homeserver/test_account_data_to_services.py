@@ -23,7 +23,7 @@ KIND = "org.example.settings"
 
 @dataclass
 class World:
-    """One Synapse; a service that gets all account data, one that gets the global, and one that asked for nothing.
+    """One Synapse; services that get all account data, the global, and none; and one that is going to ask for all.
 
     People whose names begin with ``shared`` are in the inclusive namespaces of all of them.
     """
@@ -32,6 +32,7 @@ class World:
     full: ApplicationService
     plain: ApplicationService
     none: ApplicationService
+    late: ApplicationService
 
     def person(self, name: str = "shared") -> RawClient:
         return RawClient(self.server.base_url).login(*new_user(self.server, name))
@@ -50,16 +51,16 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
     full = service("full", **{"im.tandem.account_data": True, "im.tandem.room_account_data": True})
     plain = service("plain", **{"im.tandem.account_data": True})
-    none = service("none")
+    none, late = service("none"), service("late")
     server = SynapseServer.create(
         folder / "synapse",
-        extra={"app_service_config_files": [str(each.file) for each in (full, plain, none)]},
+        extra={"app_service_config_files": [str(each.file) for each in (full, plain, none, late)]},
     )
     server.start()
     try:
         server.wait_ready()
-        with full, plain, none:
-            yield World(server, full, plain, none)
+        with full, plain, none, late:
+            yield World(server, full, plain, none, late)
     finally:
         server.stop()
 
@@ -231,21 +232,17 @@ def test_the_first_transaction_after_opting_in_carries_the_values_of_then(world:
     set_global(person, KIND, {"old": True})
     set_in_room(person, room, KIND, {"old": True})
     world.full.wait(lambda: values(world.full, person.user_id))
-    assert values(world.none, person.user_id) == []
-    world.none.register(**{"im.tandem.account_data": True, "im.tandem.room_account_data": True})
+    assert values(world.late, person.user_id) == []
+    world.late.register(**{"im.tandem.account_data": True, "im.tandem.room_account_data": True})
     world.server.restart()
-    try:
-        world.none.wait(lambda: values(world.none, person.user_id))
-        first = next(body for _, body in world.none.arrivals if FIELD in body)
-        assert {"type": KIND, "content": {"old": True}} in first[FIELD][person.user_id]["events"]
-        assert {"type": KIND, "content": {"old": True}} in first[ROOM_FIELD][person.user_id][room]["events"]
-        # Whoever was asking before is told nothing twice by a restart.
-        set_global(person, KIND, {"new": True})
-        world.full.wait(lambda: values(world.full, person.user_id)[-1:] == [{"new": True}])
-        assert values(world.full, person.user_id) == [{"old": True}, {"new": True}]
-    finally:
-        world.none.register(**{"im.tandem.account_data": False, "im.tandem.room_account_data": False})
-        world.server.restart()
+    world.late.wait(lambda: values(world.late, person.user_id))
+    first = next(body for _, body in world.late.arrivals if FIELD in body)
+    assert {"type": KIND, "content": {"old": True}} in first[FIELD][person.user_id]["events"]
+    assert {"type": KIND, "content": {"old": True}} in first[ROOM_FIELD][person.user_id][room]["events"]
+    # Whoever was asking before is told nothing twice by a restart.
+    set_global(person, KIND, {"new": True})
+    world.full.wait(lambda: values(world.full, person.user_id)[-1:] == [{"new": True}])
+    assert values(world.full, person.user_id) == [{"old": True}, {"new": True}]
 
 
 def in_moods(service: ApplicationService, moods: list[Mood]) -> Callable[[], list[Mood]]:
