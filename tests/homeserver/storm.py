@@ -9,13 +9,13 @@ syncs as well; the service refuses, lies, vanishes, hangs and dies; the service 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
 import random
 import secrets
 import signal
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -23,16 +23,17 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from tandem_demo.raw import RawClient, RawError
+from tandem_demo.raw import Json, RawClient, RawError
+from tandem_demo.services import Postgres
 from tandem_demo.synapse import SynapseServer
 from tests.conftest import new_user
 from tests.homeserver.application_service import ApplicationService, Ledger
+from tests.homeserver.tables import rows
 
 KIND = "org.example.storm"
 SENDERS = 8
@@ -74,12 +75,22 @@ class Result:
 class Storm:
     """One run. ``crashes``: how often Synapse is killed; ``trouble``: the share of transactions that go wrong."""
 
-    def __init__(self, *, messages: int, seed: int, crashes: int, trouble: float, hangs: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        messages: int,
+        seed: int,
+        crashes: int,
+        trouble: float,
+        hangs: int = 0,
+        database: Json | None = None,
+    ) -> None:
         self._messages = messages
         self._crashes = crashes
         self._trouble = trouble
         self._hangs = hangs
         self._seed = seed
+        self._database = database
         self._chance = random.Random(seed)
         self._done = threading.Event()
         self._resent: Counter[tuple[str, int]] = Counter()
@@ -97,7 +108,9 @@ class Storm:
             receive_ephemeral=True,
             **{"im.tandem.lossless_to_device": True},
         )
-        extra = {"app_service_config_files": [str(self._service.file)]}
+        extra: Json = {"app_service_config_files": [str(self._service.file)]}
+        if self._database is not None:
+            extra["database"] = self._database
         self._server = SynapseServer.create(folder / "synapse", extra=extra)
         self._server.start()
         self._ledger = Ledger(folder / "ledger.db")
@@ -257,18 +270,18 @@ class Storm:
             time.sleep(0.2)
 
     def _judge(self, result: Result) -> None:
-        rows = list(
+        taken = list(
             self._ledger.rows("SELECT user, device, sender, n, event_id, txn FROM events ORDER BY seq")
         )
         result.sent, result.received = self._sent, self._received()
         result.lost = result.sent - result.received
-        ids = Counter(row[4] for row in rows)
+        ids = Counter(row[4] for row in taken)
         result.same_event_twice = sum(count - 1 for count in ids.values())
-        result.resent = len(rows) - result.received - result.same_event_twice
+        result.resent = len(taken) - result.received - result.same_event_twice
         assert result.resent <= sum(self._resent.values()), "more copies than senders can have made"
         highest: dict[tuple[Any, ...], int] = {}
         wrong: Counter[str] = Counter()
-        for user, device, sender, n, _event_id, _txn in rows:
+        for user, device, sender, n, _event_id, _txn in taken:
             line = (user, device, sender)
             if n < highest.get(line, -1):
                 wrong[f"{user} {device}"] += 1
@@ -288,12 +301,23 @@ class Storm:
         """Rows of exclusive users, whose 200 is the only one that deletes; the last transaction may be under way."""
         end = time.monotonic() + _PATIENCE_S
         while True:
-            with closing(sqlite3.connect(self._server.folder / "homeserver.db", timeout=20)) as conn:
-                sql = "SELECT count(*) FROM device_inbox WHERE user_id LIKE '@\\_storm\\_%' ESCAPE '\\'"
-                left = int(conn.execute(sql).fetchone()[0])
+            left = self._count(
+                "SELECT count(*) FROM device_inbox WHERE user_id LIKE '@!_storm!_%' ESCAPE '!'"
+            )
             if left == 0 or time.monotonic() > end:
                 return left
             time.sleep(0.2)
+
+    def _count(self, sql: str) -> int:
+        database = json.loads(self._server.configs[0].read_text("utf-8"))["database"]
+        if database["name"] == "sqlite3":
+            return int(rows(self._server.folder, sql)[0][0])
+        import psycopg2
+
+        known = {key: value for key, value in database["args"].items() if not key.startswith("cp_")}
+        with contextlib.closing(psycopg2.connect(**known)) as conn, conn.cursor() as cursor:
+            cursor.execute(sql)
+            return int(cursor.fetchone()[0])
 
 
 def main() -> int:
@@ -303,15 +327,19 @@ def main() -> int:
     parser.add_argument("--crashes", type=int, default=5, help="how often Synapse is killed")
     parser.add_argument("--trouble", type=float, default=0.2, help="share of transactions that go wrong")
     parser.add_argument("--hangs", type=int, default=2, help="how often the service hangs, for a minute each")
+    parser.add_argument("--postgres", action="store_true", help="with PostgreSQL instead of SQLite")
     parser.add_argument("--json", type=Path, help="write the figures there, too")
     words = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="storm-") as folder:
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="storm-"))
+        postgres = stack.enter_context(Postgres()) if words.postgres else None
         storm = Storm(
             messages=words.messages,
             seed=words.seed,
             crashes=words.crashes,
             trouble=words.trouble,
             hangs=words.hangs,
+            database=None if postgres is None else postgres.database(),
         )
         result = storm.run(Path(folder))
     print(result.table())

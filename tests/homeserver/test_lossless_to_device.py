@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import sqlite3
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 
 import pytest
@@ -23,6 +21,7 @@ from tests.homeserver.application_service import (
     ServiceUser,
 )
 from tests.homeserver.storm import Storm
+from tests.homeserver.tables import rows
 
 pytestmark = pytest.mark.synapse
 
@@ -65,9 +64,8 @@ class World:
         ]
 
     def inbox(self, user_id: str, device_id: str = "PHONE") -> int:
-        with closing(sqlite3.connect(self.server.folder / "homeserver.db", timeout=20)) as conn:
-            sql = "SELECT count(*) FROM device_inbox WHERE user_id = ? AND device_id = ?"
-            return int(conn.execute(sql, (user_id, device_id)).fetchone()[0])
+        sql = "SELECT count(*) FROM device_inbox WHERE user_id = ? AND device_id = ?"
+        return int(rows(self.server.folder, sql, user_id, device_id)[0][0])
 
 
 @pytest.fixture(scope="module")
