@@ -93,6 +93,9 @@ def _options() -> argparse.Namespace:
         help="how long to wait for what should come (40)",
     )
     parser.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="so many points at a time; needs the secret (1)"
+    )
+    parser.add_argument(
         "--only", action="append", default=[], metavar="NAME", help="only these: an id, msc4089, or a pattern"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the outcomes here, too")
@@ -101,6 +104,8 @@ def _options() -> argparse.Namespace:
     options = parser.parse_args()
     if not options.url:
         parser.error("--url (or CONFORMANCE_URL) is needed")
+    if options.jobs < 1 or (options.jobs > 1 and not options.secret):
+        parser.error("--jobs needs a number above 0, and above 1 the registration shared secret")
     if not chosen(options.only):
         parser.error(f"no point is named like {options.only}")
     return options
@@ -130,7 +135,9 @@ async def _run(options: argparse.Namespace) -> int:
             registered = read_registration(Path(options.registration))
             service = await stack.enter_async_context(Service(registered))
         bench = Bench(server, second, service, options.patience, options.echo_type)
-        outcomes = await run(bench, chosen(options.only), lambda one: print(report.line(one), flush=True))
+        outcomes = await run(
+            bench, chosen(options.only), lambda one: print(report.line(one), flush=True), options.jobs
+        )
         about = {"server": await server.software(), "second": await second.software() if second else ""}
     return _tell(options, outcomes, about)
 

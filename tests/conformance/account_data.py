@@ -10,7 +10,7 @@ from .matrix import CLIENT, Device, Json
 from .points import Level, NotTried, Table, Unsupported, check
 from .service import ACCOUNT_DATA_KEYS, SHARED_PREFIX, Service
 
-ACCOUNT_DATA = Table("Account data for application services (MSC3682)")
+ACCOUNT_DATA = Table("Account data for application services (MSC3682)", alone=True)
 point = ACCOUNT_DATA.point
 _PROPOSAL = "MSC3682, Proposal"
 

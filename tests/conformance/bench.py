@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from typing import Any
 
 from .matrix import Device, Homeserver
 from .points import NotTried
@@ -20,7 +22,7 @@ class Bench:
     patience_s: float = 40.0
     echo_type: str = ""
     """A to-device type that the servers answer by sending its content back, from ``@:server``."""
-    _found: dict[str, Exception | None] = field(default_factory=dict)
+    _found: dict[str, asyncio.Future[None]] = field(default_factory=dict)
 
     async def people(self, number: int) -> list[Device]:
         """Different accounts of the server, each with one new device."""
@@ -42,15 +44,9 @@ class Bench:
         await self.service.check_linked(self.server)
         return self.service
 
-    async def once(self, name: str, probe: Callable[[Bench], Awaitable[None]]) -> None:
+    async def once(self, name: str, probe: Callable[[Bench], Coroutine[Any, Any, None]]) -> None:
         """Probe for a feature one time; what the probe raised is raised again for each point that needs it."""
         if name not in self._found:
-            try:
-                await probe(self)
-            except Exception as error:
-                self._found[name] = error
-            else:
-                self._found[name] = None
-        error = self._found[name]
-        if error is not None:
-            raise error
+            self._found[name] = asyncio.ensure_future(probe(self))
+        await asyncio.wait([self._found[name]])
+        self._found[name].result()

@@ -48,13 +48,14 @@ Body = Callable[["Bench"], Awaitable[str]]
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """``clause``: the proposal and its section, as ``MSC4089, Proposal``."""
+    """``clause``: the proposal and its section, as ``MSC4089, Proposal``. ``is_alone``: nothing runs beside it."""
 
     id: str
     sentence: str
     clause: str
     level: Level
     body: Body
+    is_alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +68,11 @@ class Outcome:
 
 
 class Table:
-    """The points of one proposal, in the order in which they are tried."""
+    """The points of one proposal, in their order; ``alone`` if they disturb others, say by failing as a service."""
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, *, alone: bool = False) -> None:
         self.title = title
+        self._alone = alone
         self.points: list[Point] = []
 
     def point(
@@ -79,7 +81,7 @@ class Table:
         """Put the decorated coroutine function into the table."""
 
         def keep(body: Body) -> Body:
-            self.points.append(Point(id_, sentence, clause, level, body))
+            self.points.append(Point(id_, sentence, clause, level, body, self._alone))
             return body
 
         return keep

@@ -11,7 +11,7 @@ from .matrix import Device, Json
 from .points import Broken, Level, NotTried, Table, Unsupported, check
 from .service import SHARED_PREFIX, TO_DEVICE_KEYS, Service, Transaction
 
-SERVICE_TO_DEVICE = Table("To-device messages for application services (MSC4203)")
+SERVICE_TO_DEVICE = Table("To-device messages for application services (MSC4203)", alone=True)
 point = SERVICE_TO_DEVICE.point
 _PROPOSAL = "MSC4203, Proposal"
 _DELETING = "MSC4203, Implementation detail: when to delete a to-device message"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fnmatch
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from .account_data import ACCOUNT_DATA
 from .bench import Bench
@@ -45,16 +45,25 @@ def _is_named(id_: str, name: str) -> bool:
 
 
 async def run(
-    bench: Bench, points: Iterable[Point], tell: Callable[[Outcome], None] = lambda _: None
+    bench: Bench, points: Sequence[Point], tell: Callable[[Outcome], None] = lambda _: None, jobs: int = 1
 ) -> list[Outcome]:
-    """Try one after another; none stops the next."""
-    outcomes = []
-    for point in points:
-        result, detail = await _try(bench, point)
-        outcomes.append(Outcome(point, result, " ".join(detail.split())))
-        tell(outcomes[-1])
-        await _tidy(bench)
-    return outcomes
+    """Try them, ``jobs`` at a time where they may run side by side; none stops another. The order stays theirs."""
+    places = asyncio.Semaphore(jobs)
+
+    async def attempt(point: Point) -> Outcome:
+        async with places:
+            result, detail = await _try(bench, point)
+            outcome = Outcome(point, result, " ".join(detail.split()))
+            tell(outcome)
+            if jobs == 1:
+                await _tidy(bench)
+            return outcome
+
+    together = [point for point in points if not point.is_alone]
+    outcomes = list(await asyncio.gather(*map(attempt, together)))
+    outcomes += [await attempt(point) for point in points if point.is_alone]
+    await _tidy(bench)
+    return sorted(outcomes, key=lambda outcome: points.index(outcome.point))
 
 
 async def _try(bench: Bench, point: Point) -> tuple[Result, str]:

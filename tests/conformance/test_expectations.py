@@ -29,7 +29,7 @@ HERE = Path(__file__).parent
 ECHO = "org.example.conformance.echo"
 FLAGS = ("im.tandem.account_data", "im.tandem.lossless_to_device")
 """What tandem-synapse wants to be asked for in a registration."""
-AT_ONCE = 10
+AT_ONCE = 12
 PARTS = [
     pytest.param([point.id for point in table.points][start : start + AT_ONCE], id=f"{table.title}, {start}")
     for table in TABLES
@@ -62,6 +62,7 @@ class World:
         command += ["--registration", str(first.folder / "conformance.yaml")]
         # A stock server is silent about what it does not know: there the patience is what the suite waits in vain.
         command += ["--patience", "10" if first is self.stock else "40"]
+        command += ["--jobs", "4"]
         command += [word for name_ in only for word in ("--only", name_)]
         if os.environ.get("CONFORMANCE_RECORD"):
             command += ["--record", str(HERE / "expectations" / f"{name}.json")]
