@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from bench import receipts
 from bench.intervals import interval, median
 from bench.measure import Figure, show
 from tandem_demo.raw import CLIENT
-from tandem_demo.synapse import SynapseServer, modules
+from tandem_demo.services import Postgres
+from tandem_demo.synapse import POSTGRES, SynapseServer, modules
 
 _NO_LIMIT = {"per_second": 1_000_000, "burst_count": 1_000_000}
 
@@ -23,6 +26,7 @@ _NO_LIMIT = {"per_second": 1_000_000, "burst_count": 1_000_000}
 def main() -> int:
     """Measure; exit status 0 when all was measured, met or missed."""
     parser = argparse.ArgumentParser(prog="bench.server", description=__doc__)
+    parser.add_argument("--database", choices=("sqlite", "postgresql", "both"), default="both")
     parser.add_argument("--runs", type=int, default=100, help="isolated receipts of each kind (100)")
     parser.add_argument("--members", type=int, default=1000, help="people in the large room (1000)")
     parser.add_argument("--starts", type=int, default=7, help="starts with and without the module (7)")
@@ -30,19 +34,42 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("bench-server.json"))
     options = parser.parse_args()
     figures: list[Figure] = []
-    with tempfile.TemporaryDirectory() as folder, _running(Path(folder), with_module=True) as server:
-        _tell("isolated receipts")
-        figures += receipts.isolated(server, options.runs)
-        _tell("many receipts at once")
-        figures += receipts.flood(server, readers=16, events=25, rounds=5)
-        _tell(f"a room of {options.members} people")
-        figures += receipts.crowd(server, options.members)
-    _tell("syncs of rooms without receipts")
-    figures += _syncs(options.syncs)
-    _tell("starts")
-    figures += _starts(options.starts)
+    for database in ("sqlite", "postgresql") if options.database == "both" else (options.database,):
+        with _database(database):
+            figures += [
+                replace(each, name=f"{each.name} ({database})")
+                for each in _measure(options.runs, options.members, options.syncs, options.starts)
+            ]
     show(figures, options.out)
     return 0
+
+
+def _measure(runs: int, members: int, syncs: int, starts: int) -> list[Figure]:
+    with tempfile.TemporaryDirectory() as folder, _running(Path(folder), with_module=True) as server:
+        _tell("isolated receipts")
+        figures = receipts.isolated(server, runs)
+        _tell("many receipts at once")
+        figures += receipts.flood(server, readers=16, events=25, rounds=5)
+        _tell(f"a room of {members} people")
+        figures += receipts.crowd(server, members)
+    _tell("syncs of rooms without receipts")
+    figures += _syncs(syncs)
+    _tell("starts")
+    return figures + _starts(starts)
+
+
+@contextmanager
+def _database(name: str) -> Iterator[None]:
+    """From now on homeservers are made with this database."""
+    if name == "sqlite":
+        yield
+        return
+    with Postgres() as postgres:
+        os.environ[POSTGRES] = json.dumps(postgres.database()["args"])
+        try:
+            yield
+        finally:
+            del os.environ[POSTGRES]
 
 
 @contextmanager
