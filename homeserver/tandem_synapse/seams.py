@@ -41,7 +41,7 @@ from synapse.types import (
 )
 from synapse.types.handlers.sliding_sync import HaveSentRoomFlag, SlidingSyncResult
 from synapse.types.state import StateFilter
-from synapse.util.async_helpers import Linearizer
+from synapse.util.async_helpers import Linearizer, concurrently_execute
 from synapse.util.retryutils import NotRetryingDestination
 
 from tandem_synapse import versions
@@ -56,6 +56,7 @@ Token = MultiWriterStreamToken
 Stream = StreamKeyType
 Service = ApplicationService
 SentFlag = HaveSentRoomFlag
+some_at_once = concurrently_execute
 receipts_answer = SlidingSyncResult.Extensions.ReceiptsExtension
 RECEIPTS_STREAM = ReceiptsStream.NAME
 BaseEndpoint = ReplicationEndpoint
@@ -194,6 +195,7 @@ _CALLED = {
     ),
     "synapse.storage.controllers.state:StateStorageController"
     ".get_current_hosts_in_room_or_partial_state_approximation": "self room_id",
+    "synapse.util.async_helpers:concurrently_execute": "func args limit delay_cancellation",
     "synapse.util.async_helpers:Linearizer.__init__": "self name clock max_count",
     "synapse.util.async_helpers:Linearizer.queue": "self key",
     "synapse.replication.http._base:ReplicationEndpoint._serialize_payload": "kwargs",
