@@ -16,7 +16,7 @@ from tandem_synapse.federation_out import Outgoing
 from tandem_synapse.federation_wire import SentReceipt
 from tandem_synapse.relay import Relay
 from tandem_synapse.release import Hold
-from tandem_synapse.releaser import Listener, Releaser
+from tandem_synapse.releaser import Due, Listener, Releaser
 from tandem_synapse.seams import Inside, Token
 from tandem_synapse.store import DeliveryRow, DeliveryStore, Receipt
 
@@ -96,33 +96,42 @@ class Delivery:
         return refusals
 
     async def _take_here(self, asked: Json) -> Json:
-        events = asked["events"]
+        user_id, device_id, events = asked["user_id"], asked["device_id"], asked["events"]
+        # With one device, or a device that the author may know, there is nothing to hide.
+        is_held = device_id is None and await self._inside.device_count(user_id) > 1
         refusals: list[str | None] = [None] * len(events)
+        good: list[Due] = []
 
-        async def take(number: int) -> None:
-            refusal = await self._judge_and_keep(asked["user_id"], asked["device_id"], *events[number])
-            refusals[number] = None if refusal is None else refusal.name
+        async def look(number: int) -> None:
+            room_id, event_id = events[number]
+            asked = await self._facts(user_id, room_id, event_id)
+            refusal = rules.judge(asked)
+            if refusal is not None:
+                refusals[number] = refusal.name
+                return
+            receipt = Receipt(room_id, event_id, user_id, asked.author, device_id)
+            good.append((receipt, await self._due(receipt) if is_held else self._inside.now_ms()))
 
         if len(events) == 1:
-            await take(0)
+            await look(0)
         else:
             # One author's server that does not answer holds up few of the others.
-            await seams.some_at_once(take, range(len(events)), _AT_ONCE)
+            await seams.some_at_once(look, range(len(events)), _AT_ONCE)
+        await self._keep(good)
         return {"refusals": refusals}
 
-    async def _judge_and_keep(
-        self, user_id: str, device_id: str | None, room_id: str, event_id: str
-    ) -> rules.Refusal | None:
-        asked = await self._facts(user_id, room_id, event_id)
-        refusal = rules.judge(asked)
-        if refusal is None:
-            receipt = Receipt(room_id, event_id, user_id, asked.author, device_id)
-            due_ms = await self._due(receipt)
-            if self._inside.is_local(asked.author):
-                await self.releaser.keep(receipt, due_ms)
-            elif self._outgoing is not None:
-                await self._outgoing.keep(room_id, event_id, user_id, asked.author, device_id, due_ms)
-        return refusal
+    async def _keep(self, good: Sequence[Due]) -> None:
+        await self.releaser.keep_all([each for each in good if self._inside.is_local(each[0].author)])
+        for receipt, due_ms in good:
+            if self._outgoing is not None and not self._inside.is_local(receipt.author):
+                await self._outgoing.keep(
+                    receipt.room_id,
+                    receipt.event_id,
+                    receipt.user_id,
+                    receipt.author,
+                    receipt.device_id,
+                    due_ms,
+                )
 
     async def take_from_elsewhere(self, sent: SentReceipt, author: str) -> None:
         """Keep a receipt that another homeserver sent and that was found good; returns after the commit.
@@ -138,10 +147,7 @@ class Delivery:
             await self.releaser.keep(receipt, now_ms)
 
     async def _due(self, receipt: Receipt) -> int:
-        """When it may be shown: with one device, or a device that the author may know, there is nothing to hide."""
-        now_ms = self._inside.now_ms()
-        if receipt.device_id is not None or await self._inside.device_count(receipt.user_id) <= 1:
-            return now_ms
+        """When a receipt that is held may be shown."""
         arrived_ms = await self._inside.arrived_at(receipt.event_id)
         return self._hold.until(receipt.event_id, receipt.user_id, arrived_ms or 0, self._inside.now_ms())
 

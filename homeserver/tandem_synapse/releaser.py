@@ -11,6 +11,8 @@ from tandem_synapse.store import DeliveryRow, DeliveryStore, Receipt
 
 logger = logging.getLogger(__name__)
 
+Due = tuple[Receipt, int]
+"""A receipt, and when it may be released, in milliseconds."""
 Listener = Callable[[str, Sequence[DeliveryRow]], None]
 LOOK_EVERY_MS = 60_000.0
 """How often to look even if nothing is expected; a look that failed is repeated after a twelfth of this."""
@@ -33,20 +35,34 @@ class Releaser:
         self._looks_again = False
 
     async def keep(self, receipt: Receipt, due_ms: int) -> None:
-        """Keep a receipt, and release it now if it is due and its author has rested; returns after the commit."""
+        """Keep one receipt, as ``keep_all`` does."""
+        await self.keep_all([(receipt, due_ms)])
+
+    async def keep_all(self, receipts: Sequence[Due]) -> None:
+        """Keep receipts, and release now what is due and whose author has rested; returns after the commit.
+
+        Those that wait are kept in one transaction.
+        """
         now_ms = self._inside.now_ms()
-        if due_ms <= now_ms and self._pace.take(receipt.author, now_ms):
-            row = None
-            try:
-                row = await self._store.put_released(receipt, now_ms)
-            finally:
-                if row is None:
-                    self._pace.give_back(receipt.author)
-            if row is not None:
-                self._tell([row])
-        elif await self._store.put_waiting(receipt, due_ms):
+        waiting: list[Due] = []
+        for receipt, due_ms in receipts:
+            if due_ms <= now_ms and self._pace.take(receipt.author, now_ms):
+                await self._keep_and_release(receipt, now_ms)
+            else:
+                waiting.append((receipt, due_ms))
+        for receipt, due_ms in await self._store.put_waiting(waiting) if waiting else ():
             ends = self._pace.next_end([receipt.author], now_ms)
             self._expect(max(due_ms, now_ms if ends is None else ends))
+
+    async def _keep_and_release(self, receipt: Receipt, now_ms: int) -> None:
+        row = None
+        try:
+            row = await self._store.put_released(receipt, now_ms)
+        finally:
+            if row is None:
+                self._pace.give_back(receipt.author)
+        if row is not None:
+            self._tell([row])
 
     async def look(self) -> None:
         """Release what is due. Never raises: what could not be released is tried again."""

@@ -56,11 +56,16 @@ class DeliveryStore:
         self._inside = inside
         self._news = News()
 
-    async def put_waiting(self, receipt: Receipt, release_at: int) -> bool:
-        """Keep a receipt that waits for its release; committed when this returns. False: it says nothing new."""
+    async def put_waiting(self, receipts: Sequence[tuple[Receipt, int]]) -> list[tuple[Receipt, int]]:
+        """Keep receipts, each with the time of its release; committed, all at once, when this returns.
 
-        def write(txn: LoggingTransaction) -> bool:
-            return _put(txn, receipt, release_at, None, None) is not None
+        Returns those of them that say something new.
+        """
+        # Two devices that confirm the same events at once lock their rows in the same order.
+        in_order = sorted(receipts, key=lambda each: each[0].event_id)
+
+        def write(txn: LoggingTransaction) -> list[tuple[Receipt, int]]:
+            return [each for each in in_order if _put(txn, each[0], each[1], None, None) is not None]
 
         return await self._inside.run("tandem_put_waiting_delivery", write)
 

@@ -129,10 +129,10 @@ class Server:
         if self.fails:
             raise OSError("the database is away")
 
-    async def put_waiting(self, receipt: Receipt, release_at: int) -> bool:
-        is_new = receipt.event_id not in self.rows
-        self.rows.setdefault(receipt.event_id, (receipt.author, release_at))
-        return is_new
+    async def put_waiting(self, receipts: Sequence[tuple[Receipt, int]]) -> list[tuple[Receipt, int]]:
+        new = [(receipt, at) for receipt, at in receipts if receipt.event_id not in self.rows]
+        self.rows |= {receipt.event_id: (receipt.author, at) for receipt, at in new}
+        return new
 
     async def put_released(self, receipt: Receipt, now_ms: int) -> DeliveryRow:
         self._fail()

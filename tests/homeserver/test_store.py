@@ -73,7 +73,7 @@ def seen(store: DeliveryStore, database: Database, low: int = 0) -> list[str]:
 def test_a_waiting_receipt_is_kept_and_seen_by_nobody_until_its_release(
     store: DeliveryStore, database: Database
 ) -> None:
-    assert asyncio.run(store.put_waiting(receipt(), 90_000))
+    assert asyncio.run(store.put_waiting([(receipt(), 90_000)]))
     assert seen(store, database) == []
     assert asyncio.run(store.newest("@alice:x", frozenset({"!r"}), database.now())) == []
     assert asyncio.run(store.of_events("@alice:x", ["$e"], database.now())) == []
@@ -90,7 +90,7 @@ def test_a_waiting_receipt_is_kept_and_seen_by_nobody_until_its_release(
 
 def test_receipts_that_are_due_are_released_at_one_position(store: DeliveryStore, database: Database) -> None:
     for event in ("$a", "$b", "$c"):
-        asyncio.run(store.put_waiting(receipt(event), 5 if event != "$c" else 50))
+        asyncio.run(store.put_waiting([(receipt(event), 5 if event != "$c" else 50)]))
     before = database.position
     asyncio.run(store.release(["@alice:x"], 5, 1_000))
     assert database.position == before + 1
@@ -101,7 +101,7 @@ def test_the_same_receipt_again_says_nothing_new(store: DeliveryStore, database:
     assert asyncio.run(store.put_released(receipt(), 0))
     rows = database.rows()
     assert not asyncio.run(store.put_released(receipt(), 99_000))
-    assert not asyncio.run(store.put_waiting(receipt(), 99_000))
+    assert not asyncio.run(store.put_waiting([(receipt(), 99_000)]))
     assert database.rows() == rows
 
 
@@ -111,7 +111,7 @@ def test_a_device_that_joins_in_is_told_and_only_once(store: DeliveryStore, data
     assert asyncio.run(store.put_released(receipt(device="PHONE"), 60_000))
     assert seen(store, database, before) == ["$e"]
     assert not asyncio.run(store.put_released(receipt(device="PHONE"), 120_000))
-    assert asyncio.run(store.put_waiting(receipt(device="LAPTOP"), 180_000))
+    assert asyncio.run(store.put_waiting([(receipt(device="LAPTOP"), 180_000)]))
     assert asyncio.run(store.due(180_000, 1_000)) == (["@alice:x"], None)
     asyncio.run(store.release(["@alice:x"], 180_000, 1_000))
     row = asyncio.run(store.since("@alice:x", 0, database.now()))[0]
@@ -119,8 +119,8 @@ def test_a_device_that_joins_in_is_told_and_only_once(store: DeliveryStore, data
 
 
 def test_a_device_does_not_delay_what_is_due_earlier(store: DeliveryStore, database: Database) -> None:
-    asyncio.run(store.put_waiting(receipt(), 1_000))
-    asyncio.run(store.put_waiting(receipt(device="PHONE"), 9_000))
+    asyncio.run(store.put_waiting([(receipt(), 1_000)]))
+    asyncio.run(store.put_waiting([(receipt(device="PHONE"), 9_000)]))
     assert database.rows()[0][3] == 1_000
 
 
@@ -154,7 +154,7 @@ def test_receipts_of_a_redacted_event_go_if_the_redaction_counts(
     store: DeliveryStore, database: Database, domain: str | None, left: list[str]
 ) -> None:
     for event in ("$a", "$b"):
-        asyncio.run(store.put_waiting(receipt(event), 0))
+        asyncio.run(store.put_waiting([(receipt(event), 0)]))
     asyncio.run(database.run("", lambda txn: tidy.forget_event(txn, "!other", "$a", domain)))
     assert len(database.rows()) == 2
     asyncio.run(database.run("", lambda txn: tidy.forget_event(txn, "!r", "$a", domain)))
