@@ -65,7 +65,10 @@ class TransactionFeed:
         """How many accounts may ask the server for their beginnings side by side."""
         self.woken = asyncio.Event()
         self._is_prepared = False
+        self._is_told = False
         self._asked_at_s = 0.0
+        self._after = 0
+        """The last piece that was taken; the store knows it for sure."""
 
     def watch_room(self, *room_ids: RoomId) -> None:
         """Every room is followed alike."""
@@ -99,15 +102,14 @@ class TransactionFeed:
         elif self._clock.monotonic_s() - self._asked_at_s >= await self._settings_age():
             await self._ask_settings()
         while await self._take():
-            pass
+            self.woken.clear()
         self._on_state(None)
 
     async def _take(self) -> bool:
-        """Take the next pieces; False when there are none."""
+        """Take the next pieces; False when there are no more, and nobody has said that there are."""
         epoch = self._queue.epoch
         user_id = self._me.user_id
-        after = await self._db.read(place, epoch)
-        pieces = await asyncio.to_thread(self._queue.pieces, user_id, after, BATCH)
+        pieces = await asyncio.to_thread(self._queue.pieces, user_id, self._after, BATCH)
         if not pieces:
             return False
         sights = await self._look(await self._db.read(wanted, user_id, pieces))
@@ -122,8 +124,9 @@ class TransactionFeed:
         )
         if taken.skipped:
             log.warning("%d pieces of transactions were skipped", taken.skipped)
-        await asyncio.to_thread(self._queue.done, user_id, pieces[-1].id)
-        return True
+        self._after = pieces[-1].id
+        await asyncio.to_thread(self._queue.done, user_id, self._after)
+        return len(pieces) == BATCH or self.woken.is_set()
 
     async def _prepare(self) -> None:
         epoch = self._queue.epoch
@@ -131,7 +134,9 @@ class TransactionFeed:
         if taken > await asyncio.to_thread(self._queue.newest):
             # The queue's file is an older copy: what it counts from now on is not what we have taken.
             await self._db.write(set_place, epoch, 0)
+            self._after = 0
         else:
+            self._after = taken
             await asyncio.to_thread(self._queue.done, self._me.user_id, taken)
         await self._ask_settings()
         await self._ask_key_counts()
@@ -186,8 +191,9 @@ class TransactionFeed:
             await self._db.write(_note_counts, known, self._clock.now_ms())
 
     async def _settings_age(self) -> float:
-        told = await asyncio.to_thread(self._queue.fact, "account_data")
-        return SETTINGS_TOLD_S if told else SETTINGS_S
+        if not self._is_told:
+            self._is_told = bool(await asyncio.to_thread(self._queue.fact, "account_data"))
+        return SETTINGS_TOLD_S if self._is_told else SETTINGS_S
 
     async def _wait(self) -> None:
         """Until there is something to take, or the settings are to be asked for again."""
