@@ -227,8 +227,9 @@ def _put_device(original: seams.Method) -> seams.Method:
         to_device = seams.attached(self, ToDeviceSource)
         if to_device is not None and status == 201:  # MSC4190: only services create devices here
             requester = request.requester  # the original has asked who it is; that may be asked once
-            if requester.app_service_id is not None:
-                await to_device.made(requester.app_service_id, requester.user.to_string(), device_id)
+            as_id = seams.service_of(requester)
+            if as_id is not None:
+                await to_device.made(as_id, requester.user.to_string(), device_id)
         return status, body
 
     return on_PUT

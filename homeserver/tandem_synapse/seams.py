@@ -264,6 +264,14 @@ def shared(api: ModuleApi, kind: type[R]) -> R:
     return found
 
 
+def service_of(requester: Any) -> str | None:
+    """The id of the application service that makes a request, if one does."""
+    if hasattr(requester, "app_service_id"):
+        return None if requester.app_service_id is None else str(requester.app_service_id)
+    # In older releases a requester has the service itself.
+    return None if requester.app_service is None else str(requester.app_service.id)
+
+
 def _owner(where: str) -> tuple[Any, str]:
     module, path = where.split(":")
     *classes, name = path.split(".")

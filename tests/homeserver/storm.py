@@ -95,7 +95,7 @@ class Storm:
         self._done = threading.Event()
         self._resent: Counter[tuple[str, int]] = Counter()
         self._sent = 0
-        self._count = threading.Lock()
+        self._counting = threading.Lock()
 
     def run(self, folder: Path) -> Result:
         started = time.monotonic()
@@ -189,7 +189,7 @@ class Storm:
                         raise
                     if self._done.wait(0.2):
                         return
-            with self._count:
+            with self._counting:
                 self._sent += 1
                 if tries > 1:
                     self._resent[client.user_id, content["n"]] += 1
