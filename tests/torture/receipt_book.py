@@ -50,10 +50,10 @@ class ReceiptBook:
 
     def __init__(self) -> None:
         self._page = 0
-        self._compared = 0
+        self._released: set[_Receipt] = set()
+        self._settled: set[_Receipt] = set()
         self._taken: dict[_Receipt, frozenset[str]] = {}
         self._author: dict[_Receipt, str] = {}
-        self._order: list[_Receipt] = []
         self._repeated: list[str] = []
 
     def read(self, server: sqlite3.Connection) -> None:
@@ -67,25 +67,26 @@ class ReceiptBook:
             self._page = n
             receipt = (event_id, user_id)
             named = frozenset(json.loads(devices))
-            if receipt not in self._taken:
-                self._order.append(receipt)
-            elif self._taken[receipt] == named:
+            if self._taken.get(receipt) == named:
                 self._repeated.append(f"the receipt of {user_id} for {event_id} was written twice")
             self._taken[receipt] = named
             self._author[receipt] = author
+        # One that the server still holds is not due at its author, nor is one that went with its event.
+        rows = server.execute("SELECT event_id, user_id FROM im_tandem_delivery WHERE stream_id IS NOT NULL")
+        self._released = set(rows.fetchall())
 
     def compare(self, stores: Iterable[tuple[str, str, sqlite3.Connection]]) -> ReceiptFindings:
         """Hold the book against devices (name, user, store), at quiescence; all devices of a user together.
 
         A receipt is one of an event that a device of its user has opened; a device that holds it for sent has given
-        it; its author's devices hear of it, at the latest until the comparison after the one that saw it first; and
+        it; its author's devices hear of it, at the latest until the comparison after the one that saw it released; and
         they hear of no other.
         """
         found = ReceiptFindings(doubled=list(self._repeated))
         users: dict[str, list[tuple[str, sqlite3.Connection]]] = {}
         for name, user, store in stores:
             users.setdefault(user, []).append((name, store))
-        settled = self._order[: self._compared]
+        settled = self._settled & self._released & set(self._taken)
         for user, devices in users.items():
             taken = {event for event, reader in self._taken if reader == user}
             found.receipts += len(taken)
@@ -117,7 +118,7 @@ class ReceiptBook:
                     f"{name}: believes that {who} has {event}"
                     for event, who in sorted(heard - set(self._taken))
                 ]
-        self._compared = len(self._order)
+        self._settled = set(self._released)
         return found
 
 

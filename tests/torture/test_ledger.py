@@ -78,7 +78,7 @@ def books(tmp_path: Path) -> Books:
 
 def _confirm(conn: sqlite3.Connection, mine: sqlite3.Connection) -> None:
     conn.executemany(
-        "INSERT INTO im_tandem_delivery (event_id, user_id, author, devices) VALUES (?, ?, ?, ?)",
+        "INSERT INTO im_tandem_delivery (event_id, user_id, author, devices, stream_id) VALUES (?, ?, ?, ?, 1)",
         [("$e1", ME, "@bob:x", "{}"), ("$a1", "@bob:x", ME, "{}")],
     )
     mine.execute(
@@ -280,6 +280,20 @@ def test_a_receipt_that_the_author_never_hears_of_is_found_by_the_comparison_aft
         conn.execute("DELETE FROM delivery")
     assert held.compare({"alice": store}).wrong() == []
     assert held.compare({"alice": store}).wrong() == ["alice: was not told that @bob:x has $a1"]
+
+
+@pytest.mark.parametrize(
+    "sql", ["UPDATE im_tandem_delivery SET stream_id = NULL", "DELETE FROM im_tandem_delivery"]
+)
+def test_a_receipt_that_the_server_holds_or_has_forgotten_is_not_due(books: Books, sql: str) -> None:
+    server, store, _ = books
+    held = ledger.Ledger(server)
+    with sqlite3.connect(store) as conn:
+        conn.execute("DELETE FROM delivery")
+    assert held.compare({"alice": store}).wrong() == []
+    with sqlite3.connect(server) as conn:
+        conn.execute(sql)
+    assert held.compare({"alice": store}).wrong() == []
 
 
 def test_a_second_device_of_the_reader_is_no_second_receipt(books: Books) -> None:
