@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench import receipts
+from bench.batches import batches
 from bench.intervals import interval, median
 from bench.measure import Figure, show
 from tandem_demo.raw import CLIENT
@@ -50,6 +51,8 @@ def _measure(runs: int, members: int, syncs: int, starts: int) -> list[Figure]:
         figures = receipts.isolated(server, runs)
         _tell("many receipts at once")
         figures += receipts.flood(server, readers=16, events=25, rounds=5)
+        _tell("batches of receipts")
+        figures += batches(server, 15)
         _tell(f"a room of {members} people")
         figures += receipts.crowd(server, members)
     _tell("syncs of rooms without receipts")
