@@ -158,7 +158,7 @@ def _sliding_sync(original: seams.Method) -> seams.Method:
         }
         fresh = {room_id for room_id, token in told.items() if token is None}
         shown = [
-            seams.id_of_shown(each)
+            each.event.event_id
             for room_id in fresh & set(actual_room_response_map)
             for each in actual_room_response_map[room_id].timeline_events
         ]

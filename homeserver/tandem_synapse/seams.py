@@ -235,12 +235,6 @@ def install(makers: Mapping[str, Maker], *, accept_untested: bool, version: str 
             setattr(owner, name, staticmethod(wrapped) if isinstance(found, staticmethod) else wrapped)
 
 
-def id_of_shown(event: Any) -> str:
-    """The id of an event in the timeline of a sliding sync response; later releases wrap it in a record."""
-    event_id: str = getattr(event, "event", event).event_id
-    return event_id
-
-
 def attached(part: Any, kind: type[R]) -> R | None:
     """What we attached to the server that this handler, servlet or store of Synapse's belongs to."""
     store = getattr(part, "store", None) or getattr(part, "_main_store", None) or part

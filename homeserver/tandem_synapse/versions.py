@@ -5,7 +5,7 @@ from __future__ import annotations
 from synapse import __version__
 
 RUNNING = __version__
-OLDEST = "1.149"
+OLDEST = "1.158"
 NEWEST = "1.163"
 """The tests run in the oldest and in the newest; between them the methods that the module uses are the same ones."""
 

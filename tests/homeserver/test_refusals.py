@@ -19,7 +19,7 @@ pytestmark = pytest.mark.synapse
         (f"{versions.OLDEST}.0", True),
         (f"{versions.NEWEST}.9", True),
         (f"{versions.NEWEST}.0rc1", True),
-        ("1.148.0", False),
+        ("1.157.2", False),
         ("1.164.0", False),
         ("2.150.0", False),
     ],
