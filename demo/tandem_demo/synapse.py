@@ -5,6 +5,7 @@ Started as a subprocess (never forked: law 5), ended by its pid, and by a closed
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
@@ -224,10 +225,16 @@ def _database(folder: Path) -> dict[str, Any]:
 
 
 def free_port() -> int:
-    """A loopback port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback port that was free a moment ago.
+
+    It is none of those that Linux gives to outgoing connections (32768 and up): one of them could take it before
+    it is bound, or while a server is restarted.
+    """
+    while True:
+        port = 10_000 + secrets.randbelow(22_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _unpadded(raw: bytes) -> str:
