@@ -86,8 +86,11 @@ class Transactions:
         cursor = conn.cursor()
         appservice_store.forget_others(cursor, streams)
         self._with_bound = appservice_store.with_bound(cursor)
-        # SQLite has no sequence: after a restart Synapse would begin again with ids that the services know already.
-        self._services.pass_transaction_ids(cursor, appservice_store.last_transaction(cursor))
+        if self._wishes:
+            # What a service was given before it asked for anything is not written down anywhere. Seconds since 1970
+            # are behind all of that, and behind an earlier start as long as there is less than one in a second.
+            last = max(appservice_store.last_transaction(cursor), self._inside.now_ms() // 1000)
+            self._services.pass_transaction_ids(cursor, last)
         cursor.close()
         conn.commit()
 

@@ -32,6 +32,7 @@ from synapse.module_api import LoggingTransaction, ModuleApi
 from synapse.replication.http._base import ReplicationEndpoint
 from synapse.replication.tcp.streams import ReceiptsStream
 from synapse.storage.database import LoggingDatabaseConnection, make_conn
+from synapse.storage.util.sequence import LocalSequenceGenerator
 from synapse.types import (
     DeviceListUpdates,
     MultiWriterStreamToken,
@@ -649,10 +650,13 @@ class AppServices:
         )
 
     def pass_transaction_ids(self, cursor: Any, last: int) -> None:
-        """See to it that the next transaction's id is higher than ``last``."""
-        missing = last - self._transaction_ids.get_max_allocated(cursor)
-        if missing > 0:
-            self._transaction_ids.get_next_mult_txn(cursor, missing)
+        """See to it that the next transaction's id is higher than ``last``, where no sequence of the database does.
+
+        SQLite has none: there Synapse begins again behind the oldest transaction without a 200, mostly at 1.
+        """
+        sequence = self._transaction_ids
+        if isinstance(sequence, LocalSequenceGenerator):
+            sequence._current_max_id = max(last, sequence.get_max_allocated(cursor))
 
 
 class WithFields:

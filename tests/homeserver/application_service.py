@@ -26,6 +26,7 @@ from tandem_demo.raw import RawClient
 from tandem_demo.synapse import free_port
 
 Json = dict[str, Any]
+ACCOUNT_DATA = "org.matrix.msc3682.account_data"
 TO_DEVICE = "to_device"
 UNSTABLE_TO_DEVICE = "de.sorunome.msc2409.to_device"
 
@@ -48,7 +49,7 @@ class ApplicationService:
         self.as_token, self.hs_token = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
         self.name = name
         self.port = free_port()
-        self.mood: Callable[[str], Mood] = lambda _txn_id: Mood.TAKE
+        self.mood: Callable[[Json], Mood] = lambda _body: Mood.TAKE
         self.taken: dict[str, Json] = {}
         self.arrivals: list[tuple[str, Json]] = []
         self._news = threading.Condition()
@@ -101,6 +102,19 @@ class ApplicationService:
         assert status == 200 or answer.get("errcode") == "M_USER_IN_USE", answer
         return ServiceUser(client, f"@{localpart}:localhost")
 
+    def once(self, mood: Mood, user_id: str) -> Callable[[], bool]:
+        """Meet the next transaction that carries something of this person in this mood; returns whether it was."""
+        left = [mood]
+
+        def look(body: Json) -> Mood:
+            is_theirs = user_id in body.get(ACCOUNT_DATA, {}) or any(
+                event["to_user_id"] == user_id for event in body.get(TO_DEVICE, [])
+            )
+            return left.pop() if left and is_theirs else Mood.TAKE
+
+        self.mood = look
+        return lambda: not left
+
     def wait(self, enough: Callable[[], Any], *, within_s: float = 60.0) -> Any:
         """Wait until this is true of what was taken; returns its value."""
         with self._news:
@@ -121,7 +135,7 @@ class ApplicationService:
         return [
             event
             for body in list(self.taken.values())
-            for event in body.get("org.matrix.msc3682.account_data", {}).get(user_id, {}).get("events", [])
+            for event in body.get(ACCOUNT_DATA, {}).get(user_id, {}).get("events", [])
         ]
 
     def room_account_data(self, user_id: str, room_id: str) -> list[Json]:
@@ -136,7 +150,7 @@ class ApplicationService:
 
     def _take(self, txn_id: str, body: Json) -> Mood:
         with self._news:
-            mood = self.mood(txn_id)
+            mood = self.mood(body)
             self.arrivals.append((txn_id, body))
             if mood not in (Mood.REFUSE, Mood.IGNORE):
                 self.taken.setdefault(txn_id, body)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -12,11 +12,11 @@ import pytest
 from tandem_demo.raw import CLIENT, Json, RawClient
 from tandem_demo.synapse import SynapseServer
 from tests.conftest import new_user
+from tests.homeserver.application_service import ACCOUNT_DATA as FIELD
 from tests.homeserver.application_service import ApplicationService, Mood, ServiceUser
 
 pytestmark = pytest.mark.synapse
 
-FIELD = "org.matrix.msc3682.account_data"
 ROOM_FIELD = "im.tandem.room_account_data"
 KIND = "org.example.settings"
 
@@ -69,7 +69,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def ghost(world: World, request: pytest.FixtureRequest) -> Iterator[ServiceUser]:
     """A fresh user of the service that gets everything; afterwards the service is well again."""
     yield world.full.user(world.server.base_url, f"_full_{abs(hash(request.node.name))}")
-    world.full.mood = lambda _txn_id: Mood.TAKE
+    world.full.mood = lambda _body: Mood.TAKE
 
 
 def set_global(client: RawClient, kind: str, content: Json) -> None:
@@ -186,9 +186,9 @@ def test_a_deletion_is_passed_on_as_empty_content(world: World, ghost: ServiceUs
 def test_a_retry_carries_the_same_and_what_came_meanwhile_comes_next_at_its_newest(
     world: World, ghost: ServiceUser
 ) -> None:
-    refused = in_moods(world.full, [Mood.REFUSE])
+    was_refused = world.full.once(Mood.REFUSE, ghost.user_id)
     ghost.set_account_data(KIND, {"n": 0})
-    world.full.wait(lambda: refused() == [])
+    world.full.wait(was_refused)
     for number in (1, 2, 3):
         ghost.set_account_data(KIND, {"n": number})
     world.full.wait(lambda: values(world.full, ghost.user_id)[-1:] == [{"n": 3}])
@@ -201,9 +201,9 @@ def test_a_retry_carries_the_same_and_what_came_meanwhile_comes_next_at_its_newe
 def test_a_transaction_whose_200_was_lost_is_recognised_and_hides_nothing(
     world: World, ghost: ServiceUser
 ) -> None:
-    left = in_moods(world.full, [Mood.VANISH])
+    has_vanished = world.full.once(Mood.VANISH, ghost.user_id)
     ghost.set_account_data(KIND, {"n": 0})
-    world.full.wait(lambda: left() == [])
+    world.full.wait(has_vanished)
     ghost.set_account_data(KIND, {"n": 1})
     world.full.wait(lambda: values(world.full, ghost.user_id) == [{"n": 0}, {"n": 1}])
     first, again, _ = with_field(world.full, ghost.user_id)
@@ -211,13 +211,13 @@ def test_a_transaction_whose_200_was_lost_is_recognised_and_hides_nothing(
 
 
 def test_a_crash_of_synapse_loses_nothing_and_sends_the_same_again(world: World, ghost: ServiceUser) -> None:
-    world.full.mood = lambda _txn_id: Mood.REFUSE
+    world.full.mood = lambda _body: Mood.REFUSE
     ghost.set_account_data(KIND, {"n": 0})
     world.full.wait(lambda: with_field(world.full, ghost.user_id))
     ghost.set_account_data(KIND, {"n": 1})
     known = {txn_id for txn_id, _ in world.full.arrivals}
     world.server.kill()
-    world.full.mood = lambda _txn_id: Mood.TAKE
+    world.full.mood = lambda _body: Mood.TAKE
     world.server.start()
     world.server.wait_ready()
     world.full.wait(lambda: values(world.full, ghost.user_id) == [{"n": 0}, {"n": 1}])
@@ -233,20 +233,17 @@ def test_the_first_transaction_after_opting_in_carries_the_values_of_then(world:
     set_in_room(person, room, KIND, {"old": True})
     world.full.wait(lambda: values(world.full, person.user_id))
     assert values(world.late, person.user_id) == []
+    known = set(world.late.taken)
     world.late.register(**{"im.tandem.account_data": True, "im.tandem.room_account_data": True})
     world.server.restart()
-    world.late.wait(lambda: values(world.late, person.user_id))
-    first = next(body for _, body in world.late.arrivals if FIELD in body)
+    world.late.wait(lambda: any(FIELD in body for _, body in world.late.arrivals))
+    first_id, first = next((txn_id, body) for txn_id, body in world.late.arrivals if FIELD in body)
+    assert (
+        first_id not in known
+    )  # SQLite: also where what the service was given before is written down nowhere
     assert {"type": KIND, "content": {"old": True}} in first[FIELD][person.user_id]["events"]
     assert {"type": KIND, "content": {"old": True}} in first[ROOM_FIELD][person.user_id][room]["events"]
     # Whoever was asking before is told nothing twice by a restart.
     set_global(person, KIND, {"new": True})
     world.full.wait(lambda: values(world.full, person.user_id)[-1:] == [{"new": True}])
     assert values(world.full, person.user_id) == [{"old": True}, {"new": True}]
-
-
-def in_moods(service: ApplicationService, moods: list[Mood]) -> Callable[[], list[Mood]]:
-    """Have the service go through these moods, one for each attempt, and be well afterwards."""
-    left = list(moods)
-    service.mood = lambda _txn_id: left.pop(0) if left else Mood.TAKE
-    return lambda: left

@@ -72,9 +72,10 @@ class World:
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("lossless")
     users = [{"exclusive": True, "regex": "@_lossless_.*"}, {"exclusive": False, "regex": "@shared.*"}]
-    flags = {"im.tandem.lossless_to_device": True, "receive_ephemeral": True, "org.matrix.msc3202": True}
+    stock_flags = {"de.sorunome.msc2409.push_ephemeral": True, "org.matrix.msc3202": True}
+    flags = stock_flags | {"im.tandem.lossless_to_device": True}
     lossless = ApplicationService(folder, name="lossless", namespaces={"users": users}, **flags)
-    stock = ApplicationService(folder, name="stock", receive_ephemeral=True)
+    stock = ApplicationService(folder, name="stock", **stock_flags)
     server = SynapseServer.create(
         folder / "synapse",
         extra={
@@ -99,7 +100,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 @pytest.fixture
 def world(running: World) -> Iterator[World]:
     yield running
-    running.lossless.mood = lambda _txn_id: Mood.TAKE
+    running.lossless.mood = lambda _body: Mood.TAKE
 
 
 def test_an_event_comes_under_both_names_with_its_device_and_an_id(world: World) -> None:
@@ -122,8 +123,7 @@ def test_an_event_comes_under_both_names_with_its_device_and_an_id(world: World)
 
 def test_the_key_counts_of_the_recipients_come_along_and_again_with_a_retry(world: World) -> None:
     ghost = world.ghost()
-    moods = [Mood.REFUSE]
-    world.lossless.mood = lambda _txn_id: moods.pop() if moods else Mood.TAKE
+    world.lossless.once(Mood.REFUSE, ghost.user_id)
     world.send(ghost.user_id, "PHONE", 1)
     world.lossless.wait(lambda: world.numbers(ghost.user_id))
     counts = [
@@ -177,10 +177,9 @@ def test_of_many_sent_at_once_all_arrive_in_order_for_each_device_and_once(world
 
 def test_a_retry_carries_the_same_events_and_later_ones_wait_their_turn(world: World) -> None:
     ghost = world.ghost()
-    moods = [Mood.REFUSE]
-    world.lossless.mood = lambda _txn_id: moods.pop() if moods else Mood.TAKE
+    was_met = world.lossless.once(Mood.REFUSE, ghost.user_id)
     world.send(ghost.user_id, "PHONE", 1)
-    world.lossless.wait(lambda: not moods)
+    world.lossless.wait(was_met)
     world.send(ghost.user_id, "PHONE", 2, 3)
     world.lossless.wait(lambda: len(world.numbers(ghost.user_id)) >= 3)
     assert world.numbers(ghost.user_id) == [1, 2, 3]
@@ -192,8 +191,7 @@ def test_a_retry_carries_the_same_events_and_later_ones_wait_their_turn(world: W
 @pytest.mark.parametrize("mood", [Mood.LIE, Mood.VANISH, Mood.IGNORE])
 def test_whatever_becomes_of_the_answer_each_event_counts_once(world: World, mood: Mood) -> None:
     ghost = world.ghost()
-    moods = [mood]
-    world.lossless.mood = lambda _txn_id: moods.pop() if moods else Mood.TAKE
+    world.lossless.once(mood, ghost.user_id)
     world.send(ghost.user_id, "PHONE", 1, 2)
     world.lossless.wait(lambda: len(world.numbers(ghost.user_id)) >= 2)
     assert world.numbers(ghost.user_id) == [1, 2]
@@ -201,12 +199,12 @@ def test_whatever_becomes_of_the_answer_each_event_counts_once(world: World, moo
 
 def test_a_crash_of_synapse_repeats_the_transaction_under_its_id_and_gives_no_id_twice(world: World) -> None:
     ghost = world.ghost()
-    world.lossless.mood = lambda _txn_id: Mood.REFUSE
+    world.lossless.mood = lambda _body: Mood.REFUSE
     world.send(ghost.user_id, "PHONE", 1, 2)
     world.lossless.wait(lambda: about(world, ghost.user_id))
     known = {txn_id for txn_id, _ in world.lossless.arrivals}
     world.server.kill()
-    world.lossless.mood = lambda _txn_id: Mood.TAKE
+    world.lossless.mood = lambda _body: Mood.TAKE
     world.server.start()
     world.server.wait_ready()
     world.lossless.wait(lambda: len(world.numbers(ghost.user_id)) >= 2)
@@ -222,10 +220,9 @@ def test_a_crash_of_synapse_repeats_the_transaction_under_its_id_and_gives_no_id
 
 def test_the_events_of_exclusive_users_leave_the_inbox_with_the_200(world: World) -> None:
     ghost = world.ghost()
-    moods = [Mood.REFUSE]
-    world.lossless.mood = lambda _txn_id: moods.pop() if moods else Mood.TAKE
+    was_met = world.lossless.once(Mood.REFUSE, ghost.user_id)
     world.send(ghost.user_id, "PHONE", 1)
-    world.lossless.wait(lambda: not moods)
+    world.lossless.wait(was_met)
     assert world.inbox(ghost.user_id) == 1
     world.lossless.wait(lambda: world.numbers(ghost.user_id))
     # Another transaction: the one before it is over.

@@ -66,8 +66,7 @@ def test_a_service_is_told_of_account_data_tags_and_push_rules(world: World) -> 
 
 def test_to_device_events_survive_a_failure_a_restart_and_a_sync_at_the_worker(world: World) -> None:
     person = world.person()
-    moods = [Mood.REFUSE]
-    world.service.mood = lambda _txn_id: moods.pop() if moods else Mood.TAKE
+    world.service.once(Mood.REFUSE, person.user_id)
     person.send_to_device(KIND, {person.user_id: {"PHONE": {"n": 1}}})
     world.service.wait(lambda: world.numbers(person.user_id) == [1])
     world.service.stop()
