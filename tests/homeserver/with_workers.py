@@ -69,6 +69,8 @@ def running(folder: Path, *, receipts_at: str) -> Iterator[Place]:
     with RemoteServer(folder) as remote:
         settings = {
             "modules": modules(coalesce_seconds=0),
+            # Would wake polls now and then, which then find the receipt by chance.
+            "presence": {"enabled": False},
             "federation_sender_instances": [WORKER],
             "federation_domain_whitelist": [remote.name],
             "federation_verify_certificates": False,
