@@ -87,9 +87,9 @@ class Transactions:
         appservice_store.forget_others(cursor, streams)
         self._with_bound = appservice_store.with_bound(cursor)
         if self._wishes:
-            # What a service was given before it asked for anything is not written down anywhere. Seconds since 1970
-            # are behind all of that, and behind an earlier start as long as there is less than one in a second.
-            last = max(appservice_store.last_transaction(cursor), self._inside.now_ms() // 1000)
+            # What a service was given before it asked for anything is not written down anywhere. Milliseconds since
+            # 1970 are behind all of that, and behind what an earlier start gave: nobody sends a thousand in a second.
+            last = max(appservice_store.last_transaction(cursor), self._inside.now_ms())
             self._services.pass_transaction_ids(cursor, last)
         cursor.close()
         conn.commit()

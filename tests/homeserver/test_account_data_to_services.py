@@ -211,7 +211,7 @@ def test_a_transaction_whose_200_was_lost_is_recognised_and_hides_nothing(
 
 
 def test_a_crash_of_synapse_loses_nothing_and_sends_the_same_again(world: World, ghost: ServiceUser) -> None:
-    world.full.mood = lambda _body: Mood.REFUSE
+    world.full.mood = lambda body: Mood.REFUSE if FIELD in body else Mood.TAKE
     ghost.set_account_data(KIND, {"n": 0})
     world.full.wait(lambda: with_field(world.full, ghost.user_id))
     ghost.set_account_data(KIND, {"n": 1})
