@@ -21,7 +21,7 @@ servers: ready  ## install the programs and the oldest Synapse that tests start 
 	@$(PY) tools/oldest_synapse.py > /dev/null
 
 test: check servers  ## everything, with real Synapse
-	@$(PYTEST) --numprocesses 2 --dist loadgroup $(ARGS)
+	@$(PYTEST) --numprocesses 2 $(ARGS)
 
 test-fast: ready  ## no real Synapse, nothing slow
 	@$(PYTEST) -m "not synapse and not slow" $(ARGS)

@@ -6,6 +6,7 @@ import itertools
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,13 +18,21 @@ _SHARED = ("model", "mutations", "scenarios", "torture")
 """Folders whose tests share a world of their own."""
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Each worker gets whole files, or whole folders where a world is shared."""
-    for item in items:
-        place = item.path.relative_to(Path(__file__).parent)
-        group = place.parts[0] if place.parts[0] in _SHARED else str(place)
-        item.add_marker(pytest.mark.xdist_group(group))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Each worker gets whole files, or whole folders where a world is shared.
+
+    xdist's own ``loadgroup`` writes its groups into node ids, which pytest 9.2 no longer lets it do.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class WholeFiles(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            folder = Path(file).parts[1]
+            return folder if folder in _SHARED else file
+
+    return WholeFiles(config, log)
 
 
 @pytest.fixture(scope="session")
