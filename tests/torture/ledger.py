@@ -232,7 +232,13 @@ class Ledger:
             self._reused[""].append(f"index {place[1]} of a room's session was used twice")
 
     def _hold_receipts(self, found: Findings, stores: dict[str, sqlite3.Connection]) -> None:
-        held = self._receipts.compare([(name, _me(store)[0], store) for name, store in stores.items()])
+        def read_again() -> None:
+            with closing(_open(self._path)) as server:
+                self._receipts.read(server)
+
+        held = self._receipts.compare(
+            [(name, _me(store)[0], store) for name, store in stores.items()], read_again
+        )
         found.receipts = held.receipts
         found.receipts_lost, found.receipts_doubled = held.lost, held.doubled
         found.receipts_untrue = held.untrue

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 _TABLE = "im_tandem_delivery"
@@ -75,52 +75,72 @@ class ReceiptBook:
         rows = server.execute("SELECT event_id, user_id FROM im_tandem_delivery WHERE stream_id IS NOT NULL")
         self._released = set(rows.fetchall())
 
-    def compare(self, stores: Iterable[tuple[str, str, sqlite3.Connection]]) -> ReceiptFindings:
+    def compare(
+        self, stores: Iterable[tuple[str, str, sqlite3.Connection]], read_again: Callable[[], object]
+    ) -> ReceiptFindings:
         """Hold the book against devices (name, user, store), at quiescence; all devices of a user together.
 
         A receipt is one of an event that a device of its user has opened; a device that holds it for sent has given
         it; its author's devices hear of it, at the latest until the comparison after the one that saw it released; and
-        they hear of no other.
+        they hear of no other. Receipts go on their way meanwhile: what the stores say is read between two readings
+        of the server (``read_again`` has the book read it), and neither may have more than the later of the two.
         """
-        found = ReceiptFindings(doubled=list(self._repeated))
-        users: dict[str, list[tuple[str, sqlite3.Connection]]] = {}
-        for name, user, store in stores:
-            users.setdefault(user, []).append((name, store))
         settled = self._settled & self._released & set(self._taken)
-        for user, devices in users.items():
-            taken = {event for event, reader in self._taken if reader == user}
-            found.receipts += len(taken)
-            opened: set[str] = set()
-            for name, store in devices:
-                opened |= _column(store, "SELECT event_id FROM event WHERE seal IN ('opened', 'plain')")
-                sent = _column(
-                    store, "SELECT event_id FROM receipt_owed WHERE state = 'sent' AND transport = 'server'"
-                )
-                found.lost += [
-                    f"{name}: the receipt for {event} never came" for event in sorted(sent - taken)
-                ]
+        taken_before = set(self._taken)
+        devices = [_Device.read(*each) for each in stores]
+        read_again()
+        found = ReceiptFindings(doubled=list(self._repeated))
+        for user in dict.fromkeys(device.user for device in devices):
+            of_user = [device for device in devices if device.user == user]
+            found.receipts += sum(reader == user for _, reader in self._taken)
+            opened = {event for device in of_user for event in device.opened}
+            before = {event for event, reader in taken_before if reader == user}
             found.untrue += [
-                f"{user} confirms {event} and has not opened it" for event in sorted(taken - opened)
+                f"{user} confirms {event} and has not opened it" for event in sorted(before - opened)
             ]
-            due = {receipt for receipt in settled if self._author[receipt] == user}
-            for name, store in devices:
-                heard = set(
-                    store.execute("SELECT event_id, user_id FROM delivery WHERE via = 'server'").fetchall()
-                )
-                known = _column(
-                    store, "SELECT event_id FROM event WHERE sender = (SELECT user_id FROM session)"
-                )
-                missing = {receipt for receipt in due - heard if receipt[0] in known}
-                found.lost += [
-                    f"{name}: was not told that {who} has {event}" for event, who in sorted(missing)
-                ]
-                found.untrue += [
-                    f"{name}: believes that {who} has {event}"
-                    for event, who in sorted(heard - set(self._taken))
-                ]
+        for device in devices:
+            taken = {event for event, reader in self._taken if reader == device.user}
+            found.lost += [
+                f"{device.name}: the receipt for {event} never came" for event in sorted(device.sent - taken)
+            ]
+            due = {receipt for receipt in settled if self._author[receipt] == device.user} - device.heard
+            found.lost += [
+                f"{device.name}: was not told that {who} has {event}"
+                for event, who in sorted(due)
+                if event in device.own
+            ]
+            found.untrue += [
+                f"{device.name}: believes that {who} has {event}"
+                for event, who in sorted(device.heard - set(self._taken))
+            ]
         self._settled = set(self._released)
         return found
 
 
-def _column(store: sqlite3.Connection, sql: str) -> set[str]:
-    return {row[0] for row in store.execute(sql)}
+@dataclass(frozen=True)
+class _Device:
+    """What one device says of receipts."""
+
+    name: str
+    user: str
+    opened: frozenset[str]
+    sent: frozenset[str]
+    heard: frozenset[_Receipt]
+    own: frozenset[str]
+
+    @classmethod
+    def read(cls, name: str, user: str, store: sqlite3.Connection) -> _Device:
+        return cls(
+            name,
+            user,
+            _column(store, "SELECT event_id FROM event WHERE seal IN ('opened', 'plain')"),
+            _column(store, "SELECT event_id FROM receipt_owed WHERE state = 'sent' AND transport = 'server'"),
+            frozenset(
+                store.execute("SELECT event_id, user_id FROM delivery WHERE via = 'server'").fetchall()
+            ),
+            _column(store, "SELECT event_id FROM event WHERE sender = (SELECT user_id FROM session)"),
+        )
+
+
+def _column(store: sqlite3.Connection, sql: str) -> frozenset[str]:
+    return frozenset(row[0] for row in store.execute(sql))
