@@ -16,7 +16,7 @@ from tandem_appservice.queue import Queue
 from tandem_appservice.sight import LINK, Sight, is_joined, look
 from tandem_appservice.take import place, see, set_place, take, wanted
 from tandem_core import settings
-from tandem_core.clock import Chance, Clock, jittered_backoff_s
+from tandem_core.clock import Chance, Clock
 from tandem_core.engine import OnState
 from tandem_core.errors import Expected, Offline, RateLimited, ServerRefused, SignedOut
 from tandem_core.http import Http, path
@@ -25,6 +25,7 @@ from tandem_core.store.database import Database, Transaction
 from tandem_core.sync.apply import apply
 from tandem_core.sync.response import Response
 from tandem_core.types import Json, Me, RoomId
+from tandem_core.worker import pause_after_s
 
 log = logging.getLogger("tandem.appservice.feed")
 
@@ -83,7 +84,8 @@ class TransactionFeed:
             except SignedOut:
                 raise
             except RateLimited as limited:
-                await self._clock.sleep(limited.retry_after_s)
+                await self._clock.sleep(pause_after_s(limited, failures, self._chance))
+                failures += 1
             except Expected as trouble:
                 failures = await self._pause(failures, trouble)
             except Exception:
@@ -203,7 +205,7 @@ class TransactionFeed:
                 await self.woken.wait()
 
     async def _pause(self, failures: int, trouble: Expected) -> int:
-        pause = jittered_backoff_s(failures, self._chance)
+        pause = pause_after_s(trouble, failures, self._chance)
         log.warning("%s (%s); again in %.1f s", trouble.title, trouble.detail, pause)
         self._on_state(trouble)
         await self._clock.sleep(pause)

@@ -15,6 +15,15 @@ from tandem_core.types import Change, Topic
 log = logging.getLogger("tandem.worker")
 
 
+def pause_after_s(trouble: Exception, failures: int, chance: Chance) -> float:
+    """Seconds until a loop that has met trouble tries again: longer each time.
+
+    At least what a server wishes that is asked too often (429), and more: some wish for little and refuse all the same.
+    """
+    pause = jittered_backoff_s(failures, chance)
+    return max(pause, trouble.retry_after_s) if isinstance(trouble, RateLimited) else pause
+
+
 class Worker:
     """Does what is due in ``step``, then sleeps until something of ``wants`` changes or more falls due.
 
@@ -57,8 +66,7 @@ class Worker:
             except (SignedOut, StoreCorrupt, StoreTooNew):
                 raise
             except RateLimited as limited:
-                pause = limited.retry_after_s
-                await asyncio.sleep(pause)
+                await asyncio.sleep(limited.retry_after_s)
                 continue
             except Expected as trouble:
                 pause = jittered_backoff_s(failures, self._chance)

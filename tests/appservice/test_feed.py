@@ -267,6 +267,18 @@ async def test_it_goes_on_after_trouble_says_so_and_ends_with_the_session(rig: R
 
 
 @in_loop
+async def test_a_server_that_refuses_everything_for_now_is_asked_ever_more_slowly(rig: Rig) -> None:
+    rig.server.trouble = [("joined_rooms", RateLimited(1.0)) for _ in range(8)]
+    running = asyncio.ensure_future(rig.feed().run())
+    async with asyncio.timeout(30):
+        while None not in rig.told:
+            await asyncio.sleep(0.01)
+    running.cancel()
+    assert min(rig.clock.slept) == 1
+    assert max(rig.clock.slept) > 8
+
+
+@in_loop
 async def test_state_events_of_strange_shapes_do_not_hold_up_a_room(rig: Rig) -> None:
     odd: list[Any] = [
         7,

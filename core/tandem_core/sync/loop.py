@@ -37,6 +37,7 @@ from tandem_core.sync.readers import Poll, Question, Rule, plan
 from tandem_core.sync.response import NotAResponse, Response, read
 from tandem_core.sync.turn import Alone, Turn
 from tandem_core.types import Json, Me, Role, RoomId
+from tandem_core.worker import pause_after_s
 
 log = logging.getLogger("tandem.sync.loop")
 
@@ -113,10 +114,8 @@ class SyncLoop:
             except SignedOut:
                 raise
             except RateLimited as limited:
-                # At least what it wishes, and more each time: some wish for nothing and refuse all the same.
-                pause = jittered_backoff_s(failures, self._chance)
+                await self._clock.sleep(pause_after_s(limited, failures, self._chance))
                 failures += 1
-                await self._clock.sleep(max(limited.retry_after_s, pause))
             except Expected as trouble:
                 failures = await self._pause(failures, trouble)
             except Exception:
@@ -313,7 +312,7 @@ class SyncLoop:
         return self._clock.monotonic_s() - self._probed_at >= _PROBE_EVERY_S
 
     async def _pause(self, failures: int, trouble: Expected) -> int:
-        pause = jittered_backoff_s(failures, self._chance)
+        pause = pause_after_s(trouble, failures, self._chance)
         log.warning("%s: %s (%s); again in %.1f s", self._role, trouble.title, trouble.detail, pause)
         self._on_state(trouble)
         if isinstance(trouble, Offline):
