@@ -12,24 +12,18 @@ import logging
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import NoReturn
 from urllib.parse import urlsplit
 
 from tandem_appservice import registration as registrations
-from tandem_appservice.queue import Queue
+from tandem_appservice.queue import Account, Queue
 from tandem_core import log
+from tandem_core.command_line import DONE, FAILED, OUR_FAULT, WRONG_USAGE, Parser
 from tandem_core.errors import BadInput, Expected
 from tandem_core.paths import ProfilePaths
 from tandem_core.role import take_role
 from tandem_core.types import Json, Role
-
-DONE, FAILED, WRONG_USAGE, OUR_FAULT = 0, 1, 2, 70
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(WRONG_USAGE, f"{self.prog}: {message}. See {self.prog} --help.\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,12 +46,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="tandem-appservice", description="Hosts Matrix accounts as an application service.")
+    parser = Parser(prog="tandem-appservice", description="Hosts Matrix accounts as an application service.")
     parser.set_defaults(json=False)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, run: Callable[[ProfilePaths, argparse.Namespace], None], words: str) -> _Parser:
-        made: _Parser = commands.add_parser(name, help=words, description=words)
+    def command(name: str, run: Callable[[ProfilePaths, argparse.Namespace], None], words: str) -> Parser:
+        made: Parser = commands.add_parser(name, help=words, description=words)
         made.set_defaults(run=run)
         made.add_argument("--json", action="store_true", help="print one JSON value")
         return made
@@ -154,30 +148,27 @@ def _add(paths: ProfilePaths, options: argparse.Namespace) -> None:
     from tandem_appservice import accounts
 
     made = registrations.load(paths)
-    queue = _queue(paths)
-    try:
+    with _queue(paths) as queue:
         account = asyncio.run(accounts.add(made, queue, options.user, profile=options.profile))
-    finally:
-        queue.close()
-    if options.json:
-        _show({"user_id": account.user_id, "device_id": account.device_id, "profile": account.profile})
-    else:
-        print(f"{account.user_id} is hosted as device {account.device_id}, in the profile {account.profile}.")
+    words = f"{account.user_id} is hosted as device {account.device_id}, in the profile {account.profile}."
+    _tell_account(account, words, as_json=options.json)
 
 
 def _remove(paths: ProfilePaths, options: argparse.Namespace) -> None:
     from tandem_appservice import accounts
 
     made = registrations.load(paths)
-    queue = _queue(paths)
-    try:
+    with _queue(paths) as queue:
         account = accounts.release(made, queue, options.user, forget=options.forget)
-    finally:
-        queue.close()
-    if options.json:
+    words = f"{account.user_id} is hosted no more; its profile {account.profile} stays."
+    _tell_account(account, words, as_json=options.json)
+
+
+def _tell_account(account: Account, words: str, *, as_json: bool) -> None:
+    if as_json:
         _show({"user_id": account.user_id, "device_id": account.device_id, "profile": account.profile})
     else:
-        print(f"{account.user_id} is hosted no more; its profile {account.profile} stays.")
+        print(words)
 
 
 def _run(paths: ProfilePaths, options: argparse.Namespace) -> None:
@@ -192,39 +183,32 @@ def _run(paths: ProfilePaths, options: argparse.Namespace) -> None:
     for handler in logging.getLogger().handlers:
         handler.addFilter(host.NameAccount())
     host.allow_many_files()
-    with take_role(paths, Role.NOTIFIER):
-        queue = _queue(paths)
-        try:
-            wanted = host.Options(
-                address,
-                port,
-                notify.Command(words) if words else notify.to_log,
-                with_text=options.notify_text,
-                most_body=options.max_body or MOST_BODY,
-            )
-            asyncio.run(host.serve(made, queue, wanted))
-        finally:
-            queue.close()
+    with take_role(paths, Role.NOTIFIER), _queue(paths) as queue:
+        wanted = host.Options(
+            address,
+            port,
+            notify.Command(words) if words else notify.to_log,
+            with_text=options.notify_text,
+            most_body=options.max_body or MOST_BODY,
+        )
+        asyncio.run(host.serve(made, queue, wanted))
 
 
 def _status(paths: ProfilePaths, options: argparse.Namespace) -> None:
     from tandem_appservice import status
 
     made = registrations.load(paths)
-    queue = _queue(paths)
-    try:
+    with _queue(paths) as queue:
         value = status.status(paths, made, queue)
-    finally:
-        queue.close()
     if options.json:
         _show(value)
     else:
         print("\n".join(status.lines(value)))
 
 
-def _queue(paths: ProfilePaths) -> Queue:
+def _queue(paths: ProfilePaths) -> closing[Queue]:
     paths.make()
-    return Queue.open(paths.data / "service.db")
+    return closing(Queue.open(paths.data / "service.db"))
 
 
 def _address(listen: str | None, url: str) -> tuple[str, int]:

@@ -11,18 +11,11 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
+from tandem_core.command_line import DONE, FAILED, OUR_FAULT, WRONG_USAGE, Parser
 from tandem_core.errors import BadInput, Expected, StoreTooNew
 from tandem_core.paths import ProfilePaths, profile_paths
 from tandem_core.types import Json, Role
-
-DONE, FAILED, WRONG_USAGE, OUR_FAULT = 0, 1, 2, 70
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(WRONG_USAGE, f"{self.prog}: {message}. See {self.prog} --help.\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="tandem-notifier", description="Receives messages while Tandem's window is closed.")
+    parser = Parser(prog="tandem-notifier", description="Receives messages while Tandem's window is closed.")
     parser.add_argument("command", choices=("run", "status", "install", "uninstall"))
     parser.add_argument("--profile", default="default", help="which account")
     parser.add_argument("--json", action="store_true", help="print one JSON value")

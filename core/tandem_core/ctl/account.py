@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from tandem_core.clock import SystemClock
+from tandem_core.command_line import DONE
 from tandem_core.ctl import world
-from tandem_core.ctl.main import DONE
 from tandem_core.ctl.output import note, show, show_json
 from tandem_core.errors import BadInput, Offline
 from tandem_core.paths import ProfilePaths

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from tandem_core.clock import SystemClock
-from tandem_core.ctl.main import DONE, FAILED
+from tandem_core.command_line import DONE, FAILED
 from tandem_core.ctl.output import note, show, show_json, table
 from tandem_core.errors import Expected
 from tandem_core.paths import ProfilePaths

@@ -6,9 +6,9 @@ import argparse
 import asyncio
 from pathlib import Path
 
+from tandem_core.command_line import DONE
 from tandem_core.ctl import world
 from tandem_core.ctl.account import read_secret
-from tandem_core.ctl.main import DONE
 from tandem_core.ctl.output import show, show_json
 from tandem_core.errors import BadInput
 from tandem_core.paths import ProfilePaths

@@ -7,8 +7,8 @@ import asyncio
 import signal
 import sqlite3
 
+from tandem_core.command_line import DONE
 from tandem_core.ctl import world
-from tandem_core.ctl.main import DONE
 from tandem_core.ctl.output import clean, local_time, show, show_json
 from tandem_core.paths import ProfilePaths
 from tandem_core.store import inspect

@@ -12,12 +12,12 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn, Protocol
+from typing import Protocol
 
+from tandem_core.command_line import FAILED, WRONG_USAGE, Parser
 from tandem_core.errors import BadInput, Expected
 from tandem_core.paths import profile_paths
 
-DONE, FAILED, WRONG_USAGE = 0, 1, 2
 _INTERRUPTED = 130
 
 
@@ -27,13 +27,6 @@ class _Command(Protocol):
     def __call__(
         self, name: str, module: str, help: str, function: str = "run"
     ) -> argparse.ArgumentParser: ...
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(WRONG_USAGE, f"{self.prog}: {message}. See {self.prog} --help.\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,9 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    top = _Parser(
-        prog="tandemctl", description="Tandem from the command line.", parents=[_common(first=True)]
-    )
+    top = Parser(prog="tandemctl", description="Tandem from the command line.", parents=[_common(first=True)])
     commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     def command(name: str, module: str, help: str, function: str = "run") -> argparse.ArgumentParser:
@@ -162,14 +153,14 @@ def _other_commands(command: _Command) -> None:
     )
 
 
-def _common(*, first: bool = False) -> _Parser:
+def _common(*, first: bool = False) -> Parser:
     """Options that are understood before and after the command's name."""
 
     def unless_said(default: object) -> object:
         # A command must not reset what was said before its name.
         return default if first else argparse.SUPPRESS
 
-    common = _Parser(add_help=False)
+    common = Parser(add_help=False)
     common.add_argument(
         "--profile", metavar="NAME", default=unless_said("default"), help="the account to use"
     )

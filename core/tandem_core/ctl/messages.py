@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 
+from tandem_core.command_line import DONE
 from tandem_core.ctl import world
-from tandem_core.ctl.main import DONE
 from tandem_core.ctl.output import clean, local_time, note, show, show_json
 from tandem_core.paths import ProfilePaths
 from tandem_core.store.inspect import is_quiet, links_of

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from tandem_core.command_line import DONE
 from tandem_core.ctl import world
-from tandem_core.ctl.main import DONE
 from tandem_core.ctl.output import local_time, show, show_json, table
 from tandem_core.paths import ProfilePaths
 from tandem_core.receipts.summary import PersonDelivery, Summary, details, summary

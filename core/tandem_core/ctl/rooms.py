@@ -7,8 +7,8 @@ import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable
 
+from tandem_core.command_line import DONE, FAILED
 from tandem_core.ctl import world
-from tandem_core.ctl.main import DONE, FAILED
 from tandem_core.ctl.output import local_time, note, show, show_json, table
 from tandem_core.errors import BadInput, UnknownRoom
 from tandem_core.http import Http

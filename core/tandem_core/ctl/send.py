@@ -8,8 +8,8 @@ import sqlite3
 import sys
 
 from tandem_core.clock import SystemClock
+from tandem_core.command_line import DONE, FAILED
 from tandem_core.ctl import world
-from tandem_core.ctl.main import DONE, FAILED
 from tandem_core.ctl.output import note, show, show_json
 from tandem_core.errors import BadInput, Expected, UnknownRoom
 from tandem_core.paths import ProfilePaths

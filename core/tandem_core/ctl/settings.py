@@ -6,8 +6,8 @@ import argparse
 
 from tandem_core import settings
 from tandem_core.clock import SystemClock
+from tandem_core.command_line import DONE
 from tandem_core.ctl import world
-from tandem_core.ctl.main import DONE
 from tandem_core.ctl.output import show, show_json, table
 from tandem_core.errors import BadInput
 from tandem_core.paths import ProfilePaths

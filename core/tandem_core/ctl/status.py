@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sqlite3
 
+from tandem_core.command_line import DONE
 from tandem_core.ctl import world
-from tandem_core.ctl.main import DONE
 from tandem_core.ctl.output import local_time, show, show_json, table
 from tandem_core.paths import ProfilePaths
 from tandem_core.store import inspect, session
