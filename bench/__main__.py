@@ -56,9 +56,7 @@ def _full_store(runs: int) -> list[Figure]:
 def _with_server(options: argparse.Namespace) -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         server = SynapseServer.create(Path(folder) / "synapse")
-        server.start()
-        try:
-            server.wait_ready()
+        with server.running():
             _tell("message to pixels (20 s)")
             figures = live.message_to_pixels(server, 15)
             _tell("a key from the notifier to the window (20 s)")
@@ -68,8 +66,6 @@ def _with_server(options: argparse.Namespace) -> list[Figure]:
             figures += starts.notifier_memory(server)
             _tell("cold starts (1 min)")
             return figures + starts.cold(server, few, many, options.runs)
-        finally:
-            server.stop()
 
 
 def _tell(words: str) -> None:

@@ -108,9 +108,7 @@ def refusals(folder: Path, transactions: int) -> dict[str, int]:
         config = json.loads(path.read_text("utf-8"))
         config["listeners"][0]["resources"][0]["names"] = ["client", "federation"]
         path.write_text(json.dumps(config), "utf-8")
-        here.start()
-        try:
-            here.wait_ready()
+        with here.running():
             here.register("alice", "a long password")
             alice = RawClient(here.base_url).login("alice", "a long password")
             room = alice.create_room(preset="public_chat", room_version=ROOM_VERSION)
@@ -132,8 +130,6 @@ def refusals(folder: Path, transactions: int) -> dict[str, int]:
                 each.start()
             for each in streams:
                 each.join()
-        finally:
-            here.stop()
     return dict(answers)
 
 

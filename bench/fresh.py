@@ -90,12 +90,8 @@ def main() -> int:
     os.environ["TANDEM_VAULT"] = "file"
     with tempfile.TemporaryDirectory() as folder:
         server = SynapseServer.create(Path(folder) / "synapse")
-        server.start()
-        try:
-            server.wait_ready()
+        with server.running():
             show(key_to_row(server, 30), Path(folder) / "figures.json")
-        finally:
-            server.stop()
     return 0
 
 

@@ -79,12 +79,8 @@ def _database(name: str) -> Iterator[None]:
 def _running(folder: Path, *, with_module: bool) -> Iterator[SynapseServer]:
     extra = {"modules": modules(**_NO_LIMIT)} if with_module else {}
     server = SynapseServer.create(folder, with_module=with_module, extra=extra)
-    server.start()
-    try:
-        server.wait_ready()
+    with server.running():
         yield server
-    finally:
-        server.stop()
 
 
 def _syncs(runs: int) -> list[Figure]:

@@ -76,13 +76,9 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         server = SynapseServer.create(Path(folder) / "synapse")
-        server.start()
-        try:
-            server.wait_ready()
+        with server.running():
             times = times_fetched(server, Path(folder) / "a", options.events)
             waits = followed_after_s(server, Path(folder) / "b", options.kills)
-        finally:
-            server.stop()
     fetches = sum(count * number for count, number in times.items())
     print(f"events {sum(times.values())}, fetched {fetches} times, {fetches - sum(times.values())} too many")
     print(

@@ -49,12 +49,8 @@ def stock_synapse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SynapseS
 
 
 def _running(server: SynapseServer) -> Iterator[SynapseServer]:
-    server.start()
-    try:
-        server.wait_ready()
+    with server.running():
         yield server
-    finally:
-        server.stop()
 
 
 def new_user(server: SynapseServer, name: str = "user", *, admin: bool = False) -> tuple[str, str]:

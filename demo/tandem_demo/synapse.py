@@ -18,9 +18,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tandem_demo import tied
 
@@ -180,6 +181,16 @@ class SynapseServer:
             raise SynapseError(
                 f"registering {localpart}: {error.read().decode('utf-8', 'replace')}"
             ) from error
+
+    @contextmanager
+    def running(self) -> Iterator[Self]:
+        """Start it, wait until it answers, and end it when left; inside it may be killed and started again."""
+        self.start()
+        try:
+            self.wait_ready()
+            yield self
+        finally:
+            self.stop()
 
     def stop(self) -> None:
         """End it gently, then by force; waits."""

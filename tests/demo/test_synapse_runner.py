@@ -29,9 +29,7 @@ def test_a_fresh_account_talks_over_sliding_sync(make_user: Callable[..., RawCli
 
 def test_rooms_and_tokens_survive_a_kill_of_the_server(tmp_path: Path) -> None:
     server = SynapseServer.create(tmp_path, with_module=False)
-    server.start()
-    try:
-        server.wait_ready()
+    with server.running():
         server.register("alice", "wonderland")
         alice = RawClient(server.base_url).login("alice", "wonderland")
         room = alice.create_room()
@@ -40,8 +38,6 @@ def test_rooms_and_tokens_survive_a_kill_of_the_server(tmp_path: Path) -> None:
         server.start()
         server.wait_ready()
         assert alice.say(room, "still here").startswith("$")
-    finally:
-        server.stop()
 
 
 def test_a_broken_configuration_is_told_with_the_server_s_own_words(tmp_path: Path) -> None:

@@ -178,12 +178,8 @@ def listening_stock(tmp_path: Path) -> Iterator[SynapseServer]:
     log = json.loads(settings.read_text("utf-8"))
     log["loggers"] = {f"synapse.access.http.{server.port}": {"level": "INFO"}}
     settings.write_text(json.dumps(log), "utf-8")
-    server.start()
-    try:
-        server.wait_ready()
+    with server.running():
         yield server
-    finally:
-        server.stop()
 
 
 def test_a_stock_server_is_sent_no_receipt_and_the_reason_is_kept(

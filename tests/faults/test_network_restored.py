@@ -25,12 +25,8 @@ _AHEAD = 40
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SynapseServer]:
     """A Synapse of the tests' own, whose clock will be turned back."""
     made = SynapseServer.create(tmp_path_factory.mktemp("restored") / "synapse")
-    made.start()
-    try:
-        made.wait_ready()
+    with made.running():
         yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture

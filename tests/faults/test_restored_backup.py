@@ -31,13 +31,9 @@ _TOLD = "older copy"
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SynapseServer]:
     """A Synapse of their own: the ledger looks at everything that is in its database."""
     made = SynapseServer.create(tmp_path_factory.mktemp("restored") / "synapse", with_module=True)
-    made.start()
-    try:
-        made.wait_ready()
+    with made.running():
         ledger.watch(made.folder / "homeserver.db")
         yield made
-    finally:
-        made.stop()
 
 
 class People:

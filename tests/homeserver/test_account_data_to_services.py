@@ -56,13 +56,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         folder / "synapse",
         extra={"app_service_config_files": [str(each.file) for each in (full, plain, none, late)]},
     )
-    server.start()
-    try:
-        server.wait_ready()
-        with full, plain, none, late:
-            yield World(server, full, plain, none, late)
-    finally:
-        server.stop()
+    with server.running(), full, plain, none, late:
+        yield World(server, full, plain, none, late)
 
 
 @pytest.fixture

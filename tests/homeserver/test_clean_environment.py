@@ -84,9 +84,7 @@ def test_a_plain_synapse_with_the_wheel_takes_receipts(clean: str, tmp_path: Pat
     paths = _ask(clean, "import sys; print(*sys.path, sep='\\n')").splitlines()
     assert not [each for each in paths if Path(each).is_relative_to(ROOT) and ".venv-" not in each]
     server = SynapseServer.create(tmp_path)
-    server.start()
-    try:
-        server.wait_ready()
+    with server.running():
         alice, bob = (_person(server, name) for name in ("alice", "bob"))
         room = alice.create_room(invite=[bob.user_id])
         bob.join(room)
@@ -96,8 +94,6 @@ def test_a_plain_synapse_with_the_wheel_takes_receipts(clean: str, tmp_path: Pat
         assert set(receipts_in(sliding(alice, pos, timeout_ms=20_000), room)[event]) == {bob.user_id}
         assert set(receipts_in_v2(alice.sync_v2(since), room)[event]) == {bob.user_id}
         assert receipts_in(sliding(bob), room) == {}
-    finally:
-        server.stop()
     _remove_it(clean, server)
 
 
@@ -117,9 +113,7 @@ def _remove_it(python: str, server: SynapseServer) -> None:
     done = subprocess.run([*command, "--yes"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert _tables(server) == []
-    server.start()
-    try:
-        server.wait_ready()
+    with server.running():
         alice = _person(server, "alice-again")
         room = alice.create_room()
         event = alice.say(room, "as before")
@@ -127,8 +121,6 @@ def _remove_it(python: str, server: SynapseServer) -> None:
         assert alice.receipt(room, UNSTABLE, event)[1]["errcode"] == "M_UNKNOWN"
         assert not alice.ok("GET", "/_matrix/client/versions")["unstable_features"].get("org.matrix.msc4089")
         assert alice.ok("GET", f"{CLIENT}/account/whoami")["user_id"] == alice.user_id
-    finally:
-        server.stop()
 
 
 def _tables(server: SynapseServer) -> list[str]:

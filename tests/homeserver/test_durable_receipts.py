@@ -25,12 +25,8 @@ SETTINGS, EVENT = "im.tandem.delivery_settings", "im.tandem.delivery"
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SynapseServer]:
     """With the pace that receipts are released at by default."""
     made = SynapseServer.create(tmp_path_factory.mktemp("durable"))
-    made.start()
-    try:
-        made.wait_ready()
+    with made.running():
         yield made
-    finally:
-        made.stop()
 
 
 @pytest.fixture

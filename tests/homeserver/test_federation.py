@@ -54,9 +54,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
             "federation": QUICK,
         }
         _configure(here, settings)
-        here.start()
-        try:
-            here.wait_ready()
+        with here.running():
             both = _meet(here, there)
             here.stop()
             _make_an_outlier(here, both.outlier[1])
@@ -64,8 +62,6 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
             here.start()
             here.wait_ready()
             yield both
-        finally:
-            here.stop()
 
 
 def _configure(server: SynapseServer, settings: Json) -> None:

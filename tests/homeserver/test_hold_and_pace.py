@@ -27,12 +27,8 @@ PASSWORD = "a long password"
 def serving(folder: Path, **settings: object) -> Iterator[SynapseServer]:
     limits = {"per_second": 10_000, "burst_count": 10_000}
     server = SynapseServer.create(folder, extra={"modules": modules(**limits, **settings)})
-    server.start()
-    try:
-        server.wait_ready()
+    with server.running():
         yield server
-    finally:
-        server.stop()
 
 
 def come_back(server: SynapseServer) -> None:

@@ -87,14 +87,10 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             },
         },
     )
-    server.start()
-    try:
-        server.wait_ready()
+    with server.running():
         sender = RawClient(server.base_url).login(*new_user(server, "sender"))
         with lossless, stock:
             yield World(server, lossless, stock, sender)
-    finally:
-        server.stop()
 
 
 @pytest.fixture

@@ -20,9 +20,7 @@ def test_receipts_whose_positions_a_crash_lost_still_reach_their_author_and_old_
     tmp_path: Path,
 ) -> None:
     server = SynapseServer.create(tmp_path, extra={"modules": modules(coalesce_seconds=0)})
-    server.start()
-    try:
-        server.wait_ready()
+    with server.running():
         alice, bob = (_person(server, name) for name in ("alice", "bob"))
         room = alice.create_room(invite=[bob.user_id])
         bob.join(room)
@@ -49,8 +47,6 @@ def test_receipts_whose_positions_a_crash_lost_still_reach_their_author_and_old_
         pos = sliding(alice, answer["pos"])["pos"]
         assert bob.receipt(room, UNSTABLE, last)[0] == 200
         assert set(receipts_in(sliding(alice, pos, timeout_ms=20_000), room)) == {last}
-    finally:
-        server.stop()
 
 
 def test_what_is_on_the_screen_has_its_receipts_however_many_newer_ones_there_are(
