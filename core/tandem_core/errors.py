@@ -65,6 +65,39 @@ class ServerRefused(Expected):
         self.message = message
 
 
+class NeedsApproval(ServerRefused):
+    """The server wants to see first that it is you (spec, "User-Interactive Authentication API").
+
+    ``flows`` are lists of stages, each of which would do; ``completed`` are done already; ``params`` by stage.
+    """
+
+    title = "Your homeserver wants to see that it is you"
+    advice = "Confirm with your password, or in the browser."
+
+    def __init__(self, answer: dict[str, object]) -> None:
+        errcode, message = answer.get("errcode"), answer.get("error")
+        super().__init__(
+            401,
+            errcode if isinstance(errcode, str) else "M_UNAUTHORIZED",
+            message if isinstance(message, str) else "",
+        )
+        session, params = answer.get("session"), answer.get("params")
+        self.session = session if isinstance(session, str) else None
+        self.params = params if isinstance(params, dict) else {}
+        self.completed = _words(answer.get("completed"))
+        flows = answer.get("flows")
+        self.flows = [
+            _words(flow.get("stages"))
+            for flow in (flows if isinstance(flows, list) else [])
+            if isinstance(flow, dict)
+        ]
+
+
+class Cancelled(Expected):
+    title = "Cancelled"
+    advice = "Nothing was changed."
+
+
 class RateLimited(Expected):
     """HTTP 429; ``retry_after_s`` is the server's wish in seconds."""
 
@@ -153,3 +186,7 @@ class UnknownRoom(Expected):
 class BadInput(Expected):
     title = "This cannot be understood"
     advice = "See --help."
+
+
+def _words(value: object) -> list[str]:
+    return [word for word in value if isinstance(word, str)] if isinstance(value, list) else []

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from tandem_core.clock import Chance, Clock, SystemClock, jittered_backoff_s, system_chance
 from tandem_core.codec import canonical, parse
-from tandem_core.errors import Offline, RateLimited, ServerRefused, SignedOut
+from tandem_core.errors import NeedsApproval, Offline, RateLimited, ServerRefused, SignedOut
 from tandem_core.types import Json
 
 if TYPE_CHECKING:
@@ -234,6 +234,8 @@ def _refusal(status: int, answer: Json) -> ServerRefused | SignedOut:
     code = errcode if isinstance(errcode, str) else "M_UNKNOWN"
     if status == 401 and code in ("M_UNKNOWN_TOKEN", "M_MISSING_TOKEN"):
         return SignedOut(soft=answer.get("soft_logout") is True)
+    if status == 401 and isinstance(answer.get("flows"), list):
+        return NeedsApproval(answer)
     return ServerRefused(status, code, message if isinstance(message, str) else "")
 
 

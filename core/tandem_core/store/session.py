@@ -113,6 +113,7 @@ def become_new_device(txn: Transaction) -> None:
         "key_share",
         "device_list",
         "unwedge",
+        "secret",
         "to_device_out",
         "read_owed",
         "receipt_owed",

@@ -196,6 +196,10 @@ CREATE TABLE unwedge (
   asked_at INTEGER NOT NULL,            -- when we last opened a new session with this device
   due INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
 
+CREATE TABLE secret (                   -- secrets of the account that this device holds, by their names in the specification
+  name TEXT PRIMARY KEY, sealed BLOB NOT NULL,       -- nonce, tag, ciphertext: AES-256-GCM with the vault's key
+  kept_at INTEGER NOT NULL) WITHOUT ROWID;
+
 -- ── Delivery receipts (MSC4089) ────────────────────────────────────────────────────────────────
 CREATE TABLE receipt_owed (             -- one per (event, device); both programs share this device
   event_id TEXT PRIMARY KEY, room_id TEXT NOT NULL, sender TEXT NOT NULL,
