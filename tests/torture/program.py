@@ -42,7 +42,8 @@ class Reached:
                 os.write(self._trace, f"{step}\n".encode())
             if step == self._mark and self._counted[step] == self._times:
                 os.write(self._trace, f"{self._blow.name} {step}\n".encode())
-                os.kill(os.getpid(), self._blow)
+                # To this very thread: a SIGSTOP for the process may find another one first, and this one goes on.
+                signal.pthread_kill(threading.get_ident(), self._blow)
 
 
 def watch_commits(reached: Reached) -> None:
