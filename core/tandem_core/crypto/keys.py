@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from tandem_core.clock import Clock
-from tandem_core.crypto import account, olm, signed
+from tandem_core.crypto import account, olm, published, signed
 from tandem_core.crypto.rollback import RollbackCheck
 from tandem_core.crypto.state import CryptoState
 from tandem_core.errors import Expected, ServerRefused
@@ -26,7 +26,7 @@ from tandem_core.store import session as sessions
 from tandem_core.store.database import Database, Transaction
 from tandem_core.store.devices import Device
 from tandem_core.store.outbox import put_to_device
-from tandem_core.types import DeviceId, Json, UserId
+from tandem_core.types import DeviceId, Json, Me, UserId
 
 log = logging.getLogger("tandem.crypto.keys")
 
@@ -139,7 +139,7 @@ class Keys:
             for half in (people[: len(people) // 2], people[len(people) // 2 :]):
                 await self._query({user: wanted[user] for user in half})
             return
-        await self._db.write(_put_answer, wanted, answer, self._clock.now_ms())
+        await self._db.write(_put_answer, self._state.me, wanted, answer, self._clock.now_ms())
 
     async def claim(self, wanted: Iterable[Device]) -> None:
         """Open Olm sessions with these devices where there is none; those that give no key are let be for a minute."""
@@ -200,25 +200,30 @@ def _needs_upload(conn: sqlite3.Connection, now_ms: int) -> bool:
     return rows.waiting_upload(conn) is not None or bool(account.lack(conn, now_ms))
 
 
-def _put_answer(txn: Transaction, wanted: dict[UserId, int], answer: Json, now_ms: int) -> None:
+def _put_answer(txn: Transaction, me: Me, wanted: dict[UserId, int], answer: Json, now_ms: int) -> None:
     by_user = answer.get("device_keys")
     by_user = by_user if isinstance(by_user, dict) else {}
     failures = answer.get("failures")
     failed = set(failures) if isinstance(failures, dict) else set()
-    for user, generation in wanted.items():
+    # Ourselves first: what others' keys are worth hangs on our own.
+    for user, generation in sorted(wanted.items(), key=lambda entry: entry[0] != me.user_id):
         listed = by_user.get(user)
         if user.partition(":")[2] in failed or not isinstance(listed, dict):
             devices.note_failed(txn, [user], now_ms + _RETRY_MS)
             continue
+        identity = published.put_identity(txn, me, user, answer, now_ms)
         checked = []
         for device_id, keys in listed.items():
             device = signed.device_from_keys(user, device_id, keys)
             if device is None:
                 log.warning("%s: the keys of device %s are not properly signed", user, device_id)
+            elif published.is_mistakable(device[0], identity):
+                log.warning("%s: device %s could be taken for its owner's identity; refused", user, device_id)
             else:
                 checked.append(device)
         for device_id in devices.put_list(txn, user, checked, generation, now_ms):
             log.warning("%s: device %s shows other keys than before; refused", user, device_id)
+        published.put_signatures(txn, identity, [device for device, _ in checked], listed)
 
 
 def _without_session(conn: sqlite3.Connection, wanted: list[Device]) -> list[Device]:

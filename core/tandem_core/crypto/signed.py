@@ -10,10 +10,12 @@ from tandem_core.store.codec import canonical
 from tandem_core.store.devices import Device
 from tandem_core.types import DeviceId, UserId
 
+_KEY_LETTERS = 43
+
 
 def is_signed_by(value: Any, user_id: str, device_id: str, ed25519: str) -> bool:
     """Whether this device signed the object with this key; False for anything malformed."""
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or not is_ed25519(ed25519):
         return False
     try:
         signature = value["signatures"][user_id][f"ed25519:{device_id}"]
@@ -24,6 +26,17 @@ def is_signed_by(value: Any, user_id: str, device_id: str, ed25519: str) -> bool
     except (KeyError, TypeError, ValueError, RecursionError):
         return False
     return True
+
+
+def is_ed25519(key: Any) -> bool:
+    """Whether this is a public key in unpadded base64, in the one spelling that there is for it."""
+    # vodozemac 0.10 panics at 33 bytes, with no exception that anybody catches.
+    if not isinstance(key, str) or len(key) != _KEY_LETTERS:
+        return False
+    try:
+        return Ed25519PublicKey.from_base64(key).to_base64() == key
+    except ValueError:
+        return False
 
 
 def device_from_keys(user_id: UserId, device_id: str, keys: Any) -> tuple[Device, list[str]] | None:

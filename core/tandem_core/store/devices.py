@@ -136,7 +136,9 @@ def put_list(
         txn.execute(
             "INSERT INTO device (user_id, device_id, curve25519, ed25519, display_name, algorithms, first_seen)"
             " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (user_id, device_id) DO UPDATE"
-            " SET curve25519 = excluded.curve25519, ed25519 = excluded.ed25519, deleted = 0,"
+            " SET signed_by = CASE WHEN (device.curve25519, device.ed25519)"
+            " = (excluded.curve25519, excluded.ed25519) THEN device.signed_by END,"
+            " curve25519 = excluded.curve25519, ed25519 = excluded.ed25519, deleted = 0,"
             " display_name = excluded.display_name, algorithms = excluded.algorithms",
             (
                 user_id,

@@ -114,12 +114,16 @@ def become_new_device(txn: Transaction) -> None:
         "device_list",
         "unwedge",
         "secret",
+        "identity_new",
+        "signature_upload",
         "to_device_out",
         "read_owed",
         "receipt_owed",
     ):
         txn.execute(f"DELETE FROM {table}")
     txn.execute("UPDATE inbox SET state = 2, content = NULL, error = 'for an older device' WHERE state = 0")
+    # Whom we know stays known; but this device has not yet confirmed whose it is.
+    txn.execute("UPDATE identity SET verified_master = NULL WHERE user_id IN (SELECT user_id FROM session)")
     txn.execute("UPDATE room SET members_complete = 0")
     txn.execute(
         "UPDATE send_queue SET state = 'failed', error = 'signed out' WHERE state IN ('queued', 'sending')"

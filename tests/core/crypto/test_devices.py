@@ -76,10 +76,10 @@ def test_one_name_that_the_server_refuses_does_not_hide_the_others(
 ) -> None:
     answer = server._query
 
-    def picky(body: Any) -> Any:
+    def picky(body: Any, me: Any) -> Any:
         if "@bad" in body["device_keys"]:
             raise ServerRefused(400, "M_INVALID_PARAM", "no user id")
-        return answer(body)
+        return answer(body, me)
 
     monkeypatch.setattr(server, "_query", picky)
     alice.write(devices.track, [bob.me.user_id, user("carol"), "@bad", user("dora")])
@@ -98,6 +98,8 @@ def test_one_name_that_the_server_refuses_does_not_hide_the_others(
         lambda keys: keys.update(keys=[]),
         lambda keys: keys.update(algorithms=None),
         lambda keys: keys.update(extra="unsigned"),
+        lambda keys: keys["keys"].update({"ed25519:ONE": "A" * 44}),
+        lambda keys: keys["keys"].update({"ed25519:ONE": "A" * 44 + "="}),
     ],
 )
 def test_a_device_that_is_not_properly_signed_is_no_device(

@@ -184,6 +184,7 @@ CREATE TABLE device (
   user_id TEXT, device_id TEXT, curve25519 TEXT NOT NULL, ed25519 TEXT NOT NULL,
   display_name TEXT, algorithms TEXT NOT NULL, first_seen INTEGER NOT NULL,
   deleted INTEGER NOT NULL DEFAULT 0,
+  signed_by TEXT,                       -- the self-signing key of its owner that signed these keys, checked
   PRIMARY KEY (user_id, device_id)) WITHOUT ROWID;
 CREATE INDEX device_key ON device(curve25519);
 CREATE TABLE to_device_out (            -- encrypted to-device messages, in ratchet order
@@ -199,6 +200,22 @@ CREATE TABLE unwedge (
 CREATE TABLE secret (                   -- secrets of the account that this device holds, by their names in the specification
   name TEXT PRIMARY KEY, sealed BLOB NOT NULL,       -- nonce, tag, ciphertext: AES-256-GCM with the vault's key
   kept_at INTEGER NOT NULL) WITHOUT ROWID;
+
+-- Cross-signing: people's identities as they publish them, every signature checked
+CREATE TABLE identity (
+  user_id TEXT PRIMARY KEY,
+  master TEXT NOT NULL, self_signing TEXT, user_signing TEXT,        -- public keys; user_signing: our own only
+  published TEXT NOT NULL,              -- JSON {master, self_signing, user_signing} as the server gave them
+  pinned TEXT NOT NULL,                 -- the master key first seen, or accepted by the person since
+  verified_master TEXT,                 -- the master key last verified; stays when another one is published
+  signed_by TEXT,                       -- the user-signing key of ours that signed this master key
+  hidden INTEGER NOT NULL DEFAULT 0,    -- the server's last answer left it out, or gave one that is not sound
+  first_seen INTEGER NOT NULL, changed_at INTEGER) WITHOUT ROWID;
+CREATE TABLE identity_new (             -- an identity of ours on its way to the server; its seeds are among the secrets
+  id INTEGER PRIMARY KEY CHECK (id = 1), kind TEXT NOT NULL,         -- set_up | reset
+  body TEXT NOT NULL, made_at INTEGER NOT NULL);
+CREATE TABLE signature_upload (         -- /keys/signatures/upload bodies on their way
+  id INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL, made_at INTEGER NOT NULL);
 
 -- ── Delivery receipts (MSC4089) ────────────────────────────────────────────────────────────────
 CREATE TABLE receipt_owed (             -- one per (event, device); both programs share this device

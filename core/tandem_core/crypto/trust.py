@@ -1,0 +1,27 @@
+"""Whom to trust: the name inside ``crypto`` for ``tandem_core.trust``, which the receipts below use as well."""
+
+from __future__ import annotations
+
+from tandem_core.trust import (
+    DeviceTrust,
+    Notice,
+    PersonTrust,
+    device,
+    devices,
+    notices,
+    of_device,
+    of_person,
+    person,
+)
+
+__all__ = [
+    "DeviceTrust",
+    "Notice",
+    "PersonTrust",
+    "device",
+    "devices",
+    "notices",
+    "of_device",
+    "of_person",
+    "person",
+]
