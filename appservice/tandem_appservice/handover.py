@@ -11,13 +11,13 @@ from tandem_appservice.take import place, take
 from tandem_core.clock import Clock, system_chance
 from tandem_core.doorbell import ring_once
 from tandem_core.errors import ServerRefused
-from tandem_core.http import Http
 from tandem_core.paths import ProfilePaths, profile_paths
 from tandem_core.session import Session
 from tandem_core.store import inspect
 from tandem_core.store import session as sessions
 from tandem_core.store.database import Database
 from tandem_core.sync.loop import SyncLoop
+from tandem_core.tokens import renewing_http
 from tandem_core.types import Change, Role, Topic
 
 log = logging.getLogger("tandem.appservice.handover")
@@ -30,7 +30,7 @@ async def catch_up(homeserver: str, paths: ProfilePaths, session: Session, *, cl
     """
     db = await asyncio.to_thread(Database.open, paths.database)
     chance = system_chance()
-    http = Http(homeserver, token=session.access_token, chance=chance, clock=clock)
+    http = renewing_http(paths, db, session, chance=chance, clock=clock, base_url=homeserver)
     loop = SyncLoop(db, http, session.me, LINK, clock=clock, chance=chance, long_poll_ms=0)
     try:
         while True:

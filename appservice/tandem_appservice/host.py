@@ -31,6 +31,7 @@ from tandem_core.paths import profile_paths
 from tandem_core.role import take_role
 from tandem_core.session import current
 from tandem_core.store.database import Database
+from tandem_core.tokens import renewing_http
 from tandem_core.types import Role
 
 log = logging.getLogger("tandem.appservice")
@@ -209,7 +210,8 @@ class Host:
                 advice="Add the account again: tandem-appservice add-account.",
             )
         clock, chance = self._clock, self._chance
-        http = Http(session.homeserver, token=session.access_token, chance=chance, clock=clock)
+        paths = profile_paths(account.profile)
+        http = renewing_http(paths, db, session, chance=chance, clock=clock)
 
         def feed(on_state: OnState) -> TransactionFeed:
             made = TransactionFeed(
@@ -219,7 +221,7 @@ class Host:
             return made
 
         engine = Engine(
-            profile_paths(account.profile),
+            paths,
             db,
             session,
             LINK,

@@ -34,6 +34,7 @@ from tandem_core.sync.loop import SyncLoop
 from tandem_core.sync.members import OpenRoomMembers
 from tandem_core.sync.reads import ReadSender
 from tandem_core.sync.turn import SharedTurn
+from tandem_core.tokens import renewing_http
 from tandem_core.types import Change, Json, Role, RoomId, Topic
 from tandem_core.worker import Worker
 
@@ -80,7 +81,7 @@ class CapabilityCheck(Worker):
     """Asks the server what it can do, at the start and every hour."""
 
     name: ClassVar[str] = "capabilities"
-    wants: ClassVar[frozenset[Topic]] = frozenset({Topic.SESSION})
+    wants: ClassVar[frozenset[Topic]] = frozenset()
 
     def __init__(self, db: Database, http: Http, *, clock: Clock, chance: Chance) -> None:
         super().__init__(chance)
@@ -121,9 +122,7 @@ class Engine:
         self.role = role
         self.clock = clock or SystemClock()
         self.chance = chance or system_chance()
-        self.http = http or Http(
-            session.homeserver, token=session.access_token, chance=self.chance, clock=self.clock
-        )
+        self.http = http or renewing_http(paths, db, session, chance=self.chance, clock=self.clock)
         self.on_message = on_message
         self.status = Status(ProgramState.STARTING)
         self.history = History(db, self.http, self.me, role, clock=self.clock, chance=self.chance)
@@ -299,7 +298,7 @@ class Engine:
             await self._session_changed.wait()
             self._session_changed.clear()
             session = await self.db.read(sessions.session)
-            if session is None or session.state is not SessionState.SIGNED_IN:
+            if session is None or session.me != self.me or session.state is not SessionState.SIGNED_IN:
                 raise SignedOut(soft=session is not None and session.state is SessionState.SOFT_LOGGED_OUT)
             self.http.token = session.access_token
 

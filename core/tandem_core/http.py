@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote as _percent
 from urllib.parse import urlsplit
 
 from tandem_core.clock import Chance, Clock, SystemClock, jittered_backoff_s, system_chance
 from tandem_core.codec import canonical, parse
-from tandem_core.errors import NeedsApproval, Offline, RateLimited, ServerRefused, SignedOut
+from tandem_core.errors import Expected, NeedsApproval, Offline, RateLimited, ServerRefused, SignedOut
 from tandem_core.types import Json
 
 if TYPE_CHECKING:
@@ -24,6 +24,12 @@ CLIENT_PREFIX = "/_matrix/client/v3/"
 _LEAST_RETRY_AFTER_S = 1.0
 _MOST_RETRY_AFTER_S = 600.0
 _MOST_ANSWER = 64 * 1024 * 1024
+_MOST_TOKENS = 3
+"""So many access tokens are tried for one request: the one at hand, the one another program got, a new one."""
+
+
+_Reply = tuple[int, bytes, str | None]
+"""Status, content, Retry-After."""
 
 
 class NotJson(Offline):
@@ -43,8 +49,27 @@ def path(*parts: str) -> str:
     return CLIENT_PREFIX + "/".join(quote(part) for part in parts)
 
 
+class Tokens(Protocol):
+    """Where access tokens come from that run out (``tandem_core.tokens``)."""
+
+    async def current(self, token: str | None) -> str | None:
+        """The token to ask with: this one, or the next one if it is about to run out. Never raises for that."""
+        ...
+
+    async def instead_of(self, refused: str) -> str | None:
+        """Another token than this one, which the server does not take; None where there is none to be had.
+
+        Raises Offline, RateLimited, StoreError: nobody knows yet.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Finish what is under way."""
+        ...
+
+
 class Http:
-    """Requests to one homeserver with one access token.
+    """Requests to one homeserver with one access token; with ``tokens``, with the next one once that has run out.
 
     aiohttp is imported with the first request: it costs 0.3 s, which no start should wait for.
     """
@@ -59,6 +84,7 @@ class Http:
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.token = token
+        self.tokens: Tokens | None = None
         self._chance = chance or system_chance()
         self._clock = clock or SystemClock()
         self._session: aiohttp.ClientSession | None = None
@@ -77,11 +103,11 @@ class Http:
 
         Raises Offline (no answer, 5xx, or no JSON: NotJson), RateLimited, SignedOut, ServerRefused.
         """
-        return _answer(*await self._exchange(method, path, body, query, timeout_s, auth))
+        return _answer(*await self._reply(method, path, body, query, timeout_s, auth))
 
     async def request_list(self, path: str, *, timeout_s: float = 60.0) -> list[Any]:
         """GET once from one of the few endpoints that answer with a list; raises as ``request``."""
-        status, data, retry_after = await self._exchange("GET", path, None, None, timeout_s, True)
+        status, data, retry_after = await self._reply("GET", path, None, None, timeout_s, True)
         if status >= 300:
             _answer(status, data, retry_after)
         try:
@@ -125,9 +151,38 @@ class Http:
 
     async def close(self) -> None:
         """Close the connections; the next request opens new ones."""
+        if self.tokens is not None:
+            await self.tokens.close()
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+
+    async def _reply(
+        self,
+        method: str,
+        path: str,
+        body: Json | None,
+        query: dict[str, str] | None,
+        timeout_s: float,
+        auth: bool,
+    ) -> _Reply:
+        """Ask with a token that is good; where the server takes it no more, ask again with another one.
+
+        Nothing was done by a request that was refused so.
+        """
+        if not auth or self.tokens is None:
+            return await self._exchange(method, path, body, query, timeout_s, self.token if auth else None)
+        token = self.token = await self.tokens.current(self.token)
+        tries = 1
+        while True:
+            reply = await self._exchange(method, path, body, query, timeout_s, token)
+            if token is None or tries == _MOST_TOKENS or not _refuses_token(reply):
+                return reply
+            other = await self.tokens.instead_of(token)
+            if other is None:
+                return reply
+            token = self.token = other
+            tries += 1
 
     async def _exchange(
         self,
@@ -136,11 +191,11 @@ class Http:
         body: Json | None,
         query: dict[str, str] | None,
         timeout_s: float,
-        auth: bool,
-    ) -> tuple[int, bytes, str | None]:
+        token: str | None,
+    ) -> _Reply:
         import aiohttp
 
-        headers, data = _question(self.token if auth else None, body)
+        headers, data = _question(token, body)
         if self._session is None:
             # The store keeps what matters; cookies of a homeserver do not.
             self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
@@ -226,6 +281,18 @@ def _answer(status: int, data: bytes, retry_after: str | None) -> Json:
     if status == 429:
         raise RateLimited(_retry_after_s(value, retry_after))
     raise _refusal(status, value)
+
+
+def _refuses_token(reply: _Reply) -> bool:
+    if reply[0] != 401:
+        return False
+    try:
+        _answer(*reply)
+    except SignedOut:
+        return True
+    except Expected:
+        return False
+    return False
 
 
 def _refusal(status: int, answer: Json) -> ServerRefused | SignedOut:

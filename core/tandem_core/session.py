@@ -26,6 +26,7 @@ from tandem_core.paths import ProfilePaths
 from tandem_core.store import session as store
 from tandem_core.store.database import Database, Transaction
 from tandem_core.store.session import Session, SessionState, mark_signed_out
+from tandem_core.tokens import read_expiry, renewing_http
 from tandem_core.types import Change, DeviceId, Json, Me, Role, Topic, UserId
 
 __all__ = [
@@ -82,7 +83,7 @@ async def login(
     async def find() -> str:
         return (await discover(homeserver_url, clock))[0]
 
-    body: Json = {"type": "m.login.password", "password": password}
+    body: Json = {"type": "m.login.password", "password": password, "refresh_token": True}
     return await _sign_in(find, user, body, None, device_name=device_name, paths=paths, clock=clock)
 
 
@@ -128,13 +129,14 @@ async def _sign_in(
         http = Http(base_url, token=token, chance=system_chance(), clock=clock)
         try:
             keep_device = old.me.device_id if old and old.state is SessionState.SOFT_LOGGED_OUT else None
+            asked_at = clock.now_ms()
             answer = await _ask_login(http, user, body, device_name, keep_device)
             me, access_token = _me_and_token(answer)
             http.token = access_token
             if old is not None and old.me.user_id != me.user_id:
                 await _forget_login(http)
                 raise _other_account(old)
-            await db.write(_keep_login, me, base_url, access_token, clock.now_ms())
+            await db.write(_keep_login, me, base_url, answer, asked_at)
         finally:
             await http.close()
     finally:
@@ -157,7 +159,7 @@ async def logout(paths: ProfilePaths, *, clock: Clock | None = None, force: bool
         if session is None:
             raise NotSignedIn()
         if session.access_token is not None:
-            http = Http(session.homeserver, token=session.access_token, clock=clock)
+            http = renewing_http(paths, db, session, clock=clock)
             try:
                 await http.retry("POST", path("logout"), {}, deadline_s=_LOGOUT_DEADLINE_S)
             except SignedOut:
@@ -302,13 +304,22 @@ def _keep_login(
     txn: Transaction,
     me: Me,
     base_url: str,
-    access_token: str,
-    now_ms: int,
+    answer: Json,
+    asked_at: int,
 ) -> None:
     old = store.session(txn.conn)
     if old is not None and old.me.device_id != me.device_id:
         store.become_new_device(txn)
-    store.set_session(txn, me, base_url, access_token, now_ms)
+    refresh_token, life_ms = read_expiry(answer)
+    store.set_session(
+        txn,
+        me,
+        base_url,
+        answer["access_token"],
+        asked_at,
+        refresh_token=refresh_token,
+        expires_in_ms=life_ms,
+    )
 
 
 async def _forget_login(http: Http) -> None:

@@ -193,6 +193,8 @@ _TROUBLE = "only on the way of a refusal or an outage, which the network faults 
 EXCUSED = (
     ("both", r"/login$|/logout$|well-known|session\._keep_login|mark_signed_out|_note_signed_out",
      "signing in and out begins or ends the store"),
+    ("both", r"/refresh$|session\.renew|forget_refresh_token",
+     "only where access tokens run out; tests/core/test_token_refresh.py kills there"),
     ("both", r"createRoom|/join|/invite$|/leave$|/redact/|user_directory|account_data/m\.direct", _COMMAND),
     ("both", r"_note_created|_note_accepted|_note_left|_note_invited|events\.redact", _COMMAND),
     ("app", r"sending\.retry|sending\.discard|settings\.set_value|put_restored_away", _COMMAND),

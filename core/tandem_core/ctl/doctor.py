@@ -135,7 +135,7 @@ def _account(paths: ProfilePaths, db: Database) -> Iterator[Finding]:
         f"{waits.messages} to be sent, {waits.failed_messages} not sent, {waits.sealed_messages} without a key",
         "Open the window to send them again or delete them." if waits.failed_messages else "",
     )
-    yield from asyncio.run(_server(db, current))
+    yield from asyncio.run(_server(paths, db, current))
 
 
 def _keys(db: Database) -> Finding:
@@ -186,13 +186,14 @@ def _restored(db: Database) -> Iterator[Finding]:
         )
 
 
-async def _server(db: Database, current: object) -> list[Finding]:
+async def _server(paths: ProfilePaths, db: Database, current: object) -> list[Finding]:
     from tandem_core import capabilities
-    from tandem_core.http import Http, path
+    from tandem_core.http import path
     from tandem_core.store.session import Session
+    from tandem_core.tokens import renewing_http
 
     assert isinstance(current, Session)
-    http = Http(current.homeserver, token=current.access_token)
+    http = renewing_http(paths, db, current)
     try:
         async with asyncio.timeout(_SERVER_S):
             await http.request("GET", path("account", "whoami"))

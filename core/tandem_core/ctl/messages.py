@@ -68,7 +68,6 @@ async def _fetch_older(here: world.World, link: Role, room_id: RoomId, options: 
     """Fetch older messages while there are fewer than asked for; False if that failed."""
     from tandem_core.clock import SystemClock, system_chance
     from tandem_core.errors import Expected
-    from tandem_core.http import Http
     from tandem_core.sync.history import History
 
     async def is_enough() -> bool:
@@ -77,7 +76,7 @@ async def _fetch_older(here: world.World, link: Role, room_id: RoomId, options: 
 
     if await is_enough():
         return True
-    http = Http(here.session.homeserver, token=here.session.access_token)
+    http = here.http()
     history = History(here.db, http, here.session.me, link, clock=SystemClock(), chance=system_chance())
     try:
         while not await is_enough() and await history.back(room_id, 50):

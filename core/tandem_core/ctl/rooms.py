@@ -129,7 +129,7 @@ def _run(paths: ProfilePaths, options: argparse.Namespace, act: Act, membership:
 
 
 async def _act(here: world.World, options: argparse.Namespace, act: Act, membership: str | None) -> int:
-    http = Http(here.session.homeserver, token=here.session.access_token)
+    http = here.http()
     try:
         room_id = await act(here, http)
     finally:

@@ -23,6 +23,7 @@ from tandem_core.types import Change, Role, RoomId
 
 if TYPE_CHECKING:
     from tandem_core.engine import Engine
+    from tandem_core.http import Http
 
 T = TypeVar("T")
 CHECK_PROGRAMS_S = 2.0
@@ -42,6 +43,12 @@ class World:
         from tandem_core.role import is_running
 
         return [role for role in Role if is_running(self.paths, role)]
+
+    def http(self) -> Http:
+        """The door for requests of one's own; the caller closes it."""
+        from tandem_core.tokens import renewing_http
+
+        return renewing_http(self.paths, self.db, self.session)
 
     @property
     def link(self) -> Role:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -38,8 +38,12 @@ class Session:
 
     me: Me
     homeserver: str
-    access_token: str | None
+    access_token: str | None = field(repr=False)
     state: SessionState
+    refresh_token: str | None = field(default=None, repr=False)
+    token_made_at: int = 0
+    token_expires_at: int | None = None
+    """When the access token runs out (ms); None where the server did not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,32 +72,96 @@ class Program:
 
 def session(conn: sqlite3.Connection) -> Session | None:
     """Who is signed in (or was), or None in a fresh store."""
-    row = conn.execute("SELECT homeserver, user_id, device_id, access_token, state FROM session").fetchone()
+    row = conn.execute(
+        "SELECT homeserver, user_id, device_id, access_token, state, refresh_token, token_made_at,"
+        " token_expires_at FROM session"
+    ).fetchone()
     if row is None:
         return None
-    me = Me(UserId(row["user_id"]), DeviceId(row["device_id"]))
-    return Session(me, row["homeserver"], row["access_token"], SessionState(row["state"]))
+    return Session(
+        Me(UserId(row["user_id"]), DeviceId(row["device_id"])),
+        row["homeserver"],
+        row["access_token"],
+        SessionState(row["state"]),
+        row["refresh_token"],
+        row["token_made_at"],
+        row["token_expires_at"],
+    )
 
 
-def set_session(txn: Transaction, me: Me, homeserver: str, access_token: str, now_ms: int) -> None:
-    """Sign in: keep who, where and the token."""
+def set_session(
+    txn: Transaction,
+    me: Me,
+    homeserver: str,
+    access_token: str,
+    now_ms: int,
+    *,
+    refresh_token: str | None = None,
+    expires_in_ms: int | None = None,
+) -> None:
+    """Sign in: keep who, where and the tokens."""
     txn.execute(
-        "INSERT OR REPLACE INTO session"
-        " (id, homeserver, user_id, device_id, access_token, state, signed_in_at) VALUES (1, ?, ?, ?, ?, ?, ?)",
-        (homeserver, me.user_id, me.device_id, access_token, SessionState.SIGNED_IN, now_ms),
+        "INSERT OR REPLACE INTO session (id, homeserver, user_id, device_id, access_token, state, signed_in_at,"
+        " refresh_token, token_made_at, token_expires_at) VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            homeserver,
+            me.user_id,
+            me.device_id,
+            access_token,
+            SessionState.SIGNED_IN,
+            now_ms,
+            refresh_token,
+            now_ms,
+            None if expires_in_ms is None else now_ms + expires_in_ms,
+        ),
     )
     txn.changed(Topic.SESSION)
 
 
+def renew(
+    txn: Transaction,
+    used: str,
+    access_token: str,
+    refresh_token: str | None,
+    expires_in_ms: int | None,
+    asked_at: int,
+) -> bool:
+    """Keep the tokens that the refresh token ``used`` got us; without a new one it stays good for the next time.
+
+    Returns False, with nothing changed, if somebody has signed in or out meanwhile.
+    """
+    done = txn.execute(
+        "UPDATE session SET access_token = ?, refresh_token = ?, token_made_at = ?, token_expires_at = ?"
+        " WHERE refresh_token = ? AND state = ?",
+        (
+            access_token,
+            refresh_token or used,
+            asked_at,
+            None if expires_in_ms is None else asked_at + expires_in_ms,
+            used,
+            SessionState.SIGNED_IN,
+        ),
+    ).rowcount
+    if done:
+        txn.changed(Topic.SESSION)
+    return bool(done)
+
+
+def forget_refresh_token(txn: Transaction, used: str) -> None:
+    """The server takes this refresh token no more; the access token lives as long as it lives."""
+    txn.execute("UPDATE session SET refresh_token = NULL WHERE refresh_token = ?", (used,))
+
+
 def mark_signed_out(txn: Transaction, soft: bool, access_token: str | None = None) -> bool:
-    """Forget the access token; a soft sign-out keeps device and keys for the next sign-in.
+    """Forget the tokens; a soft sign-out keeps device and keys for the next sign-in.
 
     With ``access_token``, only if that is still the current one (another program may have renewed it).
     Returns whether it did.
     """
     state = SessionState.SOFT_LOGGED_OUT if soft else SessionState.SIGNED_OUT
     done = txn.execute(
-        "UPDATE session SET access_token = NULL, state = ? WHERE state = ? AND (? IS NULL OR access_token = ?)",
+        "UPDATE session SET access_token = NULL, refresh_token = NULL, token_expires_at = NULL, state = ?"
+        " WHERE state = ? AND (? IS NULL OR access_token = ?)",
         (state, SessionState.SIGNED_IN, access_token, access_token),
     ).rowcount
     if done:

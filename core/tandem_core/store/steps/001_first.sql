@@ -8,7 +8,10 @@ CREATE TABLE session (
   device_id     TEXT NOT NULL,
   access_token  TEXT,                   -- null once signed out
   state         TEXT NOT NULL,          -- signed_in | soft_logged_out | signed_out
-  signed_in_at  INTEGER NOT NULL
+  signed_in_at  INTEGER NOT NULL,
+  refresh_token TEXT,                   -- gets the next access token; null where the server gives none, or took it back
+  token_made_at INTEGER NOT NULL,       -- when the access token was asked for
+  token_expires_at INTEGER              -- null: it does not run out, as far as we know
 );
 CREATE TABLE fact (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;   -- small single facts, JSON
 CREATE TABLE program (                  -- what each program last said of itself; its lock tells whether it runs
