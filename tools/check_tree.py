@@ -39,6 +39,8 @@ def main() -> int:
                 faults.append(f"{lock.relative_to(ROOT)}:{number} names a host or a folder")
     for name in _tracked():
         path = ROOT / name
+        if path.name == "package-lock.json" and '"resolved"' in path.read_text("utf-8"):
+            faults.append(f"{name} names hosts (npm: omit-lockfile-registry-resolved)")
         if path.suffix in (".py", ".qml") and path.exists():
             lines = len(path.read_text("utf-8").splitlines())
             most = LONGER.get(name, LONG)

@@ -66,7 +66,8 @@ class Copy:
         for part in PARTS:
             source, target = ROOT / part, folder / part
             if source.is_dir():
-                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+                left_out = shutil.ignore_patterns("__pycache__", ".*", "node_modules")
+                shutil.copytree(source, target, ignore=left_out)
             else:
                 shutil.copy2(source, target)
         (folder / "pytest.ini").write_text(_ini(), "utf-8")
