@@ -104,7 +104,7 @@ def _session(
         is_worn = row.messages >= rotation.messages or elapsed_ms(row.made_at, now_ms) >= rotation.age_ms
         present = {(device.user_id, device.device_id) for device in to}
         has_left = any(
-            outcome == "shared" and who not in present
+            outcome in ("shared", "again") and who not in present
             for who, outcome in rows.shares(txn.conn, row.session_id).items()
         )
         if not is_worn and not has_left:

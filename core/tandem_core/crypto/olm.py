@@ -121,6 +121,8 @@ def _open_pre_key(txn: Transaction, state: CryptoState, sender_key: str, body: s
         raise CannotOpen("no session can be made from it", is_wedged=True) from error
     state.changed_account(txn)
     state.save_session(txn, sender_key, session, now_ms)
+    # Who begins anew may have lost the session that our room keys went out with.
+    rows.share_again(txn, sender_key)
     return plaintext
 
 

@@ -311,7 +311,7 @@ def forget_uploads(txn: Transaction) -> None:
 
 
 def shares(conn: sqlite3.Connection, session_id: str) -> dict[tuple[UserId, DeviceId], str]:
-    """Who was dealt with for this session: ``shared``, ``no_olm`` or ``withheld:CODE``."""
+    """Who was dealt with for this session: ``shared``, ``again``, ``no_olm`` or ``withheld:CODE``."""
     rows = conn.execute(
         "SELECT user_id, device_id, outcome FROM key_share WHERE session_id = ?", (session_id,)
     )
@@ -331,6 +331,15 @@ def put_share(
         "INSERT OR REPLACE INTO key_share (session_id, user_id, device_id, curve25519, message_index, outcome)"
         " VALUES (?, ?, ?, ?, ?, ?)",
         (session_id, user_id, device_id, curve25519, index, outcome),
+    )
+
+
+def share_again(txn: Transaction, curve25519: str) -> None:
+    """Have the sessions in use go once more to the device with this key, which may not have been able to open them."""
+    txn.execute(
+        "UPDATE key_share SET outcome = 'again' WHERE curve25519 = ? AND outcome = 'shared'"
+        " AND session_id IN (SELECT session_id FROM megolm_outbound WHERE NOT retired)",
+        (curve25519,),
     )
 
 

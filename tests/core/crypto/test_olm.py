@@ -327,6 +327,39 @@ def test_mending_survives_a_lost_answer_and_two_programs_mend_once(
     assert bob.read(rows.wedged) == []
 
 
+def test_who_begins_a_new_session_gets_the_room_keys_in_use_again(friends: tuple[Device, Device]) -> None:
+    """They may have lost the session that the keys went out with: what came by it they could not open."""
+    alice, bob = friends
+    everybody = {alice.me.user_id, bob.me.user_id}
+    _break(alice, bob)
+    lost = alice.seal("lost", everybody)
+    asyncio.run(alice.flush())
+    bob.receive()
+    assert bob.body(bob.sees(lost, alice)) is None
+    asyncio.run(bob.keys.mend())
+    asyncio.run(bob.flush())
+    alice.receive()
+    wires = [alice.seal(body, everybody) for body in ("again", "and on")]
+    asyncio.run(alice.flush())
+    bob.receive()
+    assert {wire["session_id"] for wire in wires} == {lost["session_id"]}
+    assert [bob.body(bob.sees(wire, alice)) for wire in wires] == ["again", "and on"]
+    assert alice.rows(
+        "SELECT DISTINCT message_index FROM key_share WHERE device_id = ?", bob.me.device_id
+    ) == [(1,)]
+    assert bob.rows("SELECT state FROM inbox ORDER BY seq") == [(2,), (1,)]  # lost, and once again
+
+
+def test_a_device_that_is_to_get_keys_again_still_counts_as_one_that_has_them(
+    friends: tuple[Device, Device],
+) -> None:
+    alice, bob = friends
+    first = alice.seal("both", {alice.me.user_id, bob.me.user_id})
+    alice.write(lambda txn: rows.share_again(txn, bob.keys_of()[f"curve25519:{bob.me.device_id}"]))
+    second = alice.seal("without bob", {alice.me.user_id})
+    assert first["session_id"] != second["session_id"]
+
+
 def test_no_session_is_opened_towards_a_stranger(friends: tuple[Device, Device], server: KeyServer) -> None:
     alice, bob = friends
     _break(alice, bob)

@@ -170,7 +170,7 @@ CREATE TABLE megolm_lost (              -- our sessions that went on where this 
   session_id TEXT PRIMARY KEY, noticed_at INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE key_share (                -- who got an outbound session, from which index on
   session_id TEXT, user_id TEXT, device_id TEXT, curve25519 TEXT NOT NULL,
-  message_index INTEGER NOT NULL, outcome TEXT NOT NULL,     -- shared | withheld:CODE | no_olm
+  message_index INTEGER NOT NULL, outcome TEXT NOT NULL,     -- shared | again (shared, but perhaps not opened) | withheld:CODE | no_olm
   PRIMARY KEY (session_id, user_id, device_id)) WITHOUT ROWID;
 CREATE TABLE megolm_replay (
   session_id TEXT, message_index INTEGER, event_id TEXT NOT NULL, sent_at INTEGER NOT NULL,
