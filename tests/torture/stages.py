@@ -205,5 +205,7 @@ EXCUSED = (
     ("both", r"joined_rooms|departures\._settle", "only for a room that was left while its place was lost"),
     ("app", r"prepend_back", "only while the server has older messages than the window"),
     ("both", r"first\._keep", "only in the first second of a store that has never synced"),
+    ("both", r"user/\{\}/account_data/\{\}|account_data\.put$|recovery_state\.|recovery\._note",
+     "a person's own command; tests/core/crypto/test_recovery.py ends it at each of its requests"),
     ("notifier", r"/typing/|prepend_back|rooms_api\.mark_read", "only the window does this"),
 )  # fmt: skip

@@ -15,6 +15,8 @@ from tandem_core.types import Topic
 if TYPE_CHECKING:
     from Crypto.Cipher._mode_gcm import GcmMode
 
+    from tandem_core.crypto.state import CryptoState
+
 MASTER = "m.cross_signing.master"
 SELF_SIGNING = "m.cross_signing.self_signing"
 USER_SIGNING = "m.cross_signing.user_signing"

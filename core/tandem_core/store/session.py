@@ -184,6 +184,7 @@ def become_new_device(txn: Transaction) -> None:
         "secret",
         "identity_new",
         "signature_upload",
+        "secret_stored",
         "to_device_out",
         "read_owed",
         "receipt_owed",

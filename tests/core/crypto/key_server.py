@@ -42,6 +42,7 @@ class KeyServer:
     members: dict[str, dict[UserId, str]] = field(default_factory=dict)
     encrypted: set[str] = field(default_factory=set)
     events: dict[str, list[Json]] = field(default_factory=dict)
+    account_data: dict[UserId, dict[str, Json]] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
     identities: dict[UserId, dict[str, Json]] = field(default_factory=dict)
     """Cross-signing keys by usage, without what others signed later."""
@@ -103,6 +104,8 @@ class KeyServer:
                 return self._messages(me, room_id, int(query["limit"]), json.loads(query["filter"]))
             case ["PUT", "rooms", room_id, "send", kind, txn_id]:
                 return self._once(me, f"ev {txn_id}", lambda: self._send(me, room_id, kind, txn_id, body))
+            case [verb, "user", user, "account_data", kind]:
+                return self._account_data(me, verb, user, kind, body)
         raise AssertionError(f"nobody asks for {method} {path}")
 
     def _upload(self, me: Me, body: Json) -> Json:
@@ -116,6 +119,17 @@ class KeyServer:
         if "fallback_keys" in body:
             self.fallback[me_key(me)] = copy.deepcopy(body["fallback_keys"])
         return {"one_time_key_counts": {"signed_curve25519": len(here)}}
+
+    def _account_data(self, me: Me, verb: str, user: str, kind: str, body: Json) -> Json:
+        if user != me.user_id:
+            raise ServerRefused(403, "M_FORBIDDEN", "Cannot access account data for other users.")
+        here = self.account_data.setdefault(me.user_id, {})
+        if verb == "PUT":
+            here[kind] = copy.deepcopy(body)
+            return {}
+        if kind not in here:
+            raise ServerRefused(404, "M_NOT_FOUND", "Account data not found")
+        return here[kind]
 
     def _query(self, body: Json, me: Me | None = None) -> Json:
         failures = {

@@ -219,6 +219,9 @@ CREATE TABLE identity_new (             -- an identity of ours on its way to the
   body TEXT NOT NULL, made_at INTEGER NOT NULL);
 CREATE TABLE signature_upload (         -- /keys/signatures/upload bodies on their way
   id INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL, made_at INTEGER NOT NULL);
+-- Secret storage: what is there under a name is what this device holds, as of the secret's kept_at
+CREATE TABLE secret_stored (
+  name TEXT PRIMARY KEY, key_id TEXT NOT NULL, mac TEXT NOT NULL, kept_at INTEGER NOT NULL) WITHOUT ROWID;
 
 -- ── Delivery receipts (MSC4089) ────────────────────────────────────────────────────────────────
 CREATE TABLE receipt_owed (             -- one per (event, device); both programs share this device
