@@ -139,7 +139,7 @@ class Keys:
             for half in (people[: len(people) // 2], people[len(people) // 2 :]):
                 await self._query({user: wanted[user] for user in half})
             return
-        await self._db.write(_put_answer, self._state.me, wanted, answer, self._clock.now_ms())
+        await self._db.write(put_answer, self._state.me, wanted, answer, self._clock.now_ms())
 
     async def claim(self, wanted: Iterable[Device]) -> None:
         """Open Olm sessions with these devices where there is none; those that give no key are let be for a minute."""
@@ -200,7 +200,8 @@ def _needs_upload(conn: sqlite3.Connection, now_ms: int) -> bool:
     return rows.waiting_upload(conn) is not None or bool(account.lack(conn, now_ms))
 
 
-def _put_answer(txn: Transaction, me: Me, wanted: dict[UserId, int], answer: Json, now_ms: int) -> None:
+def put_answer(txn: Transaction, me: Me, wanted: dict[UserId, int], answer: Json, now_ms: int) -> None:
+    """Keep what a ``/keys/query`` answer says of these people; ``wanted``: as ``devices.outdated`` gave it."""
     by_user = answer.get("device_keys")
     by_user = by_user if isinstance(by_user, dict) else {}
     failures = answer.get("failures")

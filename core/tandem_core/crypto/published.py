@@ -72,6 +72,12 @@ def from_answer(me: Me, user_id: UserId, answer: Json) -> Published | None:
     return Published(master, found["self_signing"], found["user_signing"], raw)
 
 
+def shows_any(user_id: UserId, answer: Json) -> bool:
+    """Whether the answer has any key of an identity for this person, sound or not."""
+    fields = ("master_keys", "self_signing_keys", "user_signing_keys")
+    return any(_of(answer, field, user_id) is not None for field in fields)
+
+
 def public_key(value: Any, user_id: str, usage: str) -> str | None:
     """The one public key of a cross-signing key object, if it is this person's, for this use and well-formed."""
     if not isinstance(value, dict) or value.get("user_id") != user_id or value.get("usage") != [usage]:

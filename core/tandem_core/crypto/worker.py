@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from tandem_core.clock import Chance, Clock
 from tandem_core.crypto import drain, outbox
+from tandem_core.crypto.cross_signing import CrossSigning
 from tandem_core.crypto.keys import Keys, StoreForked
 from tandem_core.crypto.state import CryptoState
 from tandem_core.http import Http
@@ -56,7 +57,7 @@ class LocalOpener(Worker):
 
 
 class CryptoWorker(Worker):
-    """Keeps our keys on the server, others' device lists, and broken sessions mended."""
+    """Keeps our keys and identity on the server, others' device lists, and broken sessions mended."""
 
     name: ClassVar[str] = "crypto"
     wants: ClassVar[frozenset[Topic]] = frozenset({Topic.DEVICES, Topic.OUTBOX, Topic.SESSION})
@@ -79,6 +80,7 @@ class CryptoWorker(Worker):
         self._opener = opener
         self._clock = clock
         self._keys: Keys | None = None
+        self._cross_signing: CrossSigning | None = None
         self._synced = asyncio.Event() if follows_sync else None
 
     def note_synced(self) -> None:
@@ -95,6 +97,13 @@ class CryptoWorker(Worker):
             )
         return self._keys
 
+    async def cross_signing(self) -> CrossSigning:
+        """Our own identity, shared with whoever confirms people and devices."""
+        if self._cross_signing is None:
+            state = await self._opener.state()
+            self._cross_signing = CrossSigning(self._paths, self._db, self._http, state, clock=self._clock)
+        return self._cross_signing
+
     async def step(self) -> float | None:
         keys = await self.keys()
         await keys.rollback.before_encrypting()
@@ -104,6 +113,7 @@ class CryptoWorker(Worker):
         except StoreForked as error:
             forked = error  # told again and again; what needs no new keys of ours goes on
         await keys.query()
+        await (await self.cross_signing()).keep_up()
         await keys.mend()
         await outbox.flush(self._paths, self._db, self._http)
         if forked is not None:

@@ -97,6 +97,12 @@ def outdated(
     return {UserId(row["user_id"]): row["wanted"] for row in rows if only is None or row["user_id"] in only}
 
 
+def wanted(conn: sqlite3.Connection, user_id: UserId) -> int:
+    """The ``wanted`` that an answer to a question of now satisfies; 0 for a list that is not tracked."""
+    row = conn.execute("SELECT wanted FROM device_list WHERE user_id = ?", (user_id,)).fetchone()
+    return 0 if row is None else int(row["wanted"])
+
+
 def next_retry_at(conn: sqlite3.Connection) -> int | None:
     """When the first list that failed is due again (ms), or None."""
     row = conn.execute("SELECT min(next_try_at) AS at FROM device_list WHERE wanted > fetched").fetchone()

@@ -176,6 +176,54 @@ def accept(txn: Transaction, user_id: UserId) -> bool:
     return bool(done)
 
 
+@dataclass(frozen=True, slots=True)
+class New:
+    """An identity of ours on its way to the server: ``kind`` is ``set_up`` or ``reset``, ``body`` the upload."""
+
+    kind: str
+    body: Json
+    made_at: int
+
+
+def new(conn: sqlite3.Connection) -> New | None:
+    """The identity that was made and that the server has not yet confirmed."""
+    row = conn.execute("SELECT kind, body, made_at FROM identity_new").fetchone()
+    return None if row is None else New(row["kind"], loads(row["body"]), row["made_at"])
+
+
+def put_new(txn: Transaction, made: New) -> None:
+    txn.execute(
+        "INSERT OR REPLACE INTO identity_new (id, kind, body, made_at) VALUES (1, ?, ?, ?)",
+        (made.kind, dumps(made.body), made.made_at),
+    )
+
+
+def drop_new(txn: Transaction) -> None:
+    txn.execute("DELETE FROM identity_new")
+
+
+def put_signatures(txn: Transaction, body: Json, now_ms: int) -> None:
+    """Signatures that the server is to have: {person: {device or master key: signed object}}."""
+    txn.execute("INSERT INTO signature_upload (body, made_at) VALUES (?, ?)", (dumps(body), now_ms))
+    txn.changed(Topic.DEVICES)
+
+
+def waiting_signatures(conn: sqlite3.Connection) -> tuple[int, Json] | None:
+    """The oldest signatures that the server has not got (id, body)."""
+    row = conn.execute("SELECT id, body FROM signature_upload ORDER BY id LIMIT 1").fetchone()
+    return None if row is None else (row["id"], dict(loads(row["body"])))
+
+
+def signatures_done(txn: Transaction, upload_id: int) -> None:
+    """The server has them, or will not have them."""
+    txn.execute("DELETE FROM signature_upload WHERE id = ?", (upload_id,))
+
+
+def forget_signatures(txn: Transaction) -> None:
+    """What an identity signed that is replaced need not be told any more."""
+    txn.execute("DELETE FROM signature_upload")
+
+
 def signers(conn: sqlite3.Connection, user_ids: list[UserId]) -> dict[tuple[UserId, DeviceId], str | None]:
     """By which self-signing key each living device of these people is signed."""
     found: dict[tuple[UserId, DeviceId], str | None] = {}

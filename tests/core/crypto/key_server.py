@@ -12,11 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
-from tandem_core.crypto.signed import is_signed_by
 from tandem_core.errors import NeedsApproval, Offline, ServerRefused
 from tandem_core.types import DeviceId, Json, Me, UserId
-
-_USAGES = ("master", "self_signing", "user_signing")
+from tests.support.cross_signing import USAGES, CrossSigningKeys, Refusal
 
 Trouble = Callable[[], Exception | None]
 
@@ -44,10 +42,7 @@ class KeyServer:
     events: dict[str, list[Json]] = field(default_factory=dict)
     account_data: dict[UserId, dict[str, Json]] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
-    identities: dict[UserId, dict[str, Json]] = field(default_factory=dict)
-    """Cross-signing keys by usage, without what others signed later."""
-    signatures: list[tuple[UserId, UserId, str, dict[str, str]]] = field(default_factory=list)
-    """By whom, on whose, under which id (a device, or a master key), and the signatures."""
+    cross_signing: CrossSigningKeys = field(default_factory=CrossSigningKeys)
     serve_raw: dict[UserId, Any] = field(default_factory=dict)
     """A hostile server's own idea of somebody's cross-signing keys, by usage."""
     password: str = "correct horse"
@@ -68,6 +63,16 @@ class KeyServer:
     def http(self, me: Me) -> Any:
         """The door of one device."""
         return _Door(self, me)
+
+    @property
+    def identities(self) -> dict[str, dict[str, Json]]:
+        """People's cross-signing keys by usage."""
+        return self.cross_signing.keys
+
+    @property
+    def signatures(self) -> list[Any]:
+        """What was signed: by whom, on whose, under which id (a device, or a master key), and the signatures."""
+        return self.cross_signing.signatures
 
     def asked(self, part: str) -> list[Request]:
         """The requests whose path has this part."""
@@ -141,87 +146,24 @@ class KeyServer:
             if _server_of(user) not in self.unreachable
         }
         answer: Json = {"device_keys": found, "failures": failures}
-        for usage in ("master", "self_signing", "user_signing"):
-            answer[f"{usage}_keys"] = {
-                user: copy.deepcopy(self.identities[UserId(user)][usage])
-                for user in found
-                if usage in self.identities.get(UserId(user), {})
-                and (usage != "user_signing" or me is None or user == me.user_id)
-            }
-            for user, raw in self.serve_raw.items():
+        answer |= self.cross_signing.show(None if me is None else me.user_id, found)
+        for user, raw in self.serve_raw.items():
+            for usage in USAGES:
                 answer[f"{usage}_keys"][user] = copy.deepcopy(raw[usage])
-        for by, whose, target, made in self.signatures:
-            if whose not in found or (by != whose and me is not None and by != me.user_id):
-                continue  # what people say of each other is told to them alone
-            master = answer["master_keys"].get(whose)
-            signed = master if _key_of(master) == target else found[whose].get(DeviceId(target))
-            if signed is not None:
-                signed.setdefault("signatures", {}).setdefault(by, {}).update(made)
         return answer
 
     def _upload_identity(self, me: Me, body: Json) -> Json:
-        """As Synapse: the first identity is taken as it comes, the same one again, too; another needs the password."""
-        known = self.identities.get(me.user_id, {})
-        given = {usage: body[f"{usage}_key"] for usage in _USAGES if f"{usage}_key" in body}
-        if known and any(_key_of(known.get(usage)) != _key_of(key) for usage, key in given.items()):
-            auth = body.get("auth")
-            if not isinstance(auth, dict) or auth.get("password") != self.password:
-                raise NeedsApproval(
-                    {
-                        "flows": [{"stages": ["m.login.password"]}],
-                        "params": {},
-                        "session": "s",
-                        "completed": [],
-                    }
-                )
-        elif known:
-            return {}
-        master = _key_of(given.get("master", known.get("master")))
-        if master is None:
-            raise ServerRefused(400, "M_MISSING_PARAM", "No master key available")
-        for usage, key in given.items():
-            if key["user_id"] != me.user_id or key["usage"] != [usage]:
-                raise ServerRefused(400, "M_INVALID_PARAM", f"Invalid {usage} key")
-            if usage != "master" and not is_signed_by(key, me.user_id, master, master):
-                raise ServerRefused(400, "M_INVALID_SIGNATURE", f"{usage} key is not signed")
-        self.identities[me.user_id] = known | copy.deepcopy(given)
+        try:
+            self.cross_signing.upload(me.user_id, body, self.password)
+        except Refusal as refusal:
+            if refusal.flows is not None:
+                raise NeedsApproval(refusal.flows) from None
+            raise ServerRefused(refusal.status, refusal.errcode, refusal.message) from None
         return {}
 
     def _upload_signatures(self, me: Me, body: Json) -> Json:
-        """As Synapse: each signed object must be what the server has, and bear a signature of the right key."""
-        failures: dict[str, dict[str, Json]] = {}
-        for whose, objects in body.items():
-            for target, value in objects.items():
-                error = self._signature_error(me, UserId(whose), target, value)
-                if error is None:
-                    made = value["signatures"][me.user_id]
-                    self.signatures.append((me.user_id, UserId(whose), target, copy.deepcopy(made)))
-                else:
-                    failures.setdefault(whose, {})[target] = {"errcode": error, "error": "refused"}
-        return {"failures": failures}
-
-    def _signature_error(self, me: Me, whose: UserId, target: str, value: Json) -> str | None:
-        theirs, own = self.identities.get(whose, {}), self.identities.get(me.user_id, {})
-        is_master = _key_of(theirs.get("master")) == target
-        known = theirs["master"] if is_master else self.devices.get(whose, {}).get(DeviceId(target))
-        if known is None or (whose != me.user_id and not is_master):
-            return "M_NOT_FOUND"
-        if _bare(known) != _bare(value):
-            return "M_MISSING_PARAM"
-        if whose != me.user_id:
-            key = _key_of(own.get("user_signing"))
-        elif not is_master:
-            key = _key_of(own.get("self_signing"))
-        else:
-            return None if self._is_signed_by_a_device(me.user_id, value) else "M_INVALID_SIGNATURE"
-        is_signed = key is not None and is_signed_by(value, me.user_id, key, key)
-        return None if is_signed else "M_INVALID_SIGNATURE"
-
-    def _is_signed_by_a_device(self, user: UserId, value: Json) -> bool:
-        return any(
-            is_signed_by(value, user, device_id, keys["keys"][f"ed25519:{device_id}"])
-            for device_id, keys in self.devices[user].items()
-        )
+        devices = {UserId(user): self.devices.get(UserId(user), {}) for user in body}
+        return {"failures": self.cross_signing.sign(me.user_id, body, devices)}
 
     def _claim(self, body: Json) -> Json:
         out: dict[str, dict[str, Json]] = {}
@@ -326,15 +268,6 @@ class _Door:
         return copy.deepcopy(answer)
 
     retry = request
-
-
-def _key_of(value: Json | None) -> str | None:
-    """The one public key of a cross-signing key object."""
-    return None if value is None else next(iter(value["keys"].values()))
-
-
-def _bare(value: Json) -> Json:
-    return {key: item for key, item in value.items() if key not in ("signatures", "unsigned")}
 
 
 def me_key(me: Me) -> tuple[UserId, DeviceId]:

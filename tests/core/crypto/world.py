@@ -13,6 +13,7 @@ from typing import Any
 
 from tandem_core.crypto import drain, group
 from tandem_core.crypto import outbox as to_device
+from tandem_core.crypto.cross_signing import CrossSigning
 from tandem_core.crypto.keys import Keys
 from tandem_core.crypto.state import CryptoState
 from tandem_core.crypto.worker import CryptoWorker, LocalOpener
@@ -69,6 +70,7 @@ class Device:
         self.state = CryptoState(self.db, me, KEY)
         self.http = server.http(me)
         self.keys = Keys(self.paths, self.db, self.http, self.state, clock=clock)
+        self.cross_signing = CrossSigning(self.paths, self.db, self.http, self.state, clock=clock)
         self.opener = LocalOpener(self.paths, self.db, me, role, clock=clock, chance=self.chance)
         self.crypto = CryptoWorker(
             self.paths, self.db, self.http, self.opener, clock=clock, chance=self.chance

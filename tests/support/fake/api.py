@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import secrets
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from tests.support.cross_signing import Refusal
 from tests.support.fake.state import DELIVERY, SERVER_NAME, Device, Json, Refused, Room, State
 
 CLIENT = r"/_matrix/client/(?:v3|r0)"
@@ -284,11 +286,33 @@ def query_keys(state: State, me: Device, body: Json, query: Json) -> Json:
         if not user_id.endswith(f":{SERVER_NAME}"):
             continue
         found[user_id] = {
-            one.device_id: {**one.keys, "unsigned": {"device_display_name": one.name}}
+            one.device_id: copy.deepcopy({**one.keys, "unsigned": {"device_display_name": one.name}})
             for one in state.devices_of(user_id)
             if one.keys is not None and (not wanted or one.device_id in wanted)
         }
-    return {"device_keys": found, "failures": {}}
+    shown = state.cross_signing.show(me.user_id, found)
+    return {"device_keys": found, "failures": {}, **shown}
+
+
+@route("POST", f"{CLIENT}/keys/device_signing/upload")
+def upload_identity(state: State, me: Device, body: Json, query: Json) -> Json:
+    try:
+        state.cross_signing.upload(me.user_id, body, state.accounts[me.user_id].password)
+    except Refusal as refusal:
+        raise Refused(refusal.status, refusal.errcode, refusal.message, **(refusal.flows or {})) from None
+    state.device_changes.append((state.step(), me.user_id))
+    return {}
+
+
+@route("POST", f"{CLIENT}/keys/signatures/upload")
+def upload_signatures(state: State, me: Device, body: Json, query: Json) -> Json:
+    devices = {
+        user: {one.device_id: one.keys for one in state.devices_of(user) if one.keys is not None}
+        for user in body
+    }
+    failures = state.cross_signing.sign(me.user_id, body, devices)
+    state.device_changes += [(state.step(), user) for user in body]
+    return {"failures": failures}
 
 
 @route("POST", f"{CLIENT}/keys/claim")

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.support.cross_signing import CrossSigningKeys
 from tests.support.fake.push_rules import push_rules
 
 Json = dict[str, Any]
@@ -119,6 +120,7 @@ class State:
         self.soft: set[str] = set()
         self.rooms: dict[str, Room] = {}
         self.device_changes: list[tuple[int, str]] = []
+        self.cross_signing = CrossSigningKeys()
         self.done: dict[tuple[str, str], Json] = {}
         self.connections: dict[tuple[str, str, str], dict[int, Any]] = {}
         self.positions = itertools.count(1)
