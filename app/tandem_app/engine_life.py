@@ -108,6 +108,10 @@ class EngineLife:
 
     async def _open(self) -> Database | None:
         try:
+            if self._host.paths.leaving.exists():
+                from tandem_core.session import finish_logout
+
+                await finish_logout(self._host.paths)
             return await asyncio.to_thread(Database.open, self._host.paths.database)
         except StoreError as error:
             log.error("the store cannot be opened: %s", error.title)

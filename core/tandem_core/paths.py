@@ -38,6 +38,11 @@ class ProfilePaths:
         """The pickle key, where no keyring keeps it (0600)."""
         return self.data / "pickle.key"
 
+    @property
+    def leaving(self) -> Path:
+        """Says that somebody is signing out here, until everything of the account is gone."""
+        return self.data / "leaving"
+
     def lock(self, name: str) -> Path:
         """A file for kernel locks; it lives beside the database, whose users it orders."""
         return self.data / f"{name}.lock"

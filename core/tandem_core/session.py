@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 
 from tandem_core import capabilities
 from tandem_core.clock import Clock, SystemClock, system_chance
-from tandem_core.doorbell import ring_once
 from tandem_core.errors import (
     BadInput,
     Expected,
@@ -23,16 +22,18 @@ from tandem_core.errors import (
 )
 from tandem_core.http import Http, NotJson, path
 from tandem_core.paths import ProfilePaths
+from tandem_core.sign_out import finish_logout, logout
 from tandem_core.store import session as store
 from tandem_core.store.database import Database, Transaction
 from tandem_core.store.session import Session, SessionState, mark_signed_out
-from tandem_core.tokens import read_expiry, renewing_http
-from tandem_core.types import Change, DeviceId, Json, Me, Role, Topic, UserId
+from tandem_core.tokens import read_expiry
+from tandem_core.types import DeviceId, Json, Me, UserId
 
 __all__ = [
     "Session",
     "SessionState",
     "current",
+    "finish_logout",
     "load",
     "login",
     "login_as_service",
@@ -121,6 +122,7 @@ async def _sign_in(
     clock: Clock,
 ) -> Me:
     paths.make()
+    await finish_logout(paths, clock=clock)
     db = await asyncio.to_thread(Database.open, paths.database)
     try:
         old = await db.read(store.session)
@@ -143,51 +145,6 @@ async def _sign_in(
         await asyncio.to_thread(db.close)
     log.info("signed in as %s, device %s", me.user_id, me.device_id)
     return me
-
-
-async def logout(paths: ProfilePaths, *, clock: Clock | None = None, force: bool = False) -> None:
-    """Sign this device out at the server, then remove its files here.
-
-    Raises Offline with everything kept, unless ``force``: then the files go all the same, and the device stays
-    listed at the server. Programs that run stop by themselves.
-    """
-    if not paths.database.exists():
-        raise NotSignedIn()
-    db = await asyncio.to_thread(Database.open, paths.database)
-    try:
-        session = await db.read(store.session)
-        if session is None:
-            raise NotSignedIn()
-        if session.access_token is not None:
-            http = renewing_http(paths, db, session, clock=clock)
-            try:
-                await http.retry("POST", path("logout"), {}, deadline_s=_LOGOUT_DEADLINE_S)
-            except SignedOut:
-                log.info("the server had signed this device out before")
-            except Expected:
-                if not force:
-                    raise
-                log.warning("signed out here only: the server could not be told")
-            finally:
-                await http.close()
-        await db.write(mark_signed_out, False)
-        for role in Role:
-            await asyncio.to_thread(ring_once, paths.socket(role), [Change(Topic.SESSION)])
-    finally:
-        await asyncio.to_thread(db.close)
-    wipe(paths)
-
-
-def wipe(paths: ProfilePaths) -> None:
-    """Remove the account's store from this machine."""
-    database = paths.database
-    for file in (
-        database,
-        database.with_name(database.name + "-wal"),
-        database.with_name(database.name + "-shm"),
-        paths.vault_file,
-    ):
-        file.unlink(missing_ok=True)
 
 
 async def discover(address: str, clock: Clock | None = None) -> tuple[str, capabilities.Capabilities]:

@@ -74,21 +74,27 @@ def kept_in(paths: ProfilePaths) -> Where | None:
     return "keyring" if _marker(paths).exists() else None
 
 
-def forget(paths: ProfilePaths) -> None:
-    """Remove the key wherever it is."""
+def forget(paths: ProfilePaths) -> bool:
+    """Remove the key wherever it is; returns whether it is gone. Blocks: call it in a thread.
+
+    A key that a locked keyring would not give up is never used again: the next account gets another one.
+    """
     paths.vault_file.unlink(missing_ok=True)
-    if _marker(paths).exists():
-        _ask("delete", _name(paths))
-        _marker(paths).unlink(missing_ok=True)
+    if not _marker(paths).exists():
+        return True
+    _ask("delete", _name(paths))
+    code, _ = _ask("get", _name(paths))
+    _marker(paths).unlink(missing_ok=True)
+    return code == _NO_SUCH_KEY
 
 
 def _from_keyring(paths: ProfilePaths) -> tuple[bytes, Where]:
     code, value = _ask("get", _name(paths))
-    if code == 0:
-        return _decoded(value), "keyring"
     if _is_in_use(paths):
+        if code == 0:
+            return _decoded(value), "keyring"
         raise VaultError
-    if code == _NO_SUCH_KEY:
+    if code in (0, _NO_SUCH_KEY):  # a key that nothing is sealed with was left behind
         key = secrets.token_bytes(KEY_BYTES)
         code, _ = _ask("set", _name(paths), base64.b64encode(key).decode())
         if code == 0:

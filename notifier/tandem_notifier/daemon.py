@@ -15,9 +15,10 @@ from tandem_core.engine import Engine
 from tandem_core.errors import NotSignedIn, SignedOut, StoreCorrupt
 from tandem_core.paths import ProfilePaths
 from tandem_core.role import take_role
-from tandem_core.session import current
+from tandem_core.session import current, finish_logout
+from tandem_core.store import session as sessions
 from tandem_core.store.database import Database
-from tandem_core.store.session import ProgramState, Session
+from tandem_core.store.session import ProgramState, Session, SessionState
 from tandem_core.types import Change, Json, Role, Topic
 from tandem_notifier import systemd
 from tandem_notifier.focus import WindowFocus
@@ -30,6 +31,7 @@ from tandem_notifier.worker import NotificationWorker
 log = logging.getLogger("tandem.notifier")
 
 Tell = Callable[[str], None]
+_LOOK_S = 2.0
 
 
 def run(paths: ProfilePaths, tell: Tell) -> None:
@@ -38,6 +40,8 @@ def run(paths: ProfilePaths, tell: Tell) -> None:
     What goes wrong while it runs comes in an exception group.
     """
     with take_role(paths, Role.NOTIFIER):
+        if paths.leaving.exists():
+            asyncio.run(finish_logout(paths))
         if not paths.database.exists():
             raise NotSignedIn()
         db = Database.open(paths.database)
@@ -66,7 +70,7 @@ async def _serve(paths: ProfilePaths, db: Database, session: Session, tell: Tell
 
 async def _live(paths: ProfilePaths, db: Database, session: Session, tell: Tell) -> None:
     popups, opener = _popups(tell), RoomOpener(paths)
-    engine = Engine(paths, db, session, Role.NOTIFIER, clock=SystemClock(), chance=system_chance())
+    engine = _engine(paths, db, session)
     focus = WindowFocus(lambda: engine.doorbell.focus)
     worker = NotificationWorker(
         db, session.me.user_id, popups, focus.shows, clock=engine.clock, chance=engine.chance
@@ -88,8 +92,6 @@ async def _live(paths: ProfilePaths, db: Database, session: Session, tell: Tell)
 
         popups.on_click = clicked
         popups.on_gone = worker.popup_gone
-        engine.on_message = hear
-        engine.listen(worker.wake)
         told = ""
 
         def follow(changes: frozenset[Change]) -> None:
@@ -103,7 +105,12 @@ async def _live(paths: ProfilePaths, db: Database, session: Session, tell: Tell)
                 group.create_task(notice(status.detail, status.advice), name="notice")
             told = status.detail if status.advice else ""
 
-        engine.listen(follow)
+        async def run_engine() -> None:
+            engine.on_message = hear
+            engine.listen(worker.wake)
+            engine.listen(follow)
+            await engine.run()
+
         helpers = [
             group.create_task(popups.run(), name="popups"),
             group.create_task(systemd.feed_watchdog(), name="systemd watchdog"),
@@ -113,13 +120,40 @@ async def _live(paths: ProfilePaths, db: Database, session: Session, tell: Tell)
             helpers.append(group.create_task(worker.run(), name="notifications"))
             systemd.notify("READY=1")
             log.info("running for %s, device %s", session.me.user_id, session.me.device_id)
-            await engine.run()
+            while True:
+                try:
+                    await run_engine()
+                except SignedOut as ended:
+                    if not ended.soft:
+                        raise
+                    tell(ended.sentence)
+                    await notice(ended.title, ended.advice)
+                    engine = _engine(paths, db, await _signed_in_again(paths, db))
+                    log.info("signed in again")
         except (SignedOut, StoreCorrupt) as error:
             await notice(error.title, error.advice)
             raise
         finally:
             for helper in helpers:
                 helper.cancel()
+
+
+def _engine(paths: ProfilePaths, db: Database, session: Session) -> Engine:
+    return Engine(paths, db, session, Role.NOTIFIER, clock=SystemClock(), chance=system_chance())
+
+
+async def _signed_in_again(paths: ProfilePaths, db: Database) -> Session:
+    """Wait until somebody signs in again; raises SignedOut or NotSignedIn once what was kept for that is gone."""
+    systemd.notify("STATUS=signed out")
+    while True:
+        await asyncio.sleep(_LOOK_S)
+        if not paths.database.exists():
+            raise NotSignedIn
+        session = await db.read(sessions.session)
+        if session is None or session.state is SessionState.SIGNED_OUT:
+            raise SignedOut(soft=False)
+        if session.state is SessionState.SIGNED_IN:
+            return session
 
 
 def _popups(tell: Tell) -> ChosenPopups:

@@ -169,7 +169,12 @@ def test_no_log_names_what_was_said_nor_anything_secret(awake: World, pens: dict
     files = []
     for device in world.devices:
         forbidden |= {str(row[0]) for row in device.ask("SELECT body FROM event WHERE seal = 'opened'")}
-        forbidden |= {str(row[0]) for row in device.ask("SELECT access_token FROM session")}
+        forbidden |= {
+            str(token)
+            for row in device.ask("SELECT access_token, refresh_token FROM session")
+            for token in row
+            if token is not None
+        }
         for table in ("megolm_inbound", "megolm_outbound", "olm_session", "crypto_account"):
             forbidden |= {str(row[0]) for row in device.ask(f"SELECT pickle FROM {table}")}
         files += [file for file in device.paths.log.rglob("*") if file.is_file()]

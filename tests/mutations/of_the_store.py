@@ -302,6 +302,26 @@ FENCES: tuple[Mutant, ...] = (
         ),
     ),
     mutant(
+        "both programs renew the session",
+        "Our law 14: several refreshes at a time; the later ones use a refresh token that is spent.",
+        core(
+            "tokens.py", '            async with netlock(self._paths, "token"):\n', "            if True:\n"
+        ),
+        by=(
+            f"{CORE_TESTS}/test_token_refresh.py::test_many_requests_of_both_programs_at_the_same_moment_make_one_refresh",
+        ),
+    ),
+    mutant(
+        "logged out by a failed refresh",
+        "rust-sdk #6794: a server that cannot renew the session for now ended it.",
+        core(
+            "tokens.py",
+            'not in _ENDS:\n                raise Offline("the session could not be renewed") from refused',
+            "not in _ENDS:\n                pass",
+        ),
+        by=(f"{CORE_TESTS}/test_token_refresh.py::test_trouble_with_a_refresh_is_never_a_sign_out",),
+    ),
+    mutant(
         "two of one program",
         "FluffyChat #1781: a second desktop instance works on the same store as the same connection.",
         core(

@@ -218,7 +218,7 @@ CRYPTO: tuple[Mutant, ...] = (
     mutant(
         "a locked keyring makes a new key",
         "A second pickle key shuts out everything that was sealed with the first.",
-        core("vault.py", "    if _is_in_use(paths):\n        raise VaultError\n", ""),
+        core("vault.py", "        raise VaultError\n    if code in (0", "    if code in (0"),
         by=(f"{CORE_TESTS}/crypto/test_vault.py::test_a_keyring_that_was_emptied_or_is_locked_is_told",),
     ),
     mutant(

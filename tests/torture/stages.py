@@ -191,7 +191,7 @@ STAGES = (
 _COMMAND = "a person's own command, which tells how it ended and is not repeated by itself"
 _TROUBLE = "only on the way of a refusal or an outage, which the network faults provoke"
 EXCUSED = (
-    ("both", r"/login$|/logout$|well-known|session\._keep_login|mark_signed_out|_note_signed_out",
+    ("both", r"/login$|/logout$|well-known|session\._keep_login|_note_signed_out|session\.leave",
      "signing in and out begins or ends the store"),
     ("both", r"/refresh$|session\.renew|forget_refresh_token",
      "only where access tokens run out; tests/core/test_token_refresh.py kills there"),

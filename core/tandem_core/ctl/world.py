@@ -72,6 +72,10 @@ def opened(paths: ProfilePaths) -> Iterator[World]:
 @contextlib.contextmanager
 def store_of(paths: ProfilePaths) -> Iterator[Database]:
     """The store of this profile, if there is one; raises NotSignedIn otherwise and makes nothing."""
+    if paths.leaving.exists():
+        from tandem_core.session import finish_logout
+
+        asyncio.run(finish_logout(paths))
     if not paths.database.exists():
         raise NotSignedIn
     paths.make()

@@ -169,6 +169,15 @@ def mark_signed_out(txn: Transaction, soft: bool, access_token: str | None = Non
     return bool(done)
 
 
+def leave(txn: Transaction) -> None:
+    """Forget the tokens whatever the state: the account leaves this machine."""
+    txn.execute(
+        "UPDATE session SET access_token = NULL, refresh_token = NULL, token_expires_at = NULL, state = ?",
+        (SessionState.SIGNED_OUT,),
+    )
+    txn.changed(Topic.SESSION)
+
+
 def become_new_device(txn: Transaction) -> None:
     """Forget all that belonged to the old device; messages and the keys that open them stay."""
     for table in (

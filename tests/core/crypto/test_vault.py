@@ -34,6 +34,7 @@ class TestKeyring(keyring.backend.KeyringBackend):
         FILE.write_text(json.dumps({{name: value}}))
 
     def delete_password(self, service, name):
+        {before_delete}
         FILE.unlink()
 """
 
@@ -48,18 +49,25 @@ def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ProfilePaths:
 def keyring_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, paths: ProfilePaths) -> Path:
     """A desktop with a keyring; what it keeps is in the file."""
     file = tmp_path / "keyring.json"
-    _install(tmp_path, monkeypatch, file)
+    install_keyring(tmp_path, monkeypatch, file)
     return file
 
 
-def _install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: Path, *, priority: float = 5, before: str = "pass"
+def install_keyring(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    file: Path,
+    *,
+    priority: float = 5,
+    before: str = "pass",
+    before_delete: str = "pass",
 ) -> None:
-    module = KEYRING.format(file=str(file), priority=priority, before=before)
+    """A desktop's keyring for the children that ask it."""
+    module = KEYRING.format(file=str(file), priority=priority, before=before, before_delete=before_delete)
     (tmp_path / "test_keyring.py").write_text(module)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "test_keyring.TestKeyring")
-    monkeypatch.delenv("TANDEM_VAULT")
+    monkeypatch.delenv("TANDEM_VAULT", raising=False)
 
 
 def test_the_file_is_private_and_the_key_stays(paths: ProfilePaths) -> None:
@@ -116,7 +124,7 @@ def test_a_keyring_that_was_emptied_or_is_locked_is_told(
     monkeypatch.setenv("TANDEM_VAULT", "file")
     with pytest.raises(VaultError):
         vault.pickle_key(paths)
-    _install(
+    install_keyring(
         tmp_path,
         monkeypatch,
         keyring_file,
@@ -133,7 +141,7 @@ def test_a_keyring_that_was_emptied_or_is_locked_is_told(
 def test_without_a_usable_keyring_the_file_is_taken(
     paths: ProfilePaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, priority: float, before: str
 ) -> None:
-    _install(tmp_path, monkeypatch, tmp_path / "keyring.json", priority=priority, before=before)
+    install_keyring(tmp_path, monkeypatch, tmp_path / "keyring.json", priority=priority, before=before)
     assert vault.pickle_key(paths)[1] == "file"
 
 
@@ -141,7 +149,7 @@ def test_a_keyring_that_hangs_does_not_keep_us(
     paths: ProfilePaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(vault, "_CHILD_WITHIN_S", 0.1)
-    _install(tmp_path, monkeypatch, tmp_path / "keyring.json", before="import time; time.sleep(60)")
+    install_keyring(tmp_path, monkeypatch, tmp_path / "keyring.json", before="import time; time.sleep(60)")
     assert vault.pickle_key(paths)[1] == "file"
 
 
