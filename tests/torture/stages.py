@@ -196,6 +196,7 @@ EXCUSED = (
     ("both", r"/refresh$|session\.renew|forget_refresh_token",
      "only where access tokens run out; tests/core/test_token_refresh.py kills there"),
     ("both", r"createRoom|/join|/invite$|/leave$|/redact/|user_directory|account_data/m\.direct", _COMMAND),
+    ("both", r"/devices$|/devices/\{\}|delete_devices|devices\.rename|devices\.note_signed_out", _COMMAND),
     ("both", r"_note_created|_note_accepted|_note_left|_note_invited|events\.redact", _COMMAND),
     ("app", r"sending\.retry|sending\.discard|settings\.set_value|put_restored_away", _COMMAND),
     ("both", r"note_failed|note_gap_attempt|mark_dropped|forget_tokens|session\.set_fact", _TROUBLE),

@@ -84,6 +84,20 @@ def _account_commands(command: _Command) -> None:
     )
     login.add_argument("--device-name", metavar="NAME", default="Tandem", help="how others see this device")
     command("logout", "account", "sign out and remove messages and keys from this machine", "logout")
+    devices = command("devices", "devices", "the account's devices: list, rename, sign out")
+    devices.add_argument("--ip", action="store_true", help="with the addresses they were last seen at")
+    verbs = devices.add_subparsers(title="verbs", metavar="VERB", dest="verb")
+    rename = verbs.add_parser("rename", parents=[_common()], help="give a device another name")
+    rename.add_argument("device", metavar="ID")
+    rename.add_argument("name", metavar="NAME")
+    away = verbs.add_parser("sign-out", parents=[_common()], help="sign out other devices")
+    away.add_argument("device", metavar="ID", nargs="*")
+    away.add_argument("--others", action="store_true", help="all devices but this one")
+    away.add_argument(
+        "--password-file",
+        metavar="FILE",
+        help="a file with the account's password, or - for standard input, if the server asks for it",
+    )
     command("status", "status", "both programs: connection, to-device token, inbox, outbox")
     command("doctor", "doctor", "check store, keys and server; say what is wrong and what to do")
 

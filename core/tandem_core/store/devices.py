@@ -170,6 +170,24 @@ def put_list(
     return changed
 
 
+def rename(txn: Transaction, user_id: UserId, device_id: DeviceId, name: str) -> None:
+    """A device has another name from now on; its list says the same when it is next asked for."""
+    txn.execute(
+        "UPDATE device SET display_name = ? WHERE user_id = ? AND device_id = ?", (name, user_id, device_id)
+    )
+    txn.changed(Topic.DEVICES)
+
+
+def note_signed_out(txn: Transaction, user_id: UserId, device_ids: Iterable[DeviceId]) -> None:
+    """These devices are gone from the account: they get no more keys. The list is asked for again all the same."""
+    txn.executemany(
+        "UPDATE device SET deleted = 1 WHERE user_id = ? AND device_id = ?",
+        [(user_id, device_id) for device_id in device_ids],
+    )
+    mark_outdated(txn, [user_id])
+    txn.changed(Topic.DEVICES)
+
+
 def note_failed(txn: Transaction, users: Iterable[UserId], next_try_at: int) -> None:
     """These lists could not be had; they stay out of date and are asked for again at ``next_try_at`` (ms)."""
     txn.executemany(
