@@ -222,6 +222,7 @@ class Engine:
 
     def _make_workers(self) -> list[Worker]:
         # vodozemac and the vault are no business of a program that only asks whether another one runs.
+        from tandem_core.crypto.gossip import GossipWorker
         from tandem_core.crypto.worker import CryptoWorker, LocalOpener
         from tandem_core.receipts.outbox import ReceiptOutbox
         from tandem_core.sending import Sender
@@ -234,6 +235,7 @@ class Engine:
         return [
             opener,
             crypto,
+            GossipWorker(paths, db, http, me, opener, crypto, clock=clock, chance=chance),
             Sender(paths, db, http, me, role, opener, crypto, clock=clock, chance=chance),
             ReceiptOutbox(paths, db, http, me, role, clock=clock, chance=chance),
             GapFiller(db, http, me, role, clock=clock, chance=chance),

@@ -210,5 +210,7 @@ EXCUSED = (
     ("both", r"first\._keep", "only in the first second of a store that has never synced"),
     ("both", r"user/\{\}/account_data/\{\}|account_data\.put$|recovery_state\.|recovery\._note",
      "a person's own command; tests/core/crypto/test_recovery.py ends it at each of its requests"),
+    ("both", r"crypto\.gossip\.",
+     "only between several devices of one person; tests/core/crypto/test_gossip.py loses its requests"),
     ("notifier", r"/typing/|prepend_back|rooms_api\.mark_read", "only the window does this"),
 )  # fmt: skip

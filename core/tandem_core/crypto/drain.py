@@ -7,7 +7,7 @@ import sqlite3
 
 from tandem_core import judge
 from tandem_core.clock import Chance
-from tandem_core.crypto import megolm, olm
+from tandem_core.crypto import gossip, megolm, olm
 from tandem_core.crypto.state import CryptoState
 from tandem_core.store import crypto as rows
 from tandem_core.store import devices, events, inbox
@@ -102,8 +102,12 @@ def _process(txn: Transaction, state: CryptoState, row: inbox.InboxRow, now_ms: 
         match opened.type:
             case "m.room_key":
                 return megolm.keep_room_key(txn, state, opened, now_ms)
+            case gossip.SEND:
+                return gossip.take_secret(txn, state, opened, now_ms)
             case _:
                 return None  # m.dummy did its work by being opened; other kinds are not ours yet
+    if row.type == gossip.REQUEST:
+        return gossip.take_request(txn, state.me, row.sender, row.content, now_ms)
     if row.type == "m.room_key.withheld":
         return megolm.keep_withheld(txn, row.sender, row.content)
     return None

@@ -133,6 +133,7 @@ def adopt(txn: Transaction, state: CryptoState, found: Mapping[str, str], now_ms
             kept.add(name)
     if secrets.MASTER in kept:
         identities.confirm_own(txn, me.user_id, own.master)
+        forget_outdated(txn, state)
     if kept:
         sign_own_device(txn, state, now_ms)
     return kept
@@ -176,7 +177,19 @@ def confirm_own_identity(txn: Transaction, state: CryptoState, master: str, now_
     """Our master key was compared with a device that knows it. Raises IdentityChanged."""
     if not identities.confirm_own(txn, state.me.user_id, master):
         raise IdentityChanged
+    forget_outdated(txn, state)
     sign_own_device(txn, state, now_ms)
+
+
+def forget_outdated(txn: Transaction, state: CryptoState) -> None:
+    """Forget secrets of an identity that another one has replaced, so that the present ones are asked for."""
+    own = identities.identity(txn.conn, state.me.user_id)
+    for usage, name in USAGES.items():
+        public = None if own is None else getattr(own, usage)
+        seed = secrets.read(txn.conn, state, name)
+        # One that the server leaves out may still be ours.
+        if seed is not None and public is not None and _public_of(seed) != public:
+            secrets.forget(txn, name)
 
 
 def own_key(conn: sqlite3.Connection, state: CryptoState, usage: str) -> SigningKey | None:

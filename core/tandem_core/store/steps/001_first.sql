@@ -222,6 +222,16 @@ CREATE TABLE signature_upload (         -- /keys/signatures/upload bodies on the
 -- Secret storage: what is there under a name is what this device holds, as of the secret's kept_at
 CREATE TABLE secret_stored (
   name TEXT PRIMARY KEY, key_id TEXT NOT NULL, mac TEXT NOT NULL, kept_at INTEGER NOT NULL) WITHOUT ROWID;
+-- Secrets between our own devices: what this one asked for, what came and is not looked at yet, what others asked
+CREATE TABLE secret_request (
+  request_id TEXT PRIMARY KEY, name TEXT NOT NULL, made_at INTEGER NOT NULL,
+  devices TEXT NOT NULL) WITHOUT ROWID; -- JSON: who was asked
+CREATE TABLE secret_offer (             -- the secret itself lies sealed in table secret, under a name of its own
+  request_id TEXT, device_id TEXT, PRIMARY KEY (request_id, device_id)) WITHOUT ROWID;
+CREATE TABLE secret_asked (
+  device_id TEXT, request_id TEXT, name TEXT NOT NULL, asked_at INTEGER NOT NULL,
+  answered_at INTEGER,                  -- null: not verified yet, or we do not have it
+  PRIMARY KEY (device_id, request_id)) WITHOUT ROWID;
 
 -- ── Delivery receipts (MSC4089) ────────────────────────────────────────────────────────────────
 CREATE TABLE receipt_owed (             -- one per (event, device); both programs share this device

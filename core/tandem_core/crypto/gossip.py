@@ -1,0 +1,299 @@
+"""Secrets between our own devices (spec, "Sharing secrets"): m.secret.request in clear, m.secret.send over Olm.
+
+A request says nothing about who wrote it, so the answer goes to the keys of the device it names, and only if that
+device is ours and verified. An answer counts only for a request of ours that is open, from a verified device that
+was asked; and it is kept only if it fits what the account publishes (``adopt``). All of it is rows: whichever program
+drains the inbox, either one answers and takes over.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets as random
+import sqlite3
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar, TypeGuard
+
+from tandem_core import trust
+from tandem_core.clock import Chance, Clock
+from tandem_core.crypto import olm, outbox, secrets
+from tandem_core.crypto.adoption import adopt
+from tandem_core.crypto.recovery_state import NAMES
+from tandem_core.crypto.state import CryptoState
+from tandem_core.http import Http
+from tandem_core.netlock import netlock
+from tandem_core.paths import ProfilePaths
+from tandem_core.store import devices
+from tandem_core.store import gossip as rows
+from tandem_core.store.database import Database, Transaction
+from tandem_core.store.devices import Device
+from tandem_core.store.gossip import Asked, Offer, Request
+from tandem_core.store.outbox import put_to_device
+from tandem_core.trust import DeviceTrust, PersonTrust
+from tandem_core.types import DeviceId, Json, Me, Topic, UserId
+from tandem_core.worker import Worker
+
+if TYPE_CHECKING:
+    from tandem_core.crypto.worker import CryptoWorker, LocalOpener
+
+log = logging.getLogger("tandem.crypto.gossip")
+
+REQUEST, SEND = "m.secret.request", "m.secret.send"
+REMEMBER_MS = 3_600_000
+"""How long a device that is not verified yet may wait for its answer: as long as people take to compare emoji."""
+REQUEST_ENDS_MS = 7 * 86_400_000
+"""How long an answer to a request of ours is believed: other devices may be away."""
+ANSWERS_PER_HOUR = 12
+_HOUR_MS = 3_600_000
+_MOST_WAITING = 16
+_MOST_SECRET = 4096
+_MOST_ID = 255
+_LOOK_AGAIN_S = 60.0
+
+
+def take_request(txn: Transaction, me: Me, sender: UserId, content: Json, now_ms: int) -> str | None:
+    """Note what another device asks for, or does not need any more; returns why it is ignored, or None."""
+    device_id, request_id = content.get("requesting_device_id"), content.get("request_id")
+    if sender != me.user_id:
+        return "somebody else asks for a secret"
+    if not _is_id(device_id) or not _is_id(request_id):
+        return "malformed request for a secret"
+    if device_id == me.device_id:
+        return None  # our own, which the server gave to all of our devices
+    if content.get("action") == "request_cancellation":
+        rows.call_off(txn, device_id, request_id)
+        return None
+    name = content.get("name")
+    if content.get("action") != "request" or name not in NAMES:
+        return None  # other clients have secrets of their own
+    waiting = rows.waiting(txn.conn)
+    if len(waiting) >= _MOST_WAITING:
+        return "too many requests for secrets"
+    rows.put_asked(txn, Asked(DeviceId(device_id), request_id, name, now_ms))
+    if not _device(txn.conn, me, DeviceId(device_id)):
+        devices.track(txn, [me.user_id])
+        devices.mark_outdated(txn, [me.user_id])
+    return None
+
+
+def take_secret(txn: Transaction, state: CryptoState, opened: olm.Opened, now_ms: int) -> str | None:
+    """Note what a device sent for a request of ours; returns why it is ignored, or None.
+
+    It is kept sealed until ``GossipWorker`` has seen that it fits; a repetition finds its request closed.
+    """
+    if opened.sender != state.me.user_id:
+        return "a secret from somebody else"
+    device = devices.device_with_key(txn.conn, opened.sender, opened.sender_key)
+    if device is None or not _is_verified(txn.conn, state.me, device.device_id):
+        return "a secret from a device that is not verified"
+    request_id, secret = opened.content.get("request_id"), opened.content.get("secret")
+    if not _is_id(request_id) or not isinstance(secret, str) or not 0 < len(secret) <= _MOST_SECRET:
+        return "malformed secret"
+    asked = rows.request(txn.conn, request_id)
+    if asked is None or not 0 <= now_ms - asked.made_at < REQUEST_ENDS_MS:
+        return "a secret that was not asked for"
+    if device.device_id not in asked.devices:
+        return "a secret from a device that was not asked"
+    offer = Offer(request_id, asked.name, device.device_id)
+    secrets.keep(txn, state, _sealed_name(offer), secret, now_ms)
+    rows.put_offer(txn, offer)
+    return None
+
+
+def ask_for_missing(txn: Transaction, me: Me, now_ms: int) -> int:
+    """Ask our verified devices for every secret that this one lacks; returns how many requests went out.
+
+    Nothing while our own identity is not confirmed here. A device that was asked for a secret is not asked again.
+    """
+    to_ask = _to_ask(txn.conn, me, now_ms)
+    for request, fresh in to_ask:
+        rows.put_request(txn, request)
+        content = {
+            "action": "request",
+            "name": request.name,
+            "requesting_device_id": me.device_id,
+            "request_id": request.request_id,
+        }
+        put_to_device(txn, REQUEST, {me.user_id: dict.fromkeys(fresh, content)}, now_ms)
+    return len(to_ask)
+
+
+class GossipWorker(Worker):
+    """Asks for what this device lacks, takes over what fits, and answers our other devices."""
+
+    name: ClassVar[str] = "gossip"
+    wants: ClassVar[frozenset[Topic]] = frozenset({Topic.KEYS, Topic.DEVICES})
+
+    def __init__(
+        self,
+        paths: ProfilePaths,
+        db: Database,
+        http: Http,
+        me: Me,
+        opener: LocalOpener,
+        crypto: CryptoWorker,
+        *,
+        clock: Clock,
+        chance: Chance,
+    ) -> None:
+        super().__init__(chance)
+        self._paths = paths
+        self._db = db
+        self._http = http
+        self._me = me
+        self._opener = opener
+        self._crypto = crypto
+        self._clock = clock
+
+    async def step(self) -> float | None:
+        now_ms = self._clock.now_ms()
+        if not await self._db.read(_has_work, self._me, now_ms):
+            return _LOOK_AGAIN_S
+        state = await self._opener.state()
+        keys = await self._crypto.keys()
+        async with netlock(self._paths, "gossip"):
+            for offer in await self._db.read(rows.offers):
+                await self._look_at(state, offer)
+            await self._db.write(_tidy, self._me, now_ms)
+            await self._db.write(ask_for_missing, self._me, now_ms)
+            due = await self._db.read(_due, self._me, now_ms)
+            asking = {asked.device_id for asked in due}
+            known = await self._db.read(devices.devices_of, [self._me.user_id])
+            # No session is opened towards a device that gets nothing.
+            await keys.claim([device for device in known if device.device_id in asking])
+            for asked in due:
+                await self._db.write(_answer, state, asked, now_ms)
+        await outbox.flush(self._paths, self._db, self._http)
+        return _LOOK_AGAIN_S
+
+    async def _look_at(self, state: CryptoState, offer: Offer) -> None:
+        """Take over what was offered if it fits; otherwise the request stays open for the other devices."""
+        secret = await self._db.read(lambda conn: secrets.read(conn, state, _sealed_name(offer)))
+        fits = False
+        if secret is not None:
+            fits = offer.name in await adopt(await self._crypto.cross_signing(), {offer.name: secret})
+        if not fits:
+            log.warning("device %s sent a %s that does not fit the account", offer.device_id, offer.name)
+        await self._db.write(_settle, self._me, offer, fits, self._clock.now_ms())
+
+
+def _settle(txn: Transaction, me: Me, offer: Offer, fits: bool, now_ms: int) -> None:
+    request = rows.request(txn.conn, offer.request_id)
+    secrets.forget(txn, _sealed_name(offer))
+    rows.drop_offer(txn, offer)
+    if fits and request is not None:
+        _end(txn, me, request, [id_ for id_ in request.devices if id_ != offer.device_id], now_ms)
+
+
+def _tidy(txn: Transaction, me: Me, now_ms: int) -> None:
+    """End requests for what came another way, and those that nobody answered; forget what others asked long ago."""
+    for request in _over(txn.conn, now_ms):
+        _end(txn, me, request, list(request.devices), now_ms)
+    rows.forget_old(txn, now_ms - REMEMBER_MS, now_ms)
+
+
+def _over(conn: sqlite3.Connection, now_ms: int) -> list[Request]:
+    """Requests of ours whose secret came another way, or that nobody answered."""
+    return [
+        request
+        for request in rows.requests(conn)
+        if not 0 <= now_ms - request.made_at < REQUEST_ENDS_MS or secrets.has(conn, request.name)
+    ]
+
+
+def _to_ask(conn: sqlite3.Connection, me: Me, now_ms: int) -> list[tuple[Request, list[DeviceId]]]:
+    """Requests for what this device lacks, as they will be, with the devices to be asked now."""
+    missing = [name for name in NAMES if not secrets.has(conn, name)]
+    verified = _verified_devices(conn, me) if missing else []
+    known = {request.name: request for request in rows.requests(conn)} if verified else {}
+    found: list[tuple[Request, list[DeviceId]]] = []
+    for name in missing:
+        request = known.get(name) or Request(f"tandem.{random.token_hex(12)}", name, now_ms, ())
+        fresh = [device_id for device_id in verified if device_id not in request.devices]
+        if fresh:
+            found.append((replace(request, devices=(*request.devices, *fresh)), fresh))
+    return found
+
+
+def _end(txn: Transaction, me: Me, request: Request, tell: list[DeviceId], now_ms: int) -> None:
+    """Close a request of ours, with what was offered for it, and tell those who need not answer any more."""
+    for offer in rows.offers(txn.conn):
+        if offer.request_id == request.request_id:
+            secrets.forget(txn, _sealed_name(offer))
+    rows.end_request(txn, request.request_id)
+    content = {
+        "action": "request_cancellation",
+        "requesting_device_id": me.device_id,
+        "request_id": request.request_id,
+    }
+    if tell:
+        put_to_device(txn, REQUEST, {me.user_id: dict.fromkeys(tell, content)}, now_ms)
+
+
+def _answer(txn: Transaction, state: CryptoState, asked: Asked, now_ms: int) -> bool:
+    """Put the secret into the outbox, if everything that allows it is still so."""
+    if asked not in _due(txn.conn, state.me, now_ms):
+        return False
+    device = _device(txn.conn, state.me, asked.device_id)
+    secret = secrets.read(txn.conn, state, asked.name)
+    if device is None or secret is None:
+        return False
+    content = {"request_id": asked.request_id, "secret": secret}
+    sealed = olm.encrypt(txn, state, device, SEND, content, now_ms)
+    if sealed is None:
+        return False  # no session yet: it stays waiting
+    log.info("device %s gets the %s", asked.device_id, asked.name)
+    put_to_device(txn, olm.SEALED, {state.me.user_id: {asked.device_id: sealed}}, now_ms)
+    return rows.note_answered(txn, asked, now_ms)
+
+
+def _due(conn: sqlite3.Connection, me: Me, now_ms: int) -> list[Asked]:
+    """What may be answered now: asked lately, by a verified device, for what we have, within its budget."""
+    return [
+        asked
+        for asked in rows.waiting(conn)
+        if 0 <= now_ms - asked.asked_at < REMEMBER_MS
+        and secrets.has(conn, asked.name)
+        and _is_verified(conn, me, asked.device_id)
+        and rows.answers_since(conn, asked.device_id, now_ms - _HOUR_MS) < ANSWERS_PER_HOUR
+    ]
+
+
+def _has_work(conn: sqlite3.Connection, me: Me, now_ms: int) -> bool:
+    return bool(
+        rows.offers(conn)
+        or _over(conn, now_ms)
+        or _due(conn, me, now_ms)
+        or _to_ask(conn, me, now_ms)
+        or rows.has_old(conn, now_ms - REMEMBER_MS, now_ms)
+    )
+
+
+def _verified_devices(conn: sqlite3.Connection, me: Me) -> list[DeviceId]:
+    """Our other devices that are verified; none before our own identity is confirmed here."""
+    if trust.person(conn, me, me.user_id) is not PersonTrust.VERIFIED:
+        return []
+    known = trust.devices(conn, me, [me.user_id])
+    return sorted(
+        device_id
+        for (_, device_id), verdict in known.items()
+        if verdict is DeviceTrust.VERIFIED and device_id != me.device_id
+    )
+
+
+def _is_verified(conn: sqlite3.Connection, me: Me, device_id: DeviceId) -> bool:
+    return trust.device(conn, me, me.user_id, device_id) is DeviceTrust.VERIFIED
+
+
+def _device(conn: sqlite3.Connection, me: Me, device_id: DeviceId) -> Device | None:
+    known = devices.devices_of(conn, [me.user_id])
+    return next((device for device in known if device.device_id == device_id), None)
+
+
+def _sealed_name(offer: Offer) -> str:
+    """Under which name an offered secret lies sealed: never one that counts as a secret of ours."""
+    return f"tandem.offered {offer.request_id} {offer.device_id}"
+
+
+def _is_id(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and 0 < len(value) <= _MOST_ID
