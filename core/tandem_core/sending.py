@@ -12,7 +12,7 @@ import sqlite3
 from typing import ClassVar
 
 from tandem_core.clock import Chance, Clock
-from tandem_core.crypto import group, megolm
+from tandem_core.crypto import group, megolm, sending_rules
 from tandem_core.crypto import outbox as to_device
 from tandem_core.crypto.state import CryptoState
 from tandem_core.crypto.worker import CryptoWorker, LocalOpener
@@ -174,7 +174,7 @@ class Sender(Worker):
         await self._db.write(devices.track, users | {self._me.user_id})
         await keys.query(users | {self._me.user_id})
         state = await self._opener.state()
-        await keys.claim(await self._db.read(_readers_devices, users, self._me))
+        await keys.claim(await self._db.read(_readers_devices, message.room_id, users, self._me))
         return await self._db.write(_encrypted_wire, state, message, users, encryption, self._clock.now_ms())
 
     async def _readers(self, room_id: RoomId) -> set[UserId]:
@@ -222,9 +222,10 @@ def _may_read(conn: sqlite3.Connection, role: Role, room_id: RoomId) -> set[User
     return members.joined(conn, role, room_id, also)
 
 
-def _readers_devices(conn: sqlite3.Connection, users: set[UserId], me: Me) -> list[Device]:
+def _readers_devices(conn: sqlite3.Connection, room_id: RoomId, users: set[UserId], me: Me) -> list[Device]:
     found = devices.devices_of(conn, users | {me.user_id})
-    return [device for device in found if (device.user_id, device.device_id) != (me.user_id, me.device_id)]
+    others = [d for d in found if (d.user_id, d.device_id) != (me.user_id, me.device_id)]
+    return sending_rules.divide(conn, me, room_id, others).entitled
 
 
 def _plain_wire(txn: Transaction, message: Queued, me: Me) -> bool:
@@ -247,6 +248,11 @@ def _encrypted_wire(
     )
     if known is None:
         return False  # deleted, or encrypted by the other program
+    stopped = sending_rules.stopped_by(txn.conn, state.me, users)
+    if stopped:
+        words = sending_rules.stopped_words(stopped)
+        outbox.note_failed(txn, message.txn_id, message.room_id, words)
+        return False
     group.encrypt(txn, state, message, users, encryption, now_ms)
     return True
 

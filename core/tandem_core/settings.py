@@ -149,6 +149,26 @@ SETTINGS: dict[str, Setting] = {
             scope=Scope.PERSON,
         ),
         Setting(
+            "encryption.verified_only",
+            False,
+            "Send only to verified devices",
+            "Who is not verified cannot read what you write in encrypted rooms.",
+        ),
+        Setting(
+            "encryption.room",
+            "default",
+            "Who can read what you write in this room",
+            "Overrides the rule for all rooms.",
+            ("default", "verified", "everyone"),
+            scope=Scope.ROOM,
+        ),
+        Setting(
+            "encryption.exclude_unsigned",
+            False,
+            "Leave out devices that their owner has not confirmed",
+            "Anybody who controls a homeserver could add such a device.",
+        ),
+        Setting(
             "reads.mode",
             "public",
             "Who sees what you have read",

@@ -81,23 +81,31 @@ def device(conn: sqlite3.Connection, me: Me, user_id: UserId, device_id: DeviceI
     return devices(conn, me, [user_id]).get((user_id, device_id), DeviceTrust.UNSIGNED)
 
 
+def people(conn: sqlite3.Connection, me: Me, user_ids: Iterable[UserId]) -> dict[UserId, PersonTrust]:
+    """What we know of all these people's identities."""
+    wanted = set(user_ids)
+    known = identities.identities_of(conn, wanted | {me.user_id})
+    own = known.get(me.user_id)
+    return {user_id: of_person(own, known.get(user_id)) for user_id in wanted}
+
+
 def devices(
     conn: sqlite3.Connection, me: Me, user_ids: Iterable[UserId]
 ) -> dict[tuple[UserId, DeviceId], DeviceTrust]:
     """All living devices of these people."""
-    people = sorted(set(user_ids))
-    own = identities.identity(conn, me.user_id)
-    known = {user_id: identities.identity(conn, user_id) for user_id in people}
+    wanted = set(user_ids)
+    known = identities.identities_of(conn, wanted)
+    owners = people(conn, me, wanted)
     return {
-        (user_id, device_id): of_device(of_person(own, known[user_id]), known[user_id], signed_by)
-        for (user_id, device_id), signed_by in identities.signers(conn, people).items()
+        (user_id, device_id): of_device(owners[user_id], known.get(user_id), signed_by)
+        for (user_id, device_id), signed_by in identities.signers(conn, sorted(wanted)).items()
     }
 
 
 def notices(conn: sqlite3.Connection, me: Me) -> list[Notice]:
     """People whose identity changed and who were not dealt with yet, ourselves included."""
     own = identities.identity(conn, me.user_id)
-    found = [(theirs, of_person(own, theirs)) for theirs in identities.all_identities(conn)]
+    found = [(theirs, of_person(own, theirs)) for theirs in identities.changed(conn)]
     return [
         Notice(theirs.user_id, trust, theirs.changed_at)
         for theirs, trust in found

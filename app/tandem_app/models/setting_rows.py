@@ -40,6 +40,7 @@ _CONFIRMATIONS = (
 )
 _NO_SUPPORT = " Your homeserver does not offer confirmations (MSC4089), so none are sent or shown now."
 _SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("Encryption", ("encryption.verified_only", "encryption.exclude_unsigned")),
     ("Reading and typing", ("reads.mode", "typing.send")),
     ("Notifications", ("notifications.enabled", "notifications.hide_content", "background.notifier")),
     ("Appearance", ("appearance.theme",)),
@@ -54,6 +55,7 @@ _WORDS = {
     "verified": "Verified people",
     "accepted": "Everybody I accepted",
     "public": "Everybody in the room",
+    "everyone": "Everybody in the room",
     "private": "Only my devices",
     "system": "As the desktop",
     "light": "Light",
@@ -62,11 +64,13 @@ _WORDS = {
     "mentions": "Mentions only",
     "mute": "None",
 }
-_READS = {"off": "Nobody"}
+_OWN_WORDS = {
+    "reads.mode": {"off": "Nobody"},
+    "encryption.room": {"verified": "Only verified devices"},
+}
 _HELP = {
     "receipts.groups_max": "Only groups with at most this many other people.",
-    "receipts.device_detail": "In direct chats only; all others see just that it reached you. This version of Tandem"
-    " cannot verify people yet, so nobody counts as verified.",
+    "receipts.device_detail": "In direct chats only; all others see just that it reached you.",
     "receipts.notifier": "So a confirmation says nothing about where you are. If you turn this off, a delivered mark"
     " tells the author that your Tandem window is open.",
     "reads.mode": "Apart from delivery: that a message was read is told only by this setting.",
@@ -124,6 +128,8 @@ def room_page(conn: sqlite3.Connection, room_id: RoomId) -> Page:
         row["title"] = f"Confirm delivery to {members.display_name(conn, room_id, partner)}"
         page.rows.append(row)
     page.rows.append(_row(conn, "notifications.room", room_id))
+    if known.encrypted:
+        page.rows.append(_row(conn, "encryption.room", room_id))
     return page
 
 
@@ -156,7 +162,7 @@ def _as_switch(setting: Setting, holds: Effective) -> dict[str, Any]:
 
 
 def _label(key: str, word: str) -> str:
-    return (_READS if key == "reads.mode" else {}).get(word) or _WORDS.get(word, word.capitalize())
+    return _OWN_WORDS.get(key, {}).get(word) or _WORDS.get(word, word.capitalize())
 
 
 def _public() -> dict[str, Any]:

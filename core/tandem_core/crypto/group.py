@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from vodozemac import GroupSession, InboundGroupSession
 
 from tandem_core.clock import elapsed_ms
-from tandem_core.crypto import olm
+from tandem_core.crypto import olm, sending_rules
+from tandem_core.crypto.sending_rules import Readers
 from tandem_core.crypto.state import MEGOLM, CryptoState
 from tandem_core.store import crypto as rows
 from tandem_core.store import devices, outbox
@@ -44,7 +45,7 @@ class Rotation:
 
 
 def readers(txn: Transaction, state: CryptoState, users: Collection[UserId]) -> list[Device]:
-    """The devices that may read what we write: all of these people, and our own others."""
+    """The devices of all who read what we write: of these people, and our own others."""
     people = {*users, state.me.user_id}
     me = state.me
     return [
@@ -63,9 +64,10 @@ def encrypt(
     now_ms: int,
 ) -> None:
     """Encrypt a queued message for these people: rotate and share as needed, store the ciphertext and its audience."""
-    to = readers(txn, state, users)
+    found = sending_rules.divide(txn.conn, state.me, queued.room_id, readers(txn, state, users))
+    to = found.entitled
     session, made_at, messages = _session(txn, state, queued.room_id, to, Rotation.of(encryption), now_ms)
-    _share(txn, state, queued.room_id, session, to, now_ms)
+    _share(txn, state, queued.room_id, session, found, now_ms)
     payload = {"type": queued.type, "content": queued.content, "room_id": queued.room_id}
     ciphertext = session.encrypt(dumps(payload).encode()).to_base64()
     rows.put_outbound(
@@ -98,7 +100,7 @@ def encrypt(
 def _session(
     txn: Transaction, state: CryptoState, room_id: RoomId, to: list[Device], rotation: Rotation, now_ms: int
 ) -> tuple[GroupSession, int, int]:
-    """The room's session with its age and count; a new one if the old is worn out or somebody left who has it."""
+    """The room's session with its age and count; a new one if it is worn out, or who has it may have it no more."""
     row = rows.outbound(txn.conn, room_id)
     if row is not None and not row.is_retired:
         is_worn = row.messages >= rotation.messages or elapsed_ms(row.made_at, now_ms) >= rotation.age_ms
@@ -129,10 +131,13 @@ def _share(
     state: CryptoState,
     room_id: RoomId,
     session: GroupSession,
-    to: list[Device],
+    found: Readers,
     now_ms: int,
 ) -> None:
-    """Queue the session's key for every device that has not got it, batched; say ``m.no_olm`` once to the others."""
+    """Queue the session's key for every device that may have it and has not got it, batched.
+
+    The others are told once why not.
+    """
     done = rows.shares(txn.conn, session.session_id)
     key = {
         "algorithm": MEGOLM,
@@ -142,24 +147,21 @@ def _share(
     }
     encrypted: list[tuple[Device, Json]] = []
     withheld: list[tuple[Device, Json]] = []
-    for device in to:
+    for device in found.entitled:
         outcome = done.get((device.user_id, device.device_id))
         if outcome == "shared":
             continue
         message = olm.encrypt(txn, state, device, "m.room_key", key, now_ms)
         if message is not None:
             encrypted.append((device, message))
-        elif outcome is None:
-            withheld.append((device, _no_olm(txn, state)))
-        rows.put_share(
-            txn,
-            session.session_id,
-            device.user_id,
-            device.device_id,
-            device.curve25519,
-            session.message_index,
-            "no_olm" if message is None else "shared",
-        )
+        elif outcome != "no_olm":
+            withheld.append((device, _withheld(txn, state, "m.no_olm")))
+        _keep_share(txn, session, device, "no_olm" if message is None else "shared")
+    for device, code in found.withheld:
+        if done.get((device.user_id, device.device_id)) != f"withheld:{code}":
+            notice = _withheld(txn, state, code) | {"room_id": room_id, "session_id": session.session_id}
+            withheld.append((device, notice))
+            _keep_share(txn, session, device, f"withheld:{code}")
     _queue(txn, "m.room.encrypted", encrypted, now_ms)
     _queue(txn, "m.room_key.withheld", withheld, now_ms)
 
@@ -172,10 +174,23 @@ def _queue(txn: Transaction, kind: str, messages: list[tuple[Device, Json]], now
         outbox.put_to_device(txn, kind, request, now_ms)
 
 
-def _no_olm(txn: Transaction, state: CryptoState) -> Json:
+def _keep_share(txn: Transaction, session: GroupSession, device: Device, outcome: str) -> None:
+    rows.put_share(
+        txn,
+        session.session_id,
+        device.user_id,
+        device.device_id,
+        device.curve25519,
+        session.message_index,
+        outcome,
+    )
+
+
+def _withheld(txn: Transaction, state: CryptoState, code: str) -> Json:
+    """``m.room_key.withheld``, without the session: ``m.no_olm`` concerns none."""
     return {
         "algorithm": MEGOLM,
-        "code": "m.no_olm",
+        "code": code,
         "sender_key": state.account(txn).curve25519_key.to_base64(),
-        "reason": "Unable to establish a secure channel.",
+        "reason": sending_rules.REASONS[code],
     }

@@ -11,6 +11,7 @@ from tandem_core.trust import (
     notices,
     of_device,
     of_person,
+    people,
     person,
 )
 
@@ -23,5 +24,6 @@ __all__ = [
     "notices",
     "of_device",
     "of_person",
+    "people",
     "person",
 ]

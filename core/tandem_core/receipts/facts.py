@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from tandem_core import settings
+from tandem_core import settings, trust
 from tandem_core.receipts.gate import ReceiptSettings, RoomFacts, SenderFacts
 from tandem_core.store import receipts as store
 from tandem_core.store import rooms
@@ -30,12 +30,12 @@ def room_facts(conn: sqlite3.Connection, me: Me, room_id: RoomId) -> RoomFacts:
 
 
 def sender_facts(conn: sqlite3.Connection, me: Me, room_id: RoomId, sender: UserId) -> SenderFacts:
-    """The author, as far as it matters; nobody is verified in this version."""
+    """The author, as far as it matters."""
     return SenderFacts(
         is_me=sender == me.user_id,
         ignored=store.is_ignored(conn, sender),
         joined=_all_join([m for m, _ in store.memberships(conn, room_id, sender)]),
-        verified=False,
+        verified=trust.person(conn, me, sender) is trust.PersonTrust.VERIFIED,
     )
 
 

@@ -7,7 +7,7 @@ trusted is computed from these rows in ``tandem_core.trust``.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tandem_core.store.codec import dumps, loads
@@ -41,17 +41,39 @@ class Identity:
     """The master key that was last verified: of another, with our signature; our own, confirmed on this device."""
     signed_by: str | None
     """The user-signing key of ours that signed ``master``."""
-    published: Json
+    published_json: str
     is_hidden: bool
     """The server's last answer left the identity out; what we knew still holds."""
     changed_at: int | None
     """When a master key that is not the pinned one was first seen (ms)."""
+
+    @property
+    def published(self) -> Json:
+        """The key objects as published, by usage."""
+        return dict(loads(self.published_json))
 
 
 def identity(conn: sqlite3.Connection, user_id: UserId) -> Identity | None:
     """The person's identity; None if they never showed one."""
     row = conn.execute(f"{_SELECT} WHERE user_id = ?", (user_id,)).fetchone()
     return None if row is None else _record(row)
+
+
+def identities_of(conn: sqlite3.Connection, user_ids: Iterable[UserId]) -> dict[UserId, Identity]:
+    """The identities of those of these people who have one."""
+    found: dict[UserId, Identity] = {}
+    people = sorted(set(user_ids))
+    for start in range(0, len(people), _PORTION):
+        portion = people[start : start + _PORTION]
+        rows = conn.execute(f"{_SELECT} WHERE user_id IN ({','.join('?' * len(portion))})", portion)
+        found |= {UserId(row[0]): _record(row) for row in rows}
+    return found
+
+
+def changed(conn: sqlite3.Connection) -> list[Identity]:
+    """Those that are not the pinned or verified one, in order of their owners."""
+    rows = conn.execute(f"{_SELECT} WHERE pinned != master OR verified_master != master ORDER BY user_id")
+    return [_record(row) for row in rows]
 
 
 def all_identities(conn: sqlite3.Connection) -> list[Identity]:
@@ -247,5 +269,5 @@ _SELECT = (
 
 def _record(row: sqlite3.Row) -> Identity:
     return Identity(
-        UserId(row[0]), row[1], row[2], row[3], row[4], row[5], row[6], loads(row[7]), bool(row[8]), row[9]
+        UserId(row[0]), row[1], row[2], row[3], row[4], row[5], row[6], row[7], bool(row[8]), row[9]
     )

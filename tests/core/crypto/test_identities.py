@@ -10,11 +10,12 @@ import pytest
 
 from tandem_core.crypto import trust
 from tandem_core.crypto.trust import DeviceTrust, PersonTrust
+from tandem_core.receipts import facts
 from tandem_core.store import identities, session
 from tandem_core.types import DeviceId
 from tests.core.crypto.identity_kit import Identity, key_object
 from tests.core.crypto.key_server import KeyServer
-from tests.core.crypto.world import Device
+from tests.core.crypto.world import ROOM, Device
 
 ALICE, BOB = 1, 2
 ONE = DeviceId("ONE")
@@ -294,3 +295,13 @@ def test_a_new_device_keeps_the_pins_and_confirms_its_owner_anew(
     assert (_person(alice, alice), _person(alice, bob)) == (PersonTrust.SEEN, PersonTrust.SEEN)
     alice.write(identities.confirm_own, alice.me.user_id, alices.master.public)
     assert _person(alice, bob) is PersonTrust.VERIFIED
+
+
+def test_receipts_see_who_is_verified(
+    alice: Device, bob: Device, alices: Identity, bobs: Identity, server: KeyServer
+) -> None:
+    alice.knows(bob)
+    assert not alice.read(facts.sender_facts, alice.me, ROOM, bob.me.user_id).verified
+    alices.sign_person(server, bobs)
+    alice.knows(bob)
+    assert alice.read(facts.sender_facts, alice.me, ROOM, bob.me.user_id).verified
