@@ -39,6 +39,12 @@ class NotJson(Offline):
     advice = "Tandem keeps trying; check the network if this lasts."
 
 
+class TooBig(Offline):
+    """The answer has more bytes than anybody could use (64 MiB)."""
+
+    title = "Your homeserver's answer is too big"
+
+
 def quote(part: str) -> str:
     """One part of a path, safe whatever it holds."""
     return _percent(part, safe="")
@@ -214,8 +220,8 @@ class Http:
                 allow_redirects=method == "GET",
             ) as answer:
                 if (answer.content_length or 0) > _MOST_ANSWER:
-                    raise Offline("the answer is too big")
-                return answer.status, await answer.read(), answer.headers.get("Retry-After")
+                    raise TooBig
+                return answer.status, await _bounded(answer), answer.headers.get("Retry-After")
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             # Only the kind of error is told: its words may hold the address with its query.
             raise Offline(_words_for(error)) from error
@@ -253,8 +259,18 @@ def request_now(
     except (http.client.HTTPException, OSError, ValueError) as error:
         raise Offline(_words_for(error)) from error
     if len(content) > _MOST_ANSWER:
-        raise Offline("the answer is too big")
+        raise TooBig
     return _answer(answer.status, content, retry_after)
+
+
+async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
+    """The whole answer, whatever it said of its length; raises TooBig."""
+    content = bytearray()
+    async for chunk in answer.content.iter_any():
+        content += chunk
+        if len(content) > _MOST_ANSWER:
+            raise TooBig
+    return bytes(content)
 
 
 def _question(token: str | None, body: Json | None) -> tuple[dict[str, str], bytes | None]:

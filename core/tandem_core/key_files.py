@@ -18,10 +18,9 @@ from tandem_core.crypto.state import MEGOLM
 from tandem_core.errors import BadInput
 from tandem_core.paths import ProfilePaths
 from tandem_core.store import crypto as rows
-from tandem_core.store import devices
 from tandem_core.store.codec import parse
 from tandem_core.store.database import Database, Transaction
-from tandem_core.types import Json, RoomId, UserId
+from tandem_core.types import Json, RoomId
 from tandem_core.vault import pickle_key
 
 log = logging.getLogger("tandem.key_files")
@@ -86,21 +85,8 @@ def _import(txn: Transaction, sessions: list[Any], key: bytes, now_ms: int) -> i
             continue
         if not isinstance(room, str) or session.session_id != session_id or entry.get("algorithm") != MEGOLM:
             continue
-        room_id = RoomId(room)
-        known = rows.inbound(txn.conn, room_id, session_id)
-        if known is None:
-            # The file does not name the sender: whose device it is may be known; else any sender's messages open.
-            sender = devices.owner_of(txn.conn, str(sender_key)) or UserId("")
-            origin = (sender, str(sender_key), claimed if isinstance(claimed, str) else None)
-            source = "import"
-        else:
-            ours = InboundGroupSession.from_pickle(known.pickle, key)
-            if megolm.better(ours, session) is not session:
-                continue
-            origin, source = (known.sender, known.sender_key, known.claimed_ed25519), known.source
-        row = rows.InboundRow(session.pickle(key), *origin, session.first_known_index, source)
-        rows.put_inbound(txn, room_id, session_id, row, now_ms)
-        new += 1
+        ed25519 = claimed if isinstance(claimed, str) else None
+        new += megolm.keep_copy(txn, key, RoomId(room), session, str(sender_key), ed25519, "import", now_ms)
     return new
 
 

@@ -172,6 +172,11 @@ def _raw(scene: Scene) -> RawClient:
     return RawClient(scene.world.server.base_url, token, user)
 
 
+def _forget_backup(scene: Scene, aim: Aim) -> None:
+    """It is time to ask the server for its key backup."""
+    scene.change(scene.alice, lambda txn: txn.execute("DELETE FROM backup"))
+
+
 STAGES = (
     Stage(r"/messages$|gaps\._put|put_complete|/members$", before=_burst),
     Stage(r"place\.start_over", before=_lose_place),
@@ -186,6 +191,7 @@ STAGES = (
     Stage(r"notifications\.skip", before=_read_first),
     Stage(r"rollback\.heal", before=_put_back),
     Stage(r"rollback\.note_sent", before=_wait_again),
+    Stage(r"GET \S+room_keys/version$|backup\.note_version", before=_forget_backup),
 )
 
 _COMMAND = "a person's own command, which tells how it ended and is not repeated by itself"
@@ -205,6 +211,9 @@ EXCUSED = (
     ("both", r"device_signing|signatures/upload|own_identity\.|signatures_done|_track_own|_note_asked|accept_change",
      "only when an account gets, changes or uses its identity; tests/core/crypto dies at each of these steps"),
     ("both", r"account\.skip_ids", "only where keys lie under our ids already; tests/core/crypto brings it there"),
+    ("both", r"room_keys/keys|room_keys/version/|POST \S+room_keys|backup_worker\.|_restore$|judge_again",
+     "only with a key backup; tests/core/crypto loses each of these requests and of their answers"),
+    ("both", r"backup\._prepare|crypto\.secrets\.forget", _COMMAND),
     ("both", r"joined_rooms|departures\._settle", "only for a room that was left while its place was lost"),
     ("app", r"prepend_back", "only while the server has older messages than the window"),
     ("both", r"first\._keep", "only in the first second of a store that has never synced"),

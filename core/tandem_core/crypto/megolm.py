@@ -11,10 +11,14 @@ from vodozemac import InboundGroupSession, MegolmMessage, SessionKey
 from tandem_core.crypto.olm import Opened
 from tandem_core.crypto.state import MEGOLM, CryptoState
 from tandem_core.store import crypto as rows
+from tandem_core.store import devices
 from tandem_core.store.codec import parse
 from tandem_core.store.database import Transaction
 from tandem_core.store.events import StoredEvent
-from tandem_core.types import Json, RoomId
+from tandem_core.types import Json, RoomId, UserId
+
+UNPROVEN = frozenset({"import", "backup", "forward"})
+"""Sources of sessions whose sender is hearsay."""
 
 
 class Reason(Enum):
@@ -22,6 +26,7 @@ class Reason(Enum):
 
     NO_KEY = ("no_key", False)
     TOO_EARLY = ("too_early", False)
+    BAD_KEY = ("bad_key", False)
     UNKNOWN_ALGORITHM = ("unknown_algorithm", True)
     MALFORMED = ("malformed", True)
     FORGED = ("forged", True)
@@ -56,7 +61,8 @@ def keep_room_key(txn: Transaction, state: CryptoState, opened: Opened, now_ms: 
     """Keep an ``m.room_key``; returns why not, or None.
 
     A session id is a signing key, so nobody else can make a session of that id; but only who brought it first
-    is its sender. What a key file brought has no sender we could believe: the sender's own word replaces it.
+    is its sender. What a key file, a backup or another device of ours brought has no sender we could believe:
+    the sender's own word replaces it.
     """
     content = opened.content
     room_id, session_id, key = content.get("room_id"), content.get("session_id"), content.get("session_key")
@@ -71,7 +77,7 @@ def keep_room_key(txn: Transaction, state: CryptoState, opened: Opened, now_ms: 
     best = session
     known = rows.inbound(txn.conn, RoomId(room_id), session_id)
     if known is not None:
-        is_imported = known.source == "import"
+        is_imported = known.source in UNPROVEN
         if not is_imported and (known.sender, known.sender_key) != (opened.sender, opened.sender_key):
             return "a room key of another device"
         ours = InboundGroupSession.from_pickle(known.pickle, state.pickle_key)
@@ -91,6 +97,37 @@ def keep_room_key(txn: Transaction, state: CryptoState, opened: Opened, now_ms: 
     )
     rows.put_inbound(txn, RoomId(room_id), session_id, row, now_ms)
     return None
+
+
+def keep_copy(
+    txn: Transaction,
+    pickle_key: bytes,
+    room_id: RoomId,
+    session: InboundGroupSession,
+    sender_key: str,
+    claimed_ed25519: str | None,
+    source: str,
+    now_ms: int,
+) -> bool:
+    """Keep a session that did not come from its sender; returns whether it was new or reached further back.
+
+    It never takes the place of another ratchet; one that we have from its sender keeps that sender.
+    """
+    known = rows.inbound(txn.conn, room_id, session.session_id)
+    if known is None:
+        # Whose device it is may be known; else any sender's messages open.
+        sender = devices.owner_of(txn.conn, sender_key) or UserId("")
+    else:
+        ours = InboundGroupSession.from_pickle(known.pickle, pickle_key)
+        if better(ours, session) is not session:
+            return False
+        sender, sender_key, claimed_ed25519 = known.sender, known.sender_key, known.claimed_ed25519
+        source = known.source
+    row = rows.InboundRow(
+        session.pickle(pickle_key), sender, sender_key, claimed_ed25519, session.first_known_index, source
+    )
+    rows.put_inbound(txn, room_id, session.session_id, row, now_ms)
+    return True
 
 
 def better(ours: InboundGroupSession, other: InboundGroupSession) -> InboundGroupSession | None:
@@ -138,8 +175,9 @@ def open_room_event(txn: Transaction, state: CryptoState, event: StoredEvent) ->
     if row is None:
         code = rows.withheld_code(txn.conn, event.room_id, event.session_id, event.sender)
         return Sealed(f"withheld:{code}", False) if code else _sealed(Reason.NO_KEY)
+    is_unproven = row.source in UNPROVEN  # its sender's own word may still come, and say otherwise
     if row.sender and row.sender != event.sender:
-        return _sealed(Reason.FORGED)
+        return _sealed(Reason.BAD_KEY if is_unproven else Reason.FORGED)
     try:
         message = MegolmMessage.from_base64(ciphertext)
     except ValueError:
@@ -149,7 +187,7 @@ def open_room_event(txn: Transaction, state: CryptoState, event: StoredEvent) ->
     try:
         decrypted = InboundGroupSession.from_pickle(row.pickle, state.pickle_key).decrypt(message)
     except ValueError:
-        return _sealed(Reason.MALFORMED)
+        return _sealed(Reason.BAD_KEY if is_unproven else Reason.MALFORMED)
     if rows.is_replay(txn, event.session_id, decrypted.message_index, event.event_id, event.sent_at):
         return _sealed(Reason.REPLAY)
     return _clear(decrypted.plaintext, event.room_id)

@@ -162,7 +162,7 @@ def all_inbound(conn: sqlite3.Connection) -> list[tuple[RoomId, str, InboundRow]
 
 
 def put_inbound(txn: Transaction, room_id: RoomId, session_id: str, row: InboundRow, now_ms: int) -> None:
-    """Keep a session, or a better copy of it; what waited for it is tried again."""
+    """Keep a session, or a better copy of it: what waited for it is tried again, and it is due for the backup."""
     txn.execute(
         "INSERT OR REPLACE INTO megolm_inbound (room_id, session_id, sender, sender_key, claimed_ed25519, pickle,"
         " first_index, source, received_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -183,6 +183,9 @@ def put_inbound(txn: Transaction, room_id: RoomId, session_id: str, row: Inbound
         (room_id, session_id),
     )
     txn.execute("DELETE FROM withheld WHERE room_id = ? AND session_id = ?", (room_id, session_id))
+    txn.execute(
+        "INSERT OR IGNORE INTO backup_waiting (room_id, session_id) VALUES (?, ?)", (room_id, session_id)
+    )
     txn.changed(Topic.KEYS, room_id)
 
 

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from tandem_core.errors import NeedsApproval, Offline, ServerRefused
 from tandem_core.types import DeviceId, Json, Me, UserId
+from tests.core.crypto.room_keys import RoomKeys
 from tests.support.cross_signing import USAGES, CrossSigningKeys, Refusal
 
 Trouble = Callable[[], Exception | None]
@@ -57,6 +58,7 @@ class KeyServer:
     """Parts of paths with the answer to the next such request."""
     before: list[tuple[str, Callable[[], None]]] = field(default_factory=list)
     """Parts of paths with what happens while the next such request is on its way."""
+    backups: RoomKeys = field(default_factory=RoomKeys)
     _senders: dict[str, tuple[tuple[UserId, DeviceId], str]] = field(default_factory=dict)
     _seen: dict[tuple[UserId, DeviceId, str], Json] = field(default_factory=dict)
 
@@ -111,6 +113,8 @@ class KeyServer:
                 return self._once(me, f"ev {txn_id}", lambda: self._send(me, room_id, kind, txn_id, body))
             case [verb, "user", user, "account_data", kind]:
                 return self._account_data(me, verb, user, kind, body)
+            case [_, "room_keys", *rest]:
+                return self.backups.answer(me.user_id, method, rest, body, query)
         raise AssertionError(f"nobody asks for {method} {path}")
 
     def _upload(self, me: Me, body: Json) -> Json:

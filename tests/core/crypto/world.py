@@ -13,6 +13,8 @@ from typing import Any
 
 from tandem_core.crypto import drain, group
 from tandem_core.crypto import outbox as to_device
+from tandem_core.crypto.backup import Backup
+from tandem_core.crypto.backup_worker import BackupWorker
 from tandem_core.crypto.cross_signing import CrossSigning
 from tandem_core.crypto.keys import Keys
 from tandem_core.crypto.state import CryptoState
@@ -73,6 +75,10 @@ class Device:
         self.cross_signing = CrossSigning(self.paths, self.db, self.http, self.state, clock=clock)
         self.opener = LocalOpener(self.paths, self.db, me, role, clock=clock, chance=self.chance)
         self.crypto = CryptoWorker(
+            self.paths, self.db, self.http, self.opener, clock=clock, chance=self.chance
+        )
+        self.backup = Backup(self.paths, self.db, self.http, self.state, clock=clock)
+        self.backups = BackupWorker(
             self.paths, self.db, self.http, self.opener, clock=clock, chance=self.chance
         )
         self.sender = Sender(

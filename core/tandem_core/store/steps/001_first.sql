@@ -160,7 +160,7 @@ CREATE INDEX olm_session_peer ON olm_session(sender_key, used_at DESC);
 CREATE TABLE megolm_inbound (
   room_id TEXT, session_id TEXT, sender TEXT NOT NULL, sender_key TEXT NOT NULL, claimed_ed25519 TEXT,
   pickle TEXT NOT NULL, first_index INTEGER NOT NULL,
-  source TEXT NOT NULL,                 -- olm | own | import | forward
+  source TEXT NOT NULL,                 -- olm | own | import | forward | backup
   received_at INTEGER NOT NULL, PRIMARY KEY (room_id, session_id)) WITHOUT ROWID;
 CREATE TABLE megolm_outbound (
   room_id TEXT PRIMARY KEY, session_id TEXT NOT NULL, pickle TEXT NOT NULL,
@@ -232,6 +232,27 @@ CREATE TABLE secret_asked (
   device_id TEXT, request_id TEXT, name TEXT NOT NULL, asked_at INTEGER NOT NULL,
   answered_at INTEGER,                  -- null: not verified yet, or we do not have it
   PRIMARY KEY (device_id, request_id)) WITHOUT ROWID;
+-- Key backup and key requests
+CREATE TABLE backup (                   -- the server's current version, as it was seen last
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  version TEXT,                         -- null: the server has none
+  algorithm TEXT, auth_data TEXT NOT NULL,
+  standing TEXT NOT NULL,               -- none | trusted | untrusted
+  keys INTEGER NOT NULL DEFAULT 0,      -- sessions in it, as the server says
+  looked_at INTEGER NOT NULL,
+  used TEXT, used_key TEXT);            -- the version, with its key, that backup_waiting is about
+CREATE TABLE backup_waiting (           -- sessions that are not in that version, or only a worse copy
+  room_id TEXT, session_id TEXT, PRIMARY KEY (room_id, session_id)) WITHOUT ROWID;
+CREATE TABLE backup_missing (           -- sessions that the backup was asked for one by one
+  room_id TEXT, session_id TEXT, asked_at INTEGER NOT NULL, PRIMARY KEY (room_id, session_id));
+CREATE INDEX backup_missing_at ON backup_missing(asked_at);
+CREATE TABLE backup_restore (           -- a restore of everything, which either program takes up again
+  id INTEGER PRIMARY KEY CHECK (id = 1), version TEXT NOT NULL,
+  state TEXT NOT NULL,                  -- running | done | cancelled | failed
+  total INTEGER NOT NULL, seen INTEGER NOT NULL DEFAULT 0, new INTEGER NOT NULL DEFAULT 0,
+  unusable INTEGER NOT NULL DEFAULT 0, error TEXT, started_at INTEGER NOT NULL);
+CREATE TABLE backup_restored (          -- rooms that it is done with
+  room_id TEXT PRIMARY KEY, sessions INTEGER NOT NULL) WITHOUT ROWID;
 
 -- ── Delivery receipts (MSC4089) ────────────────────────────────────────────────────────────────
 CREATE TABLE receipt_owed (             -- one per (event, device); both programs share this device
