@@ -89,6 +89,7 @@ def adopt_key(txn: Transaction, state: CryptoState, secret: str, now_ms: int) ->
         public = form.public_key(secret)
     except ValueError:
         return False
+    secret = form.encoded(form.decoded(secret))  # others may have written it with padding
     row = rows.current(txn.conn)
     if row is None or row.version is None or row.public_key != public or row.algorithm != form.ALGORITHM:
         secrets.keep(txn, state, OFFERED, secret, now_ms)
@@ -191,6 +192,19 @@ class Backup:
         async with netlock(self._paths, LOCK):
             await self._look()
         return await self._db.read(status)
+
+    async def adopt(self, secret: str) -> bool:
+        """Take the private key that recovery or another device gave; returns whether it is the current version's.
+
+        Then everything is restored, in the background. The server is asked if the version known so far does not fit.
+        """
+        if await self._db.write(adopt_key, self._state, secret, self._clock.now_ms()):
+            return True
+        async with netlock(self._paths, LOCK):
+            await self._look()
+        held = await self._db.read(private_key, self._state)
+        await self._db.write(secrets.forget, OFFERED)
+        return held is not None and held == secret.rstrip("=")
 
     async def restore(self) -> None:
         """Have every session of the backup restored: the programs' workers do it, and ``status`` tells how far.

@@ -171,7 +171,8 @@ class GossipWorker(Worker):
         secret = await self._db.read(lambda conn: secrets.read(conn, state, _sealed_name(offer)))
         fits = False
         if secret is not None:
-            fits = offer.name in await adopt(await self._crypto.cross_signing(), {offer.name: secret})
+            cross_signing, backup = await self._crypto.cross_signing(), await self._crypto.backup()
+            fits = offer.name in await adopt(cross_signing, backup, {offer.name: secret})
         if not fits:
             log.warning("device %s sent a %s that does not fit the account", offer.device_id, offer.name)
         await self._db.write(_settle, self._me, offer, fits, self._clock.now_ms())

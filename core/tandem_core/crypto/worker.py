@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from tandem_core.clock import Chance, Clock
 from tandem_core.crypto import drain, outbox
+from tandem_core.crypto.backup import Backup
 from tandem_core.crypto.cross_signing import CrossSigning
 from tandem_core.crypto.keys import Keys, StoreForked
 from tandem_core.crypto.state import CryptoState
@@ -81,6 +82,7 @@ class CryptoWorker(Worker):
         self._clock = clock
         self._keys: Keys | None = None
         self._cross_signing: CrossSigning | None = None
+        self._backup: Backup | None = None
         self._synced = asyncio.Event() if follows_sync else None
 
     def note_synced(self) -> None:
@@ -103,6 +105,13 @@ class CryptoWorker(Worker):
             state = await self._opener.state()
             self._cross_signing = CrossSigning(self._paths, self._db, self._http, state, clock=self._clock)
         return self._cross_signing
+
+    async def backup(self) -> Backup:
+        """The key backup, shared with whoever finds its key."""
+        if self._backup is None:
+            state = await self._opener.state()
+            self._backup = Backup(self._paths, self._db, self._http, state, clock=self._clock)
+        return self._backup
 
     async def step(self) -> float | None:
         keys = await self.keys()

@@ -14,6 +14,7 @@ from vodozemac import GroupSession, InboundGroupSession
 
 from tandem_core.crypto import backup, secrets
 from tandem_core.crypto import backup_format as form
+from tandem_core.crypto.adoption import adopt
 from tandem_core.crypto.signing import SigningKey
 from tandem_core.errors import Offline, ServerRefused
 from tandem_core.store import backup as rows
@@ -387,6 +388,18 @@ def test_a_key_of_a_version_that_was_not_seen_yet_makes_the_next_look_due(
     assert not alice.write(backup.adopt_key, alice.state, SECRET, NOW)
     asyncio.run(alice.backups.step())
     assert alice.read(backup.status).has_key
+
+
+def test_a_key_is_looked_at_at_once_where_somebody_waits_for_the_answer(
+    alice: Device, server: KeyServer
+) -> None:
+    server.backups.versions[ALICE] = [_foreign(form.public_key(SECRET))]
+    assert not asyncio.run(alice.backup.adopt(form.new_secret()))
+    assert alice.rows("SELECT name FROM secret") == []
+    assert asyncio.run(adopt(alice.cross_signing, alice.backup, {secrets.BACKUP: SECRET})) == {secrets.BACKUP}
+    assert alice.read(backup.status).has_key
+    assert asyncio.run(alice.backup.adopt(SECRET + "="))
+    assert not asyncio.run(alice.backup.adopt("nonsense"))
 
 
 def test_a_version_that_the_server_hid_for_a_while_is_used_again(alice: Device, server: KeyServer) -> None:
