@@ -15,9 +15,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
-from tandem_core.store import identities
+from tandem_core.store import identities, room_facts
 from tandem_core.store.identities import Identity
-from tandem_core.types import DeviceId, Me, UserId
+from tandem_core.types import DeviceId, EventId, Me, UserId
 
 
 class PersonTrust(Enum):
@@ -38,6 +38,36 @@ class DeviceTrust(Enum):
     VERIFIED = "verified"
     SIGNED_BY_OWNER = "signed_by_owner"
     UNSIGNED = "unsigned"
+
+
+class EventTrust(Enum):
+    """What speaks against an event's sender being who it says; GOOD if nothing does."""
+
+    GOOD = "good"
+    SEALED = "sealed"
+    """It is not open, or not a message: nothing is said of it."""
+    NOT_ENCRYPTED = "not_encrypted"
+    UNSIGNED_DEVICE = "unsigned_device"
+    UNLISTED_DEVICE = "unlisted_device"
+    UNKNOWN_DEVICE = "unknown_device"
+    UNSAFE_SOURCE = "unsafe_source"
+    CHANGED_IDENTITY = "changed_identity"
+
+    @property
+    def words(self) -> str:
+        """A sentence for people; empty where there is nothing to say."""
+        return _EVENT_WORDS.get(self, "")
+
+
+_EVENT_WORDS = {
+    EventTrust.NOT_ENCRYPTED: "Sent without encryption, in a room that has it.",
+    EventTrust.UNSIGNED_DEVICE: "Sent from a device that its owner has not confirmed.",
+    EventTrust.UNLISTED_DEVICE: "Sent from a device that is not in its owner's list, or is there no more.",
+    EventTrust.UNKNOWN_DEVICE: "Sent from a device that nobody knows.",
+    EventTrust.UNSAFE_SOURCE: "The key to this came from a file, a backup or another device, which proves no sender.",
+    EventTrust.CHANGED_IDENTITY: "The sender's identity is not the one that you verified.",
+}
+_SAFE_SOURCES = ("olm", "own")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +141,39 @@ def notices(conn: sqlite3.Connection, me: Me) -> list[Notice]:
         for theirs, trust in found
         if trust in (PersonTrust.CHANGED, PersonTrust.VIOLATED)
     ]
+
+
+def of_event(conn: sqlite3.Connection, me: Me, event_id: EventId) -> EventTrust:
+    """What is to be said of an event's sender now; it changes with the lists of devices and with identities."""
+    event = conn.execute(
+        "SELECT room_id, sender, seal, session_id, state_key, kind FROM event WHERE event_id = ?", (event_id,)
+    ).fetchone()
+    if event is None or event["seal"] in ("sealed", "refused"):
+        return EventTrust.SEALED
+    if event["seal"] == "plain":
+        is_message = event["state_key"] is None and event["kind"] not in ("none", "redacted", "state")
+        is_odd = is_message and room_facts.encryption(conn, event["room_id"]) is not None
+        return EventTrust.NOT_ENCRYPTED if is_odd else EventTrust.GOOD
+    session = conn.execute(
+        "SELECT sender_key, claimed_ed25519, source FROM megolm_inbound WHERE room_id = ? AND session_id = ?",
+        (event["room_id"], event["session_id"]),
+    ).fetchone()
+    if session is None or session["source"] == "own":
+        return EventTrust.GOOD if session is not None else EventTrust.UNSAFE_SOURCE
+    if person(conn, me, event["sender"]) is PersonTrust.VIOLATED:
+        return EventTrust.CHANGED_IDENTITY
+    if session["source"] not in _SAFE_SOURCES:
+        return EventTrust.UNSAFE_SOURCE
+    sent_by = conn.execute(
+        "SELECT signed_by, deleted, ed25519 FROM device WHERE user_id = ? AND curve25519 = ? ORDER BY deleted",
+        (event["sender"], session["sender_key"]),
+    ).fetchone()
+    if sent_by is None or sent_by["ed25519"] != session["claimed_ed25519"]:
+        return EventTrust.UNKNOWN_DEVICE
+    theirs = identities.identity(conn, event["sender"])
+    if of_device(PersonTrust.SEEN, theirs, sent_by["signed_by"]) is DeviceTrust.SIGNED_BY_OWNER:
+        return EventTrust.GOOD
+    return EventTrust.UNLISTED_DEVICE if sent_by["deleted"] else EventTrust.UNSIGNED_DEVICE
 
 
 def _is_confirmed(own: Identity | None) -> bool:

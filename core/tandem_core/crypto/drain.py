@@ -7,7 +7,7 @@ import sqlite3
 
 from tandem_core import judge
 from tandem_core.clock import Chance
-from tandem_core.crypto import gossip, megolm, olm
+from tandem_core.crypto import gossip, megolm, olm, published
 from tandem_core.crypto.state import CryptoState
 from tandem_core.store import crypto as rows
 from tandem_core.store import devices, events, inbox
@@ -99,6 +99,8 @@ def _process(txn: Transaction, state: CryptoState, row: inbox.InboxRow, now_ms: 
         if not opened.is_known:
             devices.track(txn, [opened.sender])
             devices.mark_outdated(txn, [opened.sender])
+            if opened.shown is not None:
+                published.put_shown(txn, opened.sender, opened.shown, now_ms)
         match opened.type:
             case "m.room_key":
                 return megolm.keep_room_key(txn, state, opened, now_ms)

@@ -225,6 +225,8 @@ def put_answer(txn: Transaction, me: Me, wanted: dict[UserId, int], answer: Json
         for device_id in devices.put_list(txn, user, checked, generation, now_ms):
             log.warning("%s: device %s shows other keys than before; refused", user, device_id)
         published.put_signatures(txn, identity, [device for device, _ in checked], listed)
+        if user == me.user_id:
+            published.note_own_signature(txn, me, identity, listed.get(me.device_id))
 
 
 def _without_session(conn: sqlite3.Connection, wanted: list[Device]) -> list[Device]:

@@ -40,6 +40,8 @@ class Opened:
     sender_ed25519: str
     is_known: bool
     """Whether the device that wrote it is in its owner's list, as we have it."""
+    shown: Json | None = None
+    """The device keys that came along (MSC4147), if there are any; they are those of who wrote it."""
 
 
 def open_event(txn: Transaction, state: CryptoState, sender: UserId, content: Json, now_ms: int) -> Opened:
@@ -81,7 +83,7 @@ def encrypt(
         "recipient": device.user_id,
         "recipient_keys": {"ed25519": device.ed25519},
         "keys": {"ed25519": account.ed25519_key.to_base64()},
-        "sender_device_keys": state.device_keys(txn),  # MSC4147: who reads it need not ask for our list first
+        "sender_device_keys": state.shown_keys(txn),  # MSC4147: who reads it need not ask for our list first
     }
     message_type, body = session.encrypt(dumps(payload).encode()).to_parts()
     state.save_session(txn, device.curve25519, session, now_ms)
@@ -162,7 +164,15 @@ def _checked(
         raise CannotOpen("the sender's keys do not belong together")
     if not _shows_its_device(payload, sender, sender_key, sender_ed25519):
         raise CannotOpen("the sender shows another device's keys")
-    return Opened(kind, content, sender, sender_key, sender_ed25519, known is not None)
+    return Opened(
+        kind,
+        content,
+        sender,
+        sender_key,
+        sender_ed25519,
+        known is not None,
+        payload.get("sender_device_keys"),
+    )
 
 
 def _shows_its_device(payload: Json, sender: UserId, sender_key: str, sender_ed25519: str) -> bool:

@@ -111,6 +111,7 @@ def sign_own_device(txn: Transaction, state: CryptoState, now_ms: int) -> bool:
         body[me.device_id] = key.sign(keys, me.user_id)
         curve25519 = keys["keys"][f"curve25519:{me.device_id}"]
         identities.note_signed(txn, me.user_id, key.public, {me.device_id: (curve25519, ed25519)})
+        published.note_own_signature(txn, me, own, body[me.device_id])
     if body:
         identities.put_signatures(txn, {me.user_id: body}, now_ms)
     return key is not None

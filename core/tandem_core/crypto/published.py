@@ -9,9 +9,11 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from tandem_core.crypto.signed import is_ed25519, is_signed_by
+from tandem_core.crypto.signed import device_from_keys, is_ed25519, is_signed_by
+from tandem_core.crypto.state import OWN_SIGNATURE
 from tandem_core.store import crypto as rows
-from tandem_core.store import identities
+from tandem_core.store import devices, identities
+from tandem_core.store import session as sessions
 from tandem_core.store.codec import canonical
 from tandem_core.store.database import Transaction
 from tandem_core.store.devices import Device
@@ -103,7 +105,7 @@ def is_mistakable(device: Device, identity: Identity | None) -> bool:
 
 
 def put_signatures(
-    txn: Transaction, identity: Identity | None, devices: list[Device], listed: dict[str, Any]
+    txn: Transaction, identity: Identity | None, checked: list[Device], listed: dict[str, Any]
 ) -> None:
     """Note which of a person's devices (checked already) their self-signing key signed."""
     if identity is None or identity.self_signing is None:
@@ -111,10 +113,38 @@ def put_signatures(
     key = identity.self_signing
     signed = {
         DeviceId(device.device_id): (device.curve25519, device.ed25519)
-        for device in devices
+        for device in checked
         if is_signed_by(listed[device.device_id], identity.user_id, key, key)
     }
     identities.note_signed(txn, identity.user_id, key, signed)
+
+
+def put_shown(txn: Transaction, user_id: UserId, keys: Json, now_ms: int) -> None:
+    """Remember a device that showed its keys itself (MSC4147), and whether its owner signed them."""
+    identity = identities.identity(txn.conn, user_id)
+    found = device_from_keys(user_id, str(keys.get("device_id")), keys)
+    if found is None or is_mistakable(found[0], identity):
+        return
+    if devices.put_shown(txn, *found, now_ms):
+        put_signatures(txn, identity, [found[0]], {found[0].device_id: keys})
+
+
+def note_own_signature(txn: Transaction, me: Me, identity: Identity | None, keys: Any) -> None:
+    """Keep our self-signing key's signature on this device, to show it along with our keys."""
+    own = rows.identity(txn.conn)
+    if own is None or identity is None or identity.self_signing is None:
+        return
+    key = identity.self_signing
+    found = device_from_keys(me.user_id, me.device_id, keys)
+    if found is None or found[0].ed25519 != own["ed25519"] or not is_signed_by(keys, me.user_id, key, key):
+        return
+    made = {
+        "ed25519": own["ed25519"],
+        "key": key,
+        "signature": keys["signatures"][me.user_id][f"ed25519:{key}"],
+    }
+    if sessions.fact(txn.conn, OWN_SIGNATURE) != made:
+        sessions.set_fact(txn, OWN_SIGNATURE, made)
 
 
 def _believe_own_signature(txn: Transaction, me: Me, found: Published) -> None:

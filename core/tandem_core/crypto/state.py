@@ -23,6 +23,8 @@ from tandem_core.types import Json, Me
 
 _IDENTITY = "crypto.identity"
 """The public keys that this device has once and for all, apart from the account itself."""
+OWN_SIGNATURE = "crypto.own_signature"
+"""Our self-signing key's signature on this device {ed25519, key, signature}."""
 OLM = "m.olm.v1.curve25519-aes-sha2"
 MEGOLM = "m.megolm.v1.aes-sha2"
 
@@ -133,6 +135,14 @@ class CryptoState:
                 },
             },
         )
+
+    def shown_keys(self, txn: Transaction) -> Json:
+        """Our device keys with our owner's signature, where we know one: for those who do not have our list."""
+        keys = self.device_keys(txn)
+        made = sessions.fact(txn.conn, OWN_SIGNATURE)
+        if made is not None and made["ed25519"] == keys["keys"][f"ed25519:{self.me.device_id}"]:
+            keys["signatures"][self.me.user_id][f"ed25519:{made['key']}"] = made["signature"]
+        return keys
 
     def sign(self, txn: Transaction, value: Json) -> Json:
         """The object with this device's signature (spec, appendices, "Signing JSON")."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from tandem_core.trust import (
     DeviceTrust,
+    EventTrust,
     Notice,
     PersonTrust,
     device,
     devices,
     notices,
     of_device,
+    of_event,
     of_person,
     people,
     person,
@@ -17,12 +19,14 @@ from tandem_core.trust import (
 
 __all__ = [
     "DeviceTrust",
+    "EventTrust",
     "Notice",
     "PersonTrust",
     "device",
     "devices",
     "notices",
     "of_device",
+    "of_event",
     "of_person",
     "people",
     "person",

@@ -188,6 +188,27 @@ def note_signed_out(txn: Transaction, user_id: UserId, device_ids: Iterable[Devi
     txn.changed(Topic.DEVICES)
 
 
+def put_shown(txn: Transaction, device: Device, algorithms: list[str], now_ms: int) -> bool:
+    """Remember a device that is not in its owner's list and showed its keys itself (MSC4147); False if it is known.
+
+    It is none to write to; what it sent can be told from what nobody knows.
+    """
+    return bool(
+        txn.execute(
+            "INSERT OR IGNORE INTO device (user_id, device_id, curve25519, ed25519, display_name, algorithms,"
+            " first_seen, deleted) VALUES (?, ?, ?, ?, NULL, ?, ?, 1)",
+            (
+                device.user_id,
+                device.device_id,
+                device.curve25519,
+                device.ed25519,
+                dumps(algorithms),
+                now_ms,
+            ),
+        ).rowcount
+    )
+
+
 def note_failed(txn: Transaction, users: Iterable[UserId], next_try_at: int) -> None:
     """These lists could not be had; they stay out of date and are asked for again at ``next_try_at`` (ms)."""
     txn.executemany(
