@@ -18,6 +18,7 @@ _MODELS = {
     "login": ("login", "LoginModel"),
     "settings": ("settings", "SettingsModel"),
     "messageInfo": ("message_info", "MessageInfoModel"),
+    "devices": ("devices", "DevicesModel"),
     "invite": ("invites", "InvitesModel"),
     "banner": ("banner", "BannerModel"),
 }

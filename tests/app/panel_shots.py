@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tandem_core import capabilities, settings
 from tandem_core.errors import DiskFull, ServerRefused
+from tandem_core.own_devices import OwnDevice
 from tandem_core.store import crypto
-from tandem_core.types import RoomId, UserId
+from tandem_core.trust import DeviceTrust
+from tandem_core.types import DeviceId, RoomId, UserId
 from tests.app.glass import Glass
 from tests.app.seed import NOON_MS, Seed
 from tests.app.shots import BOB, CAROL, DEVICES, DORA, PEOPLE, Look, hike, take
@@ -174,6 +177,70 @@ def of_room(
     return fill
 
 
+# Devices.
+
+DEVICE_LIST = [
+    OwnDevice(DeviceId("ALICEDEV"), "Tandem on workbench", NOON_MS - 60_000, "192.0.2.7", True, DeviceTrust.VERIFIED),
+    OwnDevice(DeviceId("PHONEXYZ"), "Alice's phone", NOON_MS - 25 * 60_000, "192.0.2.8", False, DeviceTrust.VERIFIED),
+    OwnDevice(DeviceId("WEBDEVICE"), "Firefox on Linux", NOON_MS - 5 * 3_600_000, "2001:db8::7", False,
+              DeviceTrust.UNSIGNED),
+    OwnDevice(DeviceId("OLDTABLET"), "", NOON_MS - 90 * 86_400_000, None, False, DeviceTrust.SIGNED_BY_OWNER),
+    OwnDevice(DeviceId("SCRIPT"), "Backup script", None, None, False, None),
+]  # fmt: skip
+
+
+def show_devices(glass: Glass, devices: list[OwnDevice], state: str = "ready") -> Any:
+    """Open the page over a list that the server gave; returns its model."""
+    glass.main.shell.openSettings("")
+    glass.main.shell.openPage("devices")
+    glass.settle()
+    made = model(glass, "devices")
+    made._devices, made._state = devices, state
+    made._show()
+    glass.settle()
+    return made
+
+
+def devices(
+    what: str = "", *, width: int = 1120, is_dark: bool = False, long: bool = False, state: str = "ready"
+) -> Callable[[Seed], Look]:
+    def fill(seed: Seed) -> Look:
+        hike(seed)
+
+        def look(glass: Glass) -> None:
+            size(glass, width, 740)
+            if is_dark:
+                dark(glass)
+            shown = [] if what == "nothing" else DEVICE_LIST
+            if long:
+                shown = [replace(one, name=f"{LONG} {LONG}"[:100]) for one in shown]
+            made = show_devices(glass, shown, state)
+            if what == "rename":
+                made.edit("PHONEXYZ")
+            if what in ("one", "several", "password", "wrong", "browser"):
+                made.choose("WEBDEVICE")
+            if what == "several":
+                made.choose("OLDTABLET")
+                made.toggleAddresses()
+            if what in ("password", "wrong", "browser"):
+                made._busy = "sign_out"
+                kind = "browser" if what == "browser" else "password"
+                made._approval._show(kind, "https://example.org/approve", what == "wrong")
+                made._show()
+            if what == "problem":
+                made._problem = (
+                    "Your homeserver does not let apps sign out devices. Do it on its account page."
+                )
+                made._show()
+            if what == "news":
+                made._news = "2 devices are signed out."
+                made._show()
+
+        return look
+
+    return fill
+
+
 # Message info.
 
 
@@ -300,6 +367,13 @@ _SCENES: dict[str, Callable[[Seed], Look]] = {
     "room-group": of_room(), "room-direct-dark": of_room(direct=True, is_dark=True),
     "room-public": of_room(public=True),
     "room-long-narrow": of_room(long=True, width=360),
+    "devices": devices(), "devices-dark-several": devices("several", is_dark=True), "devices-rename": devices("rename"),
+    "devices-wrong": devices("wrong"), "devices-browser-dark": devices("browser", is_dark=True),
+    "devices-narrow": devices(width=360), "devices-narrow-long": devices("password", width=360, long=True),
+    "devices-narrow-rename": devices("rename", width=360, is_dark=True, long=True),
+    "devices-loading": devices("nothing", state="loading"), "devices-offline": devices("nothing", state="offline"),
+    "devices-old-narrow": devices(width=360, state="offline"), "devices-problem": devices("problem"),
+    "devices-news-dark": devices("news", is_dark=True),
     "info": info(), "info-dark": info(is_dark=True), "info-none": info(kind="none"), "info-long": info(kind="long"),
     "info-many": info(kind="many"), "info-narrow": info(width=360),
     "invite": invite(), "invite-dark-problem": invite(is_dark=True, problem=True),

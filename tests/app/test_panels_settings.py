@@ -286,7 +286,7 @@ def test_leaving_the_page_takes_the_question_back(seed: Seed, show: Show) -> Non
 def test_without_a_server_signing_out_is_offered_for_this_computer_only(
     seed: Seed, paths: ProfilePaths, show: Show, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tandem_core.session._LOGOUT_DEADLINE_S", 0.1)
+    monkeypatch.setattr("tandem_core.sign_out._DEADLINE_S", 0.1)
     glass = account(show)
     tab_to(glass, "signOut")
     glass.press(Qt.Key.Key_Return)

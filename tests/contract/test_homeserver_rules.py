@@ -12,6 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from tandem_demo.raw import CLIENT, RawClient
+from tandem_demo.synapse import SynapseServer
 from tests.support.fake.push_rules import push_rules
 from tests.support.fake_homeserver import FakeHomeserver
 
@@ -27,9 +28,14 @@ def fake() -> Iterator[FakeHomeserver]:
 
 
 @pytest.fixture(params=["fake", pytest.param("synapse", marks=pytest.mark.synapse)])
-def person(request: pytest.FixtureRequest) -> Callable[..., RawClient]:
+def server(request: pytest.FixtureRequest) -> Any:
+    """The server under test."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture
+def person(server: SynapseServer | FakeHomeserver) -> Callable[..., RawClient]:
     """Makes fresh people on the server under test."""
-    server = request.getfixturevalue(request.param)
 
     def make(name: str = "user", device_id: str | None = None) -> RawClient:
         localpart, password = f"{name}-{next(_numbers)}-{secrets.token_hex(3)}", secrets.token_urlsafe(9)
@@ -396,6 +402,41 @@ def test_after_a_logout_the_token_is_unknown_for_good(person: Person) -> None:
     status, answer = me.sliding_sync({})
     assert (status, answer["errcode"]) == (401, "M_UNKNOWN_TOKEN")
     assert not answer.get("soft_logout")
+
+
+def test_other_devices_go_with_the_password_only_and_a_new_name_is_everybodys(
+    server: SynapseServer | FakeHomeserver,
+) -> None:
+    localpart, password = f"owner-{next(_numbers)}-{secrets.token_hex(3)}", secrets.token_urlsafe(9)
+    server.register(localpart, password)
+    me, phone, tablet = (RawClient(server.base_url).login(localpart, password) for _ in range(3))
+    me.ok("PUT", f"{CLIENT}/devices/{phone.device_id}", {"display_name": "Pocket"})
+    assert me.request("PUT", f"{CLIENT}/devices/NOSUCH", {"display_name": "x"})[0] == 404
+    listed = {
+        one["device_id"]: one["display_name"] for one in phone.ok("GET", f"{CLIENT}/devices")["devices"]
+    }
+    assert set(listed) == {me.device_id, phone.device_id, tablet.device_id}
+    assert listed[phone.device_id] == "Pocket"
+    wish: Json = {"devices": [phone.device_id, tablet.device_id, "NOSUCH"]}
+    status, wanted = me.request("POST", f"{CLIENT}/delete_devices", wish)
+    assert status == 401
+    assert {"stages": ["m.login.password"]} in wanted["flows"]
+    auth = {
+        "type": "m.login.password",
+        "session": wanted["session"],
+        "identifier": {"type": "m.id.user", "user": me.user_id},
+    }
+    status, refused = me.request(
+        "POST", f"{CLIENT}/delete_devices", {**wish, "auth": auth | {"password": "wrong"}}
+    )
+    assert (status, refused["errcode"]) == (401, "M_FORBIDDEN")
+    assert refused["flows"] == wanted["flows"]
+    assert phone.request("GET", f"{CLIENT}/account/whoami")[0] == 200
+    me.ok("POST", f"{CLIENT}/delete_devices", {**wish, "auth": auth | {"password": password}})
+    for gone in (phone, tablet):
+        status, answer = gone.request("GET", f"{CLIENT}/account/whoami")
+        assert (status, answer["errcode"], bool(answer.get("soft_logout"))) == (401, "M_UNKNOWN_TOKEN", False)
+    assert [one["device_id"] for one in me.ok("GET", f"{CLIENT}/devices")["devices"]] == [me.device_id]
 
 
 def test_a_to_device_event_alone_wakes_a_long_poll(person: Person) -> None:

@@ -62,7 +62,10 @@ Window {
         onActivated: {
             if (root.shell.infoKey !== "")
                 root.shell.showInfo("");
-            else if (root.shell.page !== "")
+            else if (root.shell.page === "devices") {
+                root.shell.openPage("settings");
+                return;
+            } else if (root.shell.page !== "")
                 root.shell.openPage("");
             else if (root.narrow)
                 root.shell.closeAll();
@@ -180,10 +183,20 @@ Window {
                 file: "SettingsPage.qml"
                 panels: root.panels
                 what: "settings"
+                onLed: page => root.shell.openPage(page)
                 onClosed: {
                     root.shell.openPage("");
                     root.focusMain();
                 }
+            }
+            Panel {
+                anchors.fill: parent
+                wanted: root.shell.page === "devices"
+                visible: wanted
+                file: "DevicesPage.qml"
+                panels: root.panels
+                what: "devices"
+                onClosed: root.shell.openPage("settings")
             }
         }
     }

@@ -10,6 +10,7 @@ Loader {
     required property string what
 
     signal closed
+    signal led(string page)
 
     active: false
     onWantedChanged: root.settle()
@@ -26,6 +27,9 @@ Loader {
         ignoreUnknownSignals: true
         function onClosed(): void {
             root.closed();
+        }
+        function onWanted(page: string): void {
+            root.led(page);
         }
     }
 }

@@ -9,6 +9,7 @@ FocusScope {
     required property var model
 
     signal closed
+    signal wanted(string page)
 
     objectName: "settingsPage"
     Accessible.role: Accessible.Pane
@@ -83,6 +84,12 @@ FocusScope {
                     Lines {
                         width: account.width
                         lines: root.model.lines
+                    }
+                    PushButton {
+                        objectName: "openDevices"
+                        label: qsTr("Devices…")
+                        spoken: qsTr("Devices of your account")
+                        onClicked: root.wanted("devices")
                     }
                     Remark {
                         objectName: "leaving"

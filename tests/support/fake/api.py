@@ -71,6 +71,29 @@ def devices(state: State, me: Device, body: Json, query: Json) -> Json:
     return {"devices": [{"device_id": one.device_id, "display_name": one.name} for one in found]}
 
 
+@route("PUT", f"{CLIENT}/devices/{{device_id}}")
+def rename_device(state: State, me: Device, body: Json, query: Json, device_id: str) -> Json:
+    device = state.devices.get((me.user_id, device_id))
+    if device is None:
+        raise Refused(404, "M_NOT_FOUND", "Not found")
+    device.name = body["display_name"]
+    return {}
+
+
+@route("POST", f"{CLIENT}/delete_devices")
+def delete_devices(state: State, me: Device, body: Json, query: Json) -> Json:
+    auth = body.get("auth")
+    if not isinstance(auth, dict) or auth.get("password") != state.accounts[me.user_id].password:
+        flows = [{"stages": ["m.login.password"]}]
+        said = {"flows": flows, "params": {}, "session": "uia", "completed": []}
+        raise Refused(401, "M_FORBIDDEN", "Invalid username or password", **said)
+    for device_id in body["devices"]:
+        device = state.devices.get((me.user_id, device_id))
+        if device is not None:
+            state.sign_out(device)
+    return {}
+
+
 @route("POST", f"{CLIENT}/createRoom")
 def create_room(state: State, me: Device, body: Json, query: Json) -> Json:
     room = Room(f"!{secrets.token_urlsafe(13)}:{SERVER_NAME}")
