@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import quote as _percent
 from urllib.parse import urlsplit
 
@@ -14,11 +14,12 @@ from tandem_core.errors import Expected, NeedsApproval, Offline, RateLimited, Se
 from tandem_core.types import Json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     import aiohttp
 
 log = logging.getLogger("tandem.http")
+T = TypeVar("T")
 
 CLIENT_PREFIX = "/_matrix/client/v3/"
 _LEAST_RETRY_AFTER_S = 1.0
@@ -109,13 +110,13 @@ class Http:
 
         Raises Offline (no answer, 5xx, or no JSON: NotJson), RateLimited, SignedOut, ServerRefused.
         """
-        return _answer(*await self._reply(method, path, body, query, timeout_s, auth))
+        return answer_of(*await self._reply(method, path, body, query, timeout_s, auth))
 
     async def request_list(self, path: str, *, timeout_s: float = 60.0) -> list[Any]:
         """GET once from one of the few endpoints that answer with a list; raises as ``request``."""
         status, data, retry_after = await self._reply("GET", path, None, None, timeout_s, True)
         if status >= 300:
-            _answer(status, data, retry_after)
+            answer_of(status, data, retry_after)
         try:
             value: Any = parse(data)
         except ValueError:
@@ -154,6 +155,30 @@ class Http:
             if self._clock.monotonic_s() + pause > end:
                 raise error
             await self._clock.sleep(pause)
+
+    async def with_token(self, ask: Callable[[str | None], Awaitable[T]]) -> T:
+        """Have ``ask`` called with a token that is good, and again with another where it raises SignedOut."""
+        if self.tokens is None:
+            return await ask(self.token)
+        token = self.token = await self.tokens.current(self.token)
+        for _ in range(_MOST_TOKENS - 1):
+            try:
+                return await ask(token)
+            except SignedOut:
+                other = None if token is None else await self.tokens.instead_of(token)
+                if other is None:
+                    raise
+                token = self.token = other
+        return await ask(token)
+
+    def connections(self) -> aiohttp.ClientSession:
+        """The open connections, for the other half of this door (``http_stream``)."""
+        import aiohttp
+
+        if self._session is None:
+            # The store keeps what matters; cookies of a homeserver do not.
+            self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+        return self._session
 
     async def close(self) -> None:
         """Close the connections; the next request opens new ones."""
@@ -202,16 +227,14 @@ class Http:
         import aiohttp
 
         headers, data = _question(token, body)
-        if self._session is None:
-            # The store keeps what matters; cookies of a homeserver do not.
-            self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+        connections = self.connections()
         from yarl import URL
 
         url = URL(self.base_url + path, encoded=True)
         if query:
             url = url.update_query(query)
         try:
-            async with self._session.request(
+            async with connections.request(
                 method,
                 url,
                 data=data,
@@ -224,7 +247,7 @@ class Http:
                 return answer.status, await _bounded(answer), answer.headers.get("Retry-After")
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             # Only the kind of error is told: its words may hold the address with its query.
-            raise Offline(_words_for(error)) from error
+            raise Offline(words_for(error)) from error
 
 
 def request_now(
@@ -257,10 +280,10 @@ def request_now(
             content = answer.read(_MOST_ANSWER + 1)
             retry_after = answer.getheader("Retry-After")
     except (http.client.HTTPException, OSError, ValueError) as error:
-        raise Offline(_words_for(error)) from error
+        raise Offline(words_for(error)) from error
     if len(content) > _MOST_ANSWER:
         raise TooBig
-    return _answer(answer.status, content, retry_after)
+    return answer_of(answer.status, content, retry_after)
 
 
 async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
@@ -283,7 +306,7 @@ def _question(token: str | None, body: Json | None) -> tuple[dict[str, str], byt
     return headers, canonical(body)
 
 
-def _answer(status: int, data: bytes, retry_after: str | None) -> Json:
+def answer_of(status: int, data: bytes, retry_after: str | None) -> Json:
     try:
         value: Any = parse(data)
     except ValueError:
@@ -303,7 +326,7 @@ def _refuses_token(reply: _Reply) -> bool:
     if reply[0] != 401:
         return False
     try:
-        _answer(*reply)
+        answer_of(*reply)
     except SignedOut:
         return True
     except Expected:
@@ -331,7 +354,7 @@ def _retry_after_s(answer: Json, header: str | None) -> float:
     return max(_LEAST_RETRY_AFTER_S, min(seconds, _MOST_RETRY_AFTER_S))
 
 
-def _words_for(error: BaseException) -> str:
+def words_for(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
     name = type(error).__name__

@@ -28,6 +28,18 @@ class ProfilePaths:
     data: Path
     runtime: Path
     log: Path
+    cache_root: Path | None = None
+    """Where what can be fetched again is kept; beside the data if it is not said."""
+
+    @property
+    def media(self) -> Path:
+        """Attachments that were fetched or drawn; any of them may go at any time."""
+        return (self.cache_root or self.data) / "media"
+
+    @property
+    def outgoing(self) -> Path:
+        """Attachments that wait to be sent."""
+        return self.data / "outgoing"
 
     @property
     def database(self) -> Path:
@@ -73,13 +85,22 @@ def profile_paths(profile: str = DEFAULT_PROFILE) -> ProfilePaths:
     runtime = (
         Path(dirs.user_runtime_dir) / profile if os.environ.get("XDG_RUNTIME_DIR") else _short_runtime(data)
     )
-    return _with_short_sockets(ProfilePaths(profile, data, runtime, Path(dirs.user_log_dir) / profile))
+    return _with_short_sockets(
+        ProfilePaths(
+            profile,
+            data,
+            runtime,
+            Path(dirs.user_log_dir) / profile,
+            Path(dirs.user_cache_dir) / profile,
+        )
+    )
 
 
 def paths_below(home: Path, profile: str = DEFAULT_PROFILE) -> ProfilePaths:
     """The paths that programs with this ``TANDEM_HOME`` use."""
     root = home.absolute()
-    found = ProfilePaths(profile, root / "data" / profile, root / "run" / profile, root / "log" / profile)
+    data, run, log, cache = (root / kind / profile for kind in ("data", "run", "log", "cache"))
+    found = ProfilePaths(profile, data, run, log, cache)
     return _with_short_sockets(found)
 
 

@@ -16,12 +16,13 @@ from tandem_core.crypto import group, megolm, sending_rules
 from tandem_core.crypto import outbox as to_device
 from tandem_core.crypto.state import CryptoState
 from tandem_core.crypto.worker import CryptoWorker, LocalOpener
-from tandem_core.errors import Offline, ServerRefused
+from tandem_core.errors import Cancelled, Offline, ServerRefused
 from tandem_core.http import Http, path
+from tandem_core.media.uploader import CannotUpload, Uploader
 from tandem_core.netlock import netlock
 from tandem_core.paths import ProfilePaths
 from tandem_core.receipts import inbound
-from tandem_core.store import devices, events, members, outbox, room_facts
+from tandem_core.store import devices, events, members, outbox, room_facts, uploads
 from tandem_core.store.database import Database, Transaction
 from tandem_core.store.devices import Device
 from tandem_core.store.outbox import Queued
@@ -87,12 +88,14 @@ class Sender(Worker):
         self._opener = opener
         self._crypto = crypto
         self._clock = clock
+        self._uploader = Uploader(paths, db, http)
         self._left_over: set[str] | None = None
         """What an earlier run left in the queue."""
 
     async def step(self) -> float | None:
         if self._left_over is None:
             self._left_over = await self._db.read(outbox.waiting_txns)
+        await self._uploader.tidy()
         if not await self._db.read(outbox.next_messages):
             return None
         async with netlock(self._paths, "outbox"):
@@ -138,6 +141,12 @@ class Sender(Worker):
                 if (waiting := await self._reload(message)) is None:
                     return
                 message = waiting
+            if await self._db.read(uploads.waiting, message.txn_id):
+                is_sealed = await self._encryption(message.room_id) is not None
+                await self._uploader.bring(message, is_sealed_room=is_sealed)
+                if (brought := await self._reload(message)) is None:
+                    return
+                message = brought
             if message.wire_type is None or await self._db.read(_is_clear_in_sealed_room, message):
                 if not await self._make_wire(message) or (made := await self._reload(message)) is None:
                     return
@@ -151,6 +160,11 @@ class Sender(Worker):
                 path("rooms", message.room_id, "send", message.wire_type or message.type, message.txn_id),
                 message.wire_content,
             )
+        except Cancelled:
+            return
+        except CannotUpload as cannot:
+            await self._db.write(outbox.note_failed, message.txn_id, message.room_id, cannot.title)
+            return
         except ServerRefused as refused:
             log.warning("%s: a message was refused: %s", message.room_id, refused.errcode)
             await self._db.write(outbox.note_failed, message.txn_id, message.room_id, _words(refused))
@@ -162,10 +176,7 @@ class Sender(Worker):
 
     async def _make_wire(self, message: Queued) -> bool:
         """Decide on the bytes that go out and store them; never in clear where encryption was ever on."""
-        encryption = await self._db.read(room_facts.encryption, message.room_id)
-        if encryption is None and await self._is_unsure(message.room_id):
-            await ensure_members(self._http, self._db, self._role, message.room_id)
-            encryption = await self._ask_encryption(message.room_id)
+        encryption = await self._encryption(message.room_id)
         if encryption is None:
             return await self._db.write(_plain_wire, message, self._me)
         keys = await self._crypto.keys()
@@ -176,6 +187,14 @@ class Sender(Worker):
         state = await self._opener.state()
         await keys.claim(await self._db.read(_readers_devices, message.room_id, users, self._me))
         return await self._db.write(_encrypted_wire, state, message, users, encryption, self._clock.now_ms())
+
+    async def _encryption(self, room_id: RoomId) -> Json | None:
+        """The room's encryption; where it may only be unknown here, the server is asked."""
+        encryption = await self._db.read(room_facts.encryption, room_id)
+        if encryption is None and await self._is_unsure(room_id):
+            await ensure_members(self._http, self._db, self._role, room_id)
+            encryption = await self._ask_encryption(room_id)
+        return encryption
 
     async def _readers(self, room_id: RoomId) -> set[UserId]:
         """Everybody who may read: joined, and invited where history is theirs to read. All of them are known first."""

@@ -137,6 +137,7 @@ def wipe(paths: ProfilePaths) -> None:
     """
     if not vault.forget(paths):
         log.warning("the keyring still has this account's key, which protects nothing any more")
+    shutil.rmtree(paths.media, ignore_errors=True)
     for left in (paths.database, *sorted(paths.data.iterdir())):
         if left == paths.leaving or left.suffix == ".lock":
             continue

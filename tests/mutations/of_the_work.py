@@ -323,7 +323,7 @@ SENDING: tuple[Mutant, ...] = (
     mutant(
         "in clear before encryption was asked for",
         "A room whose state is not here yet is taken for an unencrypted one.",
-        core("sending.py", "if encryption is None and await self._is_unsure(message.room_id):", "if False:"),
+        core("sending.py", "if encryption is None and await self._is_unsure(room_id):", "if False:"),
         by=(
             f"{CORE_TESTS}/crypto/test_sending.py::test_nothing_goes_out_in_clear_where_the_server_says_encrypted",
         ),

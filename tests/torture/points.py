@@ -36,7 +36,7 @@ PROGRAMS = {
     "app": ("tandem_core", "tandem_app"),
 }
 _WRITES = frozenset({"write", "write_now"})
-_ASKS = frozenset({"request", "retry", "request_now"})
+_ASKS = frozenset({"request", "retry", "request_now", "send_file", "fetch_file"})
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE"})
 # Used by tandemctl and the command line alone, or the door itself.
 _NOT_IN_PROGRAMS = (
@@ -44,6 +44,7 @@ _NOT_IN_PROGRAMS = (
     "tandem_core.key_files",
     "tandem_core.store.database",
     "tandem_core.http",
+    "tandem_core.http_stream",
 )
 
 

@@ -221,5 +221,7 @@ EXCUSED = (
      "a person's own command; tests/core/crypto/test_recovery.py ends it at each of its requests"),
     ("both", r"crypto\.gossip\.",
      "only between several devices of one person; tests/core/crypto/test_gossip.py loses its requests"),
+    ("both", r"/media/|uploads\.note_|uploader\._tidy|outgoing\._queue|limits\._keep",
+     "only for a message with a file; tests/core/media/test_queue.py dies at each of them"),
     ("notifier", r"/typing/|prepend_back|rooms_api\.mark_read", "only the window does this"),
 )  # fmt: skip

@@ -136,6 +136,14 @@ CREATE TABLE send_queue (
 );
 CREATE INDEX send_queue_room ON send_queue(room_id, id);
 CREATE INDEX send_queue_waiting ON send_queue(id) WHERE state IN ('queued', 'sending');
+CREATE TABLE upload (                   -- attachments of messages in the queue; their bytes lie in the folder "outgoing"
+  txn_id TEXT NOT NULL, part TEXT NOT NULL,        -- file | thumbnail
+  file TEXT NOT NULL,                   -- its name in that folder
+  size INTEGER NOT NULL, mimetype TEXT NOT NULL,   -- as it is uploaded
+  sealed INTEGER NOT NULL,              -- 0: in clear, for a room without encryption
+  sent INTEGER NOT NULL DEFAULT 0,      -- bytes so far, for the eye only
+  mxc TEXT,                             -- once it is at the server; never uploaded again then
+  PRIMARY KEY (txn_id, part)) WITHOUT ROWID;
 CREATE TABLE audience (                 -- whom a message was for: joined people, and the devices that got its key
   txn_id TEXT, user_id TEXT, device_id TEXT NOT NULL DEFAULT '',    -- '' is the person
   device_name TEXT, PRIMARY KEY (txn_id, user_id, device_id)) WITHOUT ROWID;

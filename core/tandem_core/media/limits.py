@@ -1,0 +1,57 @@
+"""How big a file the homeserver takes: asked, kept, and told to people before anything is uploaded."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from tandem_core.errors import Expected
+from tandem_core.http import Http
+from tandem_core.media import api
+from tandem_core.store import session
+from tandem_core.store.database import Database, Transaction
+
+_FACT = "media.upload_size"
+_UNITS = ("bytes", "kB", "MB", "GB", "TB")
+
+
+class TooBigForServer(Expected):
+    """``size`` and ``most`` in bytes."""
+
+    title = "The file is too big for your homeserver"
+    advice = "Send a smaller one, or share it in another way."
+
+    def __init__(self, size: int, most: int) -> None:
+        super().__init__(f"{size_words(size)}; it takes {size_words(most)} at most")
+
+
+def kept(conn: sqlite3.Connection) -> int | None:
+    """The most bytes of one file, as the server last said; None if it does not say or was never asked."""
+    size = session.fact(conn, _FACT)
+    return size if type(size) is int else None
+
+
+async def refresh(db: Database, http: Http) -> int | None:
+    """Ask the server and keep what it says. Raises as ``Http.request``."""
+    size = await api.upload_limit(http)
+    if size != await db.read(kept):
+        await db.write(_keep, size)
+    return size
+
+
+def check(size: int, most: int | None) -> None:
+    """Raises TooBigForServer."""
+    if most is not None and size > most:
+        raise TooBigForServer(size, most)
+
+
+def size_words(size: int) -> str:
+    """``1.4 MB``: decimal units, at most one digit after the point."""
+    amount, unit = float(size), 0
+    while amount >= 999.5 and unit < len(_UNITS) - 1:
+        amount, unit = amount / 1000, unit + 1
+    digits = 1 if unit and amount < 9.95 else 0
+    return "1 byte" if size == 1 else f"{amount:.{digits}f} {_UNITS[unit]}"
+
+
+def _keep(txn: Transaction, size: int | None) -> None:
+    session.set_fact(txn, _FACT, size)
