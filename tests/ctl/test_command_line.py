@@ -88,6 +88,8 @@ def signed_in(tandem_home: Path) -> ProfilePaths:
         ["settings"],
         ["settings", "set", "typing.send"],
         ["keys", "burn", "file", "--passphrase-file", "f"],
+        ["backup", "burn"],
+        ["backup", "create", "--timeout", "never"],
         ["--profile", "../x", "status"],
     ],
 )
@@ -111,6 +113,8 @@ def test_wrong_usage_is_said_in_one_line_with_status_2(tandem_home: Path, run: R
         ["settings", "list"],
         ["settings", "set", "typing.send", "off"],
         ["create"],
+        ["backup"],
+        ["backup", "restore"],
         ["logout"],
     ],
 )
@@ -247,6 +251,21 @@ def test_being_signed_out_is_said_with_what_to_do(
     status, _, err = run("send", "Family", "hello")
     assert status == 1
     assert about in err
+
+
+def test_the_backup_of_a_server_that_does_not_answer_is_said_in_one_line(
+    signed_in: ProfilePaths, run: Run
+) -> None:
+    status, out, err = run("backup")
+    assert (status, out) == (1, "")
+    assert "No connection to your homeserver" in err
+    assert err.count("\n") == 1
+
+
+def test_a_backup_is_not_deleted_by_a_slip(signed_in: ProfilePaths, run: Run) -> None:
+    status, out, err = run("backup", "delete")
+    assert (status, out) == (2, "")
+    assert "--yes" in err
 
 
 def test_the_doctor_finds_a_server_that_does_not_answer_and_files_that_others_can_read(

@@ -156,6 +156,7 @@ def _other_commands(command: _Command) -> None:
             made.add_argument("value", metavar="VALUE")
         made.add_argument("--room", metavar="ROOM", help="for this room only")
         made.add_argument("--person", metavar="USER", help="for this person only")
+    _backup_commands(command)
     keys = command("keys", "keys", "move the keys of messages between devices by a file")
     keys.add_argument("verb", choices=("export", "import"))
     keys.add_argument("file", metavar="FILE")
@@ -165,6 +166,31 @@ def _other_commands(command: _Command) -> None:
         required=True,
         help="a file with the passphrase, or - for standard input",
     )
+
+
+def _backup_commands(command: _Command) -> None:
+    backup = command("backup", "backup", "the key backup on the server: its state; create, restore, delete")
+    verbs = backup.add_subparsers(title="verbs", metavar="VERB", dest="verb")
+    create = _waits(
+        verbs.add_parser("create", parents=[_common()], help="make one, and put every key into it")
+    )
+    create.add_argument(
+        "--replace", action="store_true", help="make a new one instead of one that cannot be used"
+    )
+    restore = verbs.add_parser("restore", parents=[_common()], help="get every key out of it")
+    restore.add_argument(
+        "--key-file",
+        metavar="FILE",
+        help="a file with the recovery key or the backup's own key, or - for standard input",
+    )
+    restore.add_argument(
+        "--timeout", metavar="SECONDS", type=_seconds, default=3600.0, help="how long to wait (default 3600)"
+    )
+    verbs.add_parser("cancel", parents=[_common()], help="stop a restore")
+    delete = verbs.add_parser(
+        "delete", parents=[_common()], help="delete it on the server, with all keys in it"
+    )
+    delete.add_argument("--yes", action="store_true", help="really")
 
 
 def _common(*, first: bool = False) -> Parser:

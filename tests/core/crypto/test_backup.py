@@ -14,6 +14,7 @@ from vodozemac import GroupSession, InboundGroupSession
 
 from tandem_core.crypto import backup, secrets
 from tandem_core.crypto import backup_format as form
+from tandem_core.crypto import backup_words as words
 from tandem_core.crypto.adoption import adopt
 from tandem_core.crypto.signing import SigningKey
 from tandem_core.errors import Offline, ServerRefused
@@ -430,3 +431,32 @@ def test_a_new_device_forgets_the_backup_and_its_keys_are_due_again(alice: Devic
     alice.write(become_new_device)
     assert alice.read(rows.current) is None
     assert alice.rows("SELECT room_id FROM megolm_inbound") == [(ROOM,)]
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (backup.Status(None, None, False, 0, 0, None), ["Nobody has asked"]),
+        (backup.Status(None, Standing.NONE, False, 0, 0, None), ["There is no key backup"]),
+        (backup.Status("1", Standing.UNTRUSTED, False, 0, 9, None), ["No keys are sent to it"]),
+        (backup.Status("1", Standing.TRUSTED, True, 0, 1, None), ["with 1 key. Every key"]),
+        (backup.Status("1", Standing.TRUSTED, False, 2, 9, None), ["2 keys not there", "cannot restore"]),
+    ],
+)
+def test_the_state_of_the_backup_is_said_in_words(status: backup.Status, expected: list[str]) -> None:
+    lines = words.status_lines(status)
+    assert len(lines) == len(expected)
+    assert all(part in line for part, line in zip(expected, lines, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("restore", "expected"),
+    [
+        (rows.Restore("1", "running", 9, 12, 3, 0, None), "Restoring: 9 of 9 keys, 3 new."),
+        (rows.Restore("1", "done", 9, 9, 7, 2, None), "Restored: 9 keys, 7 new, 2 not usable."),
+        (rows.Restore("1", "cancelled", 9, 1, 1, 0, None), "The restore was stopped after 1 key, 1 new."),
+        (rows.Restore("1", "failed", 9, 0, 0, 0, "M_X"), "The restore failed (M_X) after 0 keys, 0 new."),
+    ],
+)
+def test_a_restore_is_said_in_words(restore: rows.Restore, expected: str) -> None:
+    assert words.restore_line(restore) == expected
