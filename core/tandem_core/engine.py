@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from tandem_core import capabilities
 from tandem_core.clock import Chance, Clock, SystemClock, system_chance
@@ -37,6 +37,9 @@ from tandem_core.sync.turn import SharedTurn
 from tandem_core.tokens import renewing_http
 from tandem_core.types import Change, Json, Role, RoomId, Topic
 from tandem_core.worker import Worker
+
+if TYPE_CHECKING:
+    from tandem_core.verification.verifications import Verifications
 
 log = logging.getLogger("tandem.engine")
 
@@ -135,6 +138,8 @@ class Engine:
         self._turn: SharedTurn | None = None
         self._feed: Feed = self._make_sync() if feed is None else feed(self._on_sync_state)
         self._open_room = OpenRoomMembers(db, self.http, role, chance=self.chance)
+        self.verifications: Verifications | None = None
+        """Of the window only."""
         self._workers = self._make_workers()
 
     def listen(self, listener: Listener) -> None:
@@ -233,7 +238,16 @@ class Engine:
         opener = LocalOpener(paths, db, me, role, clock=clock, chance=chance)
         crypto = CryptoWorker(paths, db, http, opener, clock=clock, chance=chance, follows_sync=True)
         self._on_synced = crypto.note_synced
+        answering: list[Worker] = []
+        if role is Role.APP:
+            # Only the window answers: a person has to look.
+            from tandem_core.verification.verifications import Verifications
+            from tandem_core.verification.worker import VerificationWorker
+
+            self.verifications = Verifications(db, me, role, http, crypto, clock=clock)
+            answering.append(VerificationWorker(self.verifications, chance=chance))
         return [
+            *answering,
             opener,
             crypto,
             GossipWorker(paths, db, http, me, opener, crypto, clock=clock, chance=chance),

@@ -13,7 +13,7 @@ from tandem_core import push, settings
 from tandem_core.clock import Chance
 from tandem_core.receipts import facts
 from tandem_core.receipts.gate import Facts, Owe, Refuse, decide
-from tandem_core.store import receipts, rooms, timeline, verdicts
+from tandem_core.store import receipts, rooms, timeline, verdicts, verification
 from tandem_core.store.database import Transaction
 from tandem_core.store.timeline import StoredEvent
 from tandem_core.types import Me, Origin, Role, Seal
@@ -24,7 +24,11 @@ _NO_ROW = frozenset({"none", "redacted", "sealed", "state"})
 
 
 def judge(txn: Transaction, me: Me, role: Role, event: StoredEvent, *, now_ms: int, chance: Chance) -> None:
-    """Keep the push verdict, a due notification and an owed receipt for ``event``, as far as each is due."""
+    """Keep the push verdict, a due notification and an owed receipt for ``event``, as far as each is due.
+
+    What belongs to a verification is kept for the window, also from another device of ours.
+    """
+    verification.keep_room_event(txn, me, event, now_ms)
     if event.sender == me.user_id or event.origin not in (Origin.LIVE, Origin.GAP):
         return
     if event.seal in (Seal.PLAIN, Seal.OPENED):
@@ -90,7 +94,9 @@ def _notify(txn: Transaction, me: Me, event: StoredEvent, now_ms: int) -> None:
             notify = highlight
         case "all":
             notify = True
-    if event.kind in _NO_ROW or receipts.is_ignored(txn.conn, event.sender):
+    # A request to verify is told of in a way of its own.
+    is_told = verification.is_request(event.clear_type, event.clear_content)
+    if is_told or event.kind in _NO_ROW or receipts.is_ignored(txn.conn, event.sender):
         notify = highlight = False
     level = 2 if highlight else int(notify)
     if level != event.verdict:

@@ -137,6 +137,8 @@ def _message(type: str, content: Json) -> tuple[str, str, str | None]:
     if body is None:
         return "none", "", None
     msgtype = content.get("msgtype")
+    if msgtype == "m.key.verification.request":
+        return "notice", "Asks to verify each other", None  # its body is for clients that cannot
     kind = _KIND_BY_MSGTYPE.get(msgtype, "text") if isinstance(msgtype, str) else "text"
     is_reply = relation_of(content)[0] in ("m.in_reply_to", "m.thread")
     body = _without_reply_quote(body[:_MOST_BODY]) if is_reply else body[:_MOST_BODY]

@@ -42,6 +42,7 @@ class Topic(StrEnum):
     DEVICES = "devices"
     SETTINGS = "settings"
     NOTIFICATIONS = "notifications"
+    VERIFICATION = "verification"
     ACCOUNT_DATA = "account_data"
     STATUS = "status"
 

@@ -10,7 +10,7 @@ from tandem_core.clock import Chance
 from tandem_core.crypto import gossip, megolm, olm, published
 from tandem_core.crypto.state import CryptoState
 from tandem_core.store import crypto as rows
-from tandem_core.store import devices, events, inbox
+from tandem_core.store import devices, events, inbox, verification
 from tandem_core.store.database import Transaction
 from tandem_core.types import Role, Topic
 
@@ -106,12 +106,20 @@ def _process(txn: Transaction, state: CryptoState, row: inbox.InboxRow, now_ms: 
                 return megolm.keep_room_key(txn, state, opened, now_ms)
             case gossip.SEND:
                 return gossip.take_secret(txn, state, opened, now_ms)
+            case kind if kind.startswith(verification.PREFIX):
+                device = devices.device_with_key(txn.conn, opened.sender, opened.sender_key)
+                writer = None if device is None else device.device_id
+                return verification.keep_to_device(
+                    txn, state.me, opened.sender, kind, opened.content, writer, now_ms
+                )
             case _:
                 return None  # m.dummy did its work by being opened; other kinds are not ours yet
     if row.type == gossip.REQUEST:
         return gossip.take_request(txn, state.me, row.sender, row.content, now_ms)
     if row.type == "m.room_key.withheld":
         return megolm.keep_withheld(txn, row.sender, row.content)
+    if row.type.startswith(verification.PREFIX):
+        return verification.keep_to_device(txn, state.me, row.sender, row.type, row.content, None, now_ms)
     return None
 
 

@@ -193,6 +193,8 @@ def become_new_device(txn: Transaction) -> None:
         "secret",
         "identity_new",
         "signature_upload",
+        "verification",
+        "verification_event",
         "secret_stored",
         "secret_request",
         "secret_offer",

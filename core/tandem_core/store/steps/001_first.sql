@@ -262,6 +262,26 @@ CREATE TABLE backup_restore (           -- a restore of everything, which either
 CREATE TABLE backup_restored (          -- rooms that it is done with
   room_id TEXT PRIMARY KEY, sessions INTEGER NOT NULL) WITHOUT ROWID;
 
+-- Verification: what stands, and what was said and waits for the window (only the window answers)
+CREATE TABLE verification (
+  room_id TEXT NOT NULL,                -- '' between own devices
+  flow TEXT NOT NULL,                   -- transaction id; in a room the request's event (until it is sent: its transaction id)
+  peer TEXT NOT NULL, device_id TEXT,   -- the other side; its device once known
+  we_asked INTEGER NOT NULL, asked_at INTEGER NOT NULL,
+  asked TEXT NOT NULL,                  -- JSON: devices that our request went to
+  methods TEXT NOT NULL,                -- JSON: what the other side can, of a request that came
+  phase TEXT NOT NULL,                  -- asked ... done | cancelled
+  code TEXT, reason TEXT NOT NULL DEFAULT '', is_theirs INTEGER NOT NULL DEFAULT 0,
+  pending TEXT,                         -- JSON: what was verified and is not signed yet
+  told INTEGER NOT NULL DEFAULT 0,      -- a popup was shown, or is not needed
+  PRIMARY KEY (room_id, flow)) WITHOUT ROWID;
+CREATE TABLE verification_event (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, digest TEXT NOT NULL UNIQUE,
+  room_id TEXT NOT NULL, flow TEXT NOT NULL, sender TEXT NOT NULL, type TEXT NOT NULL,
+  content TEXT,                         -- dropped once processed
+  received_at INTEGER NOT NULL, done INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX verification_waiting ON verification_event(seq) WHERE done = 0;
+
 -- ── Delivery receipts (MSC4089) ────────────────────────────────────────────────────────────────
 CREATE TABLE receipt_owed (             -- one per (event, device); both programs share this device
   event_id TEXT PRIMARY KEY, room_id TEXT NOT NULL, sender TEXT NOT NULL,
