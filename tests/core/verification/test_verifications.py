@@ -38,10 +38,14 @@ def test_a_new_device_is_verified_by_an_old_one_and_asks_it_for_the_secrets(
     old.device.knows(new.device)
     assert device_trust(old, new) is DeviceTrust.VERIFIED
     asked = server.asked("sendToDevice/m.secret.request")
-    assert {request.by.device_id for request in asked} == {DeviceId("NEW")}  # the old one has all of them
-    assert {DeviceId("OLD")} == {
-        DeviceId(d) for request in asked for d in request.body["messages"][user("alice")]
-    }
+    wanted = [
+        (request.by.device_id, device, content["name"])
+        for request in asked
+        for device, content in request.body["messages"][user("alice")].items()
+        if content["name"].startswith("m.cross_signing.")
+    ]
+    assert {(by, device) for by, device, _ in wanted} == {("NEW", "OLD")}
+    assert "m.cross_signing.self_signing" in {name for _, _, name in wanted}
 
 
 def test_two_people_verify_each_other_in_their_encrypted_chat(make_device: Make, server: KeyServer) -> None:
