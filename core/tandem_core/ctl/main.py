@@ -157,6 +157,7 @@ def _other_commands(command: _Command) -> None:
         made.add_argument("--room", metavar="ROOM", help="for this room only")
         made.add_argument("--person", metavar="USER", help="for this person only")
     _backup_commands(command)
+    _identity_commands(command)
     keys = command("keys", "keys", "move the keys of messages between devices by a file")
     keys.add_argument("verb", choices=("export", "import"))
     keys.add_argument("file", metavar="FILE")
@@ -191,6 +192,27 @@ def _backup_commands(command: _Command) -> None:
         "delete", parents=[_common()], help="delete it on the server, with all keys in it"
     )
     delete.add_argument("--yes", action="store_true", help="really")
+
+
+def _identity_commands(command: _Command) -> None:
+    identity = command("identity", "identity", "your account's identity, and what is known of others'")
+    identity.add_argument("--user", metavar="USER", help="of this person (default: your own)")
+    verbs = identity.add_subparsers(title="verbs", metavar="VERB", dest="verb")
+    verbs.add_parser("status", parents=[_common()], help="the identity and its devices (the default)")
+    for verb, help in (
+        ("set-up", "give the account its first identity"),
+        ("reset", "replace the account's identity by a new one, after a warning"),
+    ):
+        made = verbs.add_parser(verb, parents=[_common()], help=help)
+        made.add_argument(
+            "--password-file",
+            metavar="FILE",
+            help="a file with the account's password, or - for standard input, if the server asks for it",
+        )
+        if verb == "reset":
+            made.add_argument("--yes", action="store_true", help="do not ask again")
+    accept = verbs.add_parser("accept", parents=[_common()], help="go on with a person's changed identity")
+    accept.add_argument("user_id", metavar="USER")
 
 
 def _common(*, first: bool = False) -> Parser:

@@ -55,7 +55,15 @@ class StillClock:
 class Device:
     """One program of one device: store, crypto state, and the network half of keys."""
 
-    def __init__(self, folder: Path, me: Me, server: KeyServer, clock: StillClock, role: Role = APP) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        me: Me,
+        server: KeyServer,
+        clock: StillClock,
+        role: Role = APP,
+        paths: ProfilePaths | None = None,
+    ) -> None:
         self.folder = folder
         self.me = me
         self.server = server
@@ -63,7 +71,7 @@ class Device:
         self.role = role
         self.chance = random.Random(7)
         self._is_closed = False
-        self.paths = ProfilePaths("test", folder / "data", folder / "run", folder / "log")
+        self.paths = paths or ProfilePaths("test", folder / "data", folder / "run", folder / "log")
         self.paths.make()
         self.paths.vault_file.touch(mode=0o600)
         self.paths.vault_file.write_bytes(base64.b64encode(KEY))
