@@ -23,6 +23,7 @@ from tandem_core.crypto.state import CryptoState
 from tandem_core.http import Http
 from tandem_core.netlock import netlock
 from tandem_core.paths import ProfilePaths
+from tandem_core.store import backup as backup_rows
 from tandem_core.store import devices
 from tandem_core.store import gossip as rows
 from tandem_core.store.database import Database, Transaction
@@ -205,6 +206,9 @@ def _over(conn: sqlite3.Connection, now_ms: int) -> list[Request]:
 def _to_ask(conn: sqlite3.Connection, me: Me, now_ms: int) -> list[tuple[Request, list[DeviceId]]]:
     """Requests for what this device lacks, as they will be, with the devices to be asked now."""
     missing = [name for name in NAMES if not secrets.has(conn, name)]
+    found_backup = backup_rows.current(conn)
+    if secrets.BACKUP in missing and (found_backup is None or found_backup.version is None):
+        missing.remove(secrets.BACKUP)  # there is none to have the key of
     verified = _verified_devices(conn, me) if missing else []
     known = {request.name: request for request in rows.requests(conn)} if verified else {}
     found: list[tuple[Request, list[DeviceId]]] = []

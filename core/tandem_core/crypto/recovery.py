@@ -24,6 +24,7 @@ from tandem_core.crypto.recovery_state import (
     default_key,
     encrypted_for,
     names_of,
+    note_refused,
     note_stored,
     state,
 )
@@ -174,8 +175,10 @@ class Recovery:
             adopted = set(await self._adopt(opened)) if opened else set()
             for name in opened.keys() - adopted:
                 refused[name] = "it does not belong to the keys that your account shows now"
-            sealed = {name: secret_storage.sealed_for(contents[name], key_id) for name in adopted}
-            await self._db.write(note_stored, key_id, sealed)
+            sealed = {name: secret_storage.sealed_for(contents[name], key_id) for name in NAMES}
+            useless = {name: sealed[name] for name in refused if isinstance(sealed[name], dict)}
+            await self._db.write(note_refused, key_id, useless)
+            await self._db.write(note_stored, key_id, {name: sealed[name] for name in adopted})
             added: list[str] = []
             if key_id == default:
                 self._key = (key_id, key)

@@ -6,12 +6,12 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, Literal
 
 from tandem_core.crypto import secret_storage
 from tandem_core.store import account_data
 from tandem_core.store.database import Transaction
-from tandem_core.types import Json
+from tandem_core.types import Json, Topic
 
 DEFAULT_KEY = "m.secret_storage.default_key"
 KEY_PREFIX = "m.secret_storage.key."
@@ -22,6 +22,8 @@ CROSS_SIGNING = (
 )
 NAMES = (*CROSS_SIGNING, "m.megolm_backup.v1")
 """The secrets that Tandem keeps there, by their names in the specification."""
+_REFUSED = -1
+"""In place of a time."""
 
 
 class Standing(Enum):
@@ -58,8 +60,16 @@ def state(conn: sqlite3.Connection) -> RecoveryState:
     except secret_storage.CannotOpen as error:
         return RecoveryState(Standing.NOT_SET_UP, key_id, problem=error.detail)
     here = _kept(conn)
-    there = {name: sealed for name in NAMES if (sealed := _sealed(conn, name, key_id)) is not None}
-    outdated = {name for name in there if _is_outdated(conn, name, key_id, there[name], here.get(name))}
+    there: set[str] = set()
+    outdated: set[str] = set()
+    for name in NAMES:
+        sealed = secret_storage.sealed_for(account_data.get(conn, name), key_id)
+        match _compare(conn, name, key_id, sealed, here.get(name)) if isinstance(sealed, dict) else None:
+            case "refused" | None:
+                continue
+            case "outdated":
+                outdated.add(name)
+        there.add(name)
     expected = [name for name in NAMES if name in CROSS_SIGNING or name in here or name in there]
     missing_here = tuple(name for name in expected if name not in here)
     missing_there = tuple(name for name in expected if name not in there or name in outdated)
@@ -86,10 +96,12 @@ def encrypted_for(conn: sqlite3.Connection, key_id: str) -> list[str]:
 def note_stored(txn: Transaction, key_id: str, sealed: dict[str, Json]) -> None:
     """What is stored under these names is what this device holds: remember it, to notice when that changes here."""
     here = _kept(txn.conn)
-    txn.executemany(
-        "INSERT OR REPLACE INTO secret_stored (name, key_id, mac, kept_at) VALUES (?, ?, ?, ?)",
-        [(name, key_id, str(value.get("mac")), here[name]) for name, value in sealed.items() if name in here],
-    )
+    _note(txn, key_id, {name: (value, here[name]) for name, value in sealed.items() if name in here})
+
+
+def note_refused(txn: Transaction, key_id: str, sealed: dict[str, Json]) -> None:
+    """What is stored under these names is of no use: it counts as missing until something else is there."""
+    _note(txn, key_id, {name: (value, _REFUSED) for name, value in sealed.items()})
 
 
 def names_of(kinds: Iterable[str]) -> str:
@@ -109,14 +121,23 @@ def _kept(conn: sqlite3.Connection) -> dict[str, int]:
     return {row["name"]: row["kept_at"] for row in rows if row["name"] in NAMES}
 
 
-def _sealed(conn: sqlite3.Connection, name: str, key_id: str) -> Json | None:
-    sealed = secret_storage.sealed_for(account_data.get(conn, name), key_id)
-    return sealed if isinstance(sealed, dict) else None
+def _note(txn: Transaction, key_id: str, found: dict[str, tuple[Json, int]]) -> None:
+    txn.executemany(
+        "INSERT OR REPLACE INTO secret_stored (name, key_id, mac, kept_at) VALUES (?, ?, ?, ?)",
+        [(name, key_id, str(sealed.get("mac")), kept_at) for name, (sealed, kept_at) in found.items()],
+    )
+    txn.changed(Topic.KEYS)
 
 
-def _is_outdated(conn: sqlite3.Connection, name: str, key_id: str, sealed: Json, kept_at: int | None) -> bool:
-    """Whether this device has replaced its secret since it was stored there, and the old one is there still."""
+def _compare(
+    conn: sqlite3.Connection, name: str, key_id: str, sealed: Json, kept_at: int | None
+) -> Literal["unknown", "same", "outdated", "refused"]:
+    """What we know of a stored secret, compared with the one that this device holds since ``kept_at``."""
     row = conn.execute("SELECT key_id, mac, kept_at FROM secret_stored WHERE name = ?", (name,)).fetchone()
-    if row is None or kept_at is None or (row["key_id"], row["mac"]) != (key_id, sealed.get("mac")):
-        return False
-    return bool(row["kept_at"] != kept_at)
+    if row is None or (row["key_id"], row["mac"]) != (key_id, str(sealed.get("mac"))):
+        return "unknown"
+    if row["kept_at"] == _REFUSED:
+        return "refused"
+    if kept_at is None:
+        return "unknown"
+    return "same" if row["kept_at"] == kept_at else "outdated"

@@ -5,38 +5,44 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tandem_core.crypto import gossip, olm, secrets
+from tandem_core.crypto import gossip, secrets
 from tandem_core.crypto.gossip import (
     ANSWERS_PER_HOUR,
     REMEMBER_MS,
     REQUEST,
     REQUEST_ENDS_MS,
     SEND,
-    GossipWorker,
 )
-from tandem_core.crypto.recovery_state import CROSS_SIGNING
+from tandem_core.crypto.recovery_state import CROSS_SIGNING, NAMES
 from tandem_core.errors import Offline
-from tandem_core.store import devices, identities, session
-from tandem_core.store.database import Transaction
-from tandem_core.store.outbox import put_to_device
+from tandem_core.store import devices, session
 from tandem_core.types import Json
 from tests.core.crypto.key_server import KeyServer
+from tests.core.crypto.own_devices import (
+    MASTER,
+    answers,
+    asked,
+    held,
+    open_requests,
+    send_secret,
+    verify,
+    work,
+    worker,
+)
 from tests.core.crypto.world import Device
-
-MASTER = secrets.MASTER
 
 
 @pytest.fixture
 def laptop(alice: Device) -> Device:
     """Alice's first device, which has given her account its identity."""
     asyncio.run(alice.cross_signing.keep_up())
-    assert set(held(alice)) == set(CROSS_SIGNING)
+    asyncio.run(alice.backup.create())
+    assert set(held(alice)) == set(NAMES)
     return alice
 
 
@@ -49,86 +55,32 @@ def phone(laptop: Device, make_device: Callable[..., Device]) -> Device:
     return made
 
 
-def verify(laptop: Device, phone: Device) -> None:
-    """What a completed verification does on both sides."""
-    laptop.knows()
-    asyncio.run(laptop.cross_signing.confirm_own_device(phone.me.device_id, _ed25519(phone)))
-    phone.knows()
-    asyncio.run(phone.cross_signing.confirm_own_identity(_master(phone)))
-
-
-def work(*devices_: Device) -> None:
-    """The gossip of these programs, one after the other; what waits to be sent is the crypto worker's."""
-    for device in devices_:
-        device.receive()
-        asyncio.run(worker(device).step())
-        asyncio.run(device.flush())
-
-
-def worker(device: Device) -> GossipWorker:
-    return GossipWorker(
-        device.paths,
-        device.db,
-        device.http,
-        device.me,
-        device.opener,
-        device.crypto,
-        clock=device.clock,
-        chance=device.chance,
-    )
-
-
-def held(device: Device) -> dict[str, str]:
-    found = {name: device.read(secrets.read, device.state, name) for name in CROSS_SIGNING}
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def send_secret(writer: Device, reader: Device, content: Json) -> None:
-    """A device of anybody sends m.secret.send over Olm, as a client of its own might."""
-    writer.knows(reader)
-    target = next(d for d in writer.devices(reader) if d.device_id == reader.me.device_id)
-    asyncio.run(writer.keys.claim([target]))
-
-    def put(txn: Transaction) -> None:
-        sealed = olm.encrypt(txn, writer.state, target, SEND, content, writer.clock.now_ms())
-        put_to_device(txn, olm.SEALED, {target.user_id: {target.device_id: sealed}}, writer.clock.now_ms())
-
-    writer.write(put)
-    asyncio.run(writer.flush())
-
-
-def asked(name: str = MASTER, device_id: str = "PHONE", request_id: str = "r1", **more: Any) -> Json:
-    content = {
-        "action": "request",
-        "name": name,
-        "requesting_device_id": device_id,
-        "request_id": request_id,
-    }
-    return {"type": REQUEST, "sender": "@alice:example.org", "content": {**content, **more}}
-
-
-def answers(server: KeyServer, device: Device) -> int:
-    """How many encrypted events lie on the server for this device."""
-    waiting = server.inboxes.get((device.me.user_id, device.me.device_id), [])
-    return len([event for event in waiting if event["type"] == olm.SEALED])
-
-
-def open_requests(device: Device) -> dict[str, str]:
-    """Request ids by name."""
-    return dict(device.rows("SELECT name, request_id FROM secret_request"))
-
-
 def test_a_verified_device_gets_what_it_lacks_and_calls_its_requests_off(
     laptop: Device, phone: Device, server: KeyServer
 ) -> None:
     verify(laptop, phone)
     work(phone, laptop, phone)
     assert held(phone) == held(laptop)
-    # Of what nobody has the request stays open; the rest is over, here and there.
-    assert list(open_requests(phone)) == [secrets.BACKUP]
+    assert open_requests(phone) == {}
     assert phone.rows("SELECT name FROM secret WHERE name LIKE 'tandem.offered%'") == []
     work(laptop)
+    assert laptop.rows("SELECT name FROM secret_asked WHERE answered_at IS NULL") == []
+
+
+def test_a_secret_that_nobody_has_stays_asked_for(laptop: Device, phone: Device) -> None:
+    verify(laptop, phone)
+    laptop.write(secrets.forget, secrets.BACKUP)
+    work(phone, laptop, phone)
+    assert list(open_requests(phone)) == [secrets.BACKUP]
+    work(laptop)
     assert laptop.rows("SELECT name FROM secret_asked WHERE answered_at IS NULL") == [(secrets.BACKUP,)]
+
+
+def test_nobody_is_asked_for_the_key_of_a_backup_that_is_not_there(laptop: Device, phone: Device) -> None:
+    asyncio.run(laptop.backup.delete())
+    verify(laptop, phone)
+    work(phone)
+    assert set(open_requests(phone)) == set(CROSS_SIGNING)
 
 
 def test_the_phone_signs_itself_with_what_it_got(
@@ -222,6 +174,7 @@ def test_a_stranger_gets_no_answer(laptop: Device, bob: Device, server: KeyServe
 
 def test_only_what_we_have_and_share_is_given(laptop: Device, phone: Device, server: KeyServer) -> None:
     verify(laptop, phone)
+    laptop.write(secrets.forget, secrets.BACKUP)
     laptop.put_inbox(asked(secrets.BACKUP), asked("tandem.offered x", request_id="r2"), asked("m.other"))
     work(laptop)
     assert answers(server, phone) == 0
@@ -345,7 +298,7 @@ def test_a_replayed_answer_changes_nothing(laptop: Device, phone: Device) -> Non
     phone.drain()
     asyncio.run(worker(phone).step())
     assert held(phone) == held(laptop)
-    phone.write(secrets.forget, *CROSS_SIGNING)
+    phone.write(secrets.forget, *NAMES)
     phone.put_inbox(*replayed)
     phone.drain()
     phone.write(lambda txn: txn.execute("DELETE FROM inbox"))  # its guard against repetition, too
@@ -373,7 +326,7 @@ def test_what_comes_another_way_ends_the_request(laptop: Device, phone: Device, 
     work(phone)
     assert list(open_requests(phone)) == [secrets.BACKUP]
     work(laptop)
-    assert answers(server, phone) == 0
+    assert answers(server, phone) == 1
 
 
 def test_either_program_goes_on_where_the_other_one_died(laptop: Device, phone: Device) -> None:
@@ -407,7 +360,7 @@ def test_a_lost_request_is_repeated_and_nothing_is_doubled(
     getattr(laptop.server, part).clear()
     work(phone, laptop, phone)
     assert held(phone) == held(laptop)
-    assert len(laptop.rows("SELECT * FROM secret_asked WHERE answered_at IS NOT NULL")) <= 3
+    assert len(laptop.rows("SELECT * FROM secret_asked WHERE answered_at IS NOT NULL")) <= 4
 
 
 def test_secrets_of_a_replaced_identity_are_asked_for_anew(laptop: Device, phone: Device) -> None:
@@ -475,16 +428,6 @@ def test_a_malformed_answer_is_ignored(laptop: Device, phone: Device, content: J
     assert said in ([], ["malformed secret"])
     work(phone)
     assert held(phone) == {}
-
-
-def _ed25519(device: Device) -> str:
-    return str(device.keys_of()[f"ed25519:{device.me.device_id}"])
-
-
-def _master(device: Device) -> str:
-    own = device.read(identities.identity, device.me.user_id)
-    assert own is not None
-    return str(own.master)
 
 
 def test_the_own_list_is_fetched_for_a_device_that_is_not_known(

@@ -163,6 +163,15 @@ def test_a_secret_of_an_older_identity_is_refused_and_not_overwritten(
     assert CROSS_SIGNING[0] in done.refused
     assert CROSS_SIGNING[0] not in held(phone)
     assert server.account_data == before
+    told = asyncio.run(recovery(phone).state())
+    assert (told.standing, told.missing_there) == (Standing.INCOMPLETE, CROSS_SIGNING[:1])
+
+
+def test_the_key_of_a_backup_that_is_gone_keeps_nobody_locked_out(laptop: Device, phone: Device) -> None:
+    text = set_up(laptop)
+    without = {name: SECRETS[name] for name in CROSS_SIGNING}
+    assert set(asyncio.run(recovery(phone, true=without).unlock(text)).refused) == {BACKUP}
+    assert asyncio.run(recovery(phone).state()).standing is Standing.COMPLETE
 
 
 def test_a_recovery_key_of_something_else_is_told_from_a_slip(laptop: Device, phone: Device) -> None:
@@ -202,11 +211,14 @@ def test_swapped_and_spoilt_secrets_are_refused_and_the_others_are_taken(
     data = server.account_data[ALICE]
     data[CROSS_SIGNING[0]], data[CROSS_SIGNING[1]] = data[CROSS_SIGNING[1]], data[CROSS_SIGNING[0]]
     (key_id,) = data[BACKUP]["encrypted"]
+    data[CROSS_SIGNING[1]]["encrypted"][key_id] = "nonsense"
     data[BACKUP]["encrypted"][key_id]["ciphertext"] = data[BACKUP]["encrypted"][key_id]["ciphertext"][:-5]
     done = asyncio.run(recovery(phone).unlock(text))
     assert done.found == (CROSS_SIGNING[2],)
     assert set(done.refused) == {*CROSS_SIGNING[:2], BACKUP}
     assert held(phone) == {CROSS_SIGNING[2]: SECRETS[CROSS_SIGNING[2]]}
+    told = asyncio.run(recovery(phone).state())
+    assert (told.standing, told.missing_there) == (Standing.INCOMPLETE, CROSS_SIGNING[:2])
     # A device that has them mends the storage.
     assert set(asyncio.run(recovery(laptop).unlock(text)).stored) == {*CROSS_SIGNING[:2], BACKUP}
     assert asyncio.run(recovery(phone).unlock(text)).found == NAMES
@@ -265,17 +277,13 @@ def test_a_secret_for_another_key_of_the_account_opens_with_that_key(
     laptop: Device, phone: Device, server: KeyServer
 ) -> None:
     text = set_up(laptop)
-    asyncio.run(_add_foreign_default(server))
+    data = server.account_data[ALICE]
+    data[KEY_PREFIX + "foreign"] = secret_storage.describe(bytes(32))
+    data[DEFAULT_KEY] = {"key": "foreign"}
     done = asyncio.run(recovery(phone).unlock(text))
     assert (done.found, done.stored) == (NAMES, ())
     with pytest.raises(NeedsRecoveryKey):
         asyncio.run(recovery(phone).store(NAMES))
-
-
-async def _add_foreign_default(server: KeyServer) -> None:
-    data = server.account_data[ALICE]
-    data[KEY_PREFIX + "foreign"] = secret_storage.describe(bytes(32))
-    data[DEFAULT_KEY] = {"key": "foreign"}
 
 
 def test_nothing_is_set_up_twice_or_without_the_secrets(laptop: Device, phone: Device) -> None:

@@ -12,7 +12,7 @@ from tandem_core.crypto import recovery_question, secrets
 from tandem_core.crypto.adoption import adopt
 from tandem_core.crypto.recovery import Recovery
 from tandem_core.crypto.recovery_question import Question
-from tandem_core.crypto.recovery_state import CROSS_SIGNING, Standing
+from tandem_core.crypto.recovery_state import NAMES, Standing
 from tandem_core.store import identities, session
 from tandem_core.types import Role
 from tests.core.crypto.key_server import KeyServer
@@ -23,6 +23,7 @@ from tests.core.crypto.world import Device
 def laptop(alice: Device) -> Device:
     """Alice's first device, which has given her account its identity and has synced."""
     asyncio.run(alice.cross_signing.keep_up())
+    asyncio.run(alice.backup.create())
     _sync(alice)
     return alice
 
@@ -37,8 +38,8 @@ def phone(laptop: Device, make_device: Callable[..., Device]) -> Device:
 
 
 def recovery(device: Device) -> Recovery:
-    signing = partial(adopt, device.cross_signing)
-    return Recovery(device.paths, device.db, device.http, device.state, signing)
+    take_over = partial(adopt, device.cross_signing, device.backup)
+    return Recovery(device.paths, device.db, device.http, device.state, take_over)
 
 
 def asked(device: Device) -> Question:
@@ -63,7 +64,7 @@ def test_a_new_login_may_verify_or_recover(laptop: Device, phone: Device) -> Non
     asyncio.run(recovery(phone).refresh())
     assert phone.read(recovery_question.ways, phone.me) == recovery_question.Ways(True, True)
     done = asyncio.run(recovery(phone).unlock(text))
-    assert done.found == CROSS_SIGNING
+    assert done.found == NAMES
     assert asked(phone) is Question.NOTHING
     laptop.knows()
     assert phone.read(recovery_question.due) is Question.NOTHING
@@ -74,7 +75,7 @@ def test_what_recovery_gives_is_what_the_account_publishes(
 ) -> None:
     text = asyncio.run(recovery(laptop).set_up())
     asyncio.run(recovery(phone).unlock(text))
-    for name in CROSS_SIGNING:
+    for name in NAMES:
         assert phone.read(secrets.read, phone.state, name) == laptop.read(secrets.read, laptop.state, name)
     assert asyncio.run(recovery(phone).state()).standing is Standing.COMPLETE
     by_phone = [signature for signature in server.signatures if "PHONE" in str(signature)]

@@ -227,7 +227,7 @@ CREATE TABLE identity_new (             -- an identity of ours on its way to the
   body TEXT NOT NULL, made_at INTEGER NOT NULL);
 CREATE TABLE signature_upload (         -- /keys/signatures/upload bodies on their way
   id INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL, made_at INTEGER NOT NULL);
--- Secret storage: what is there under a name is what this device holds, as of the secret's kept_at
+-- Secret storage: what is there under a name is what this device holds, as of the secret's kept_at; -1: is of no use
 CREATE TABLE secret_stored (
   name TEXT PRIMARY KEY, key_id TEXT NOT NULL, mac TEXT NOT NULL, kept_at INTEGER NOT NULL) WITHOUT ROWID;
 -- Secrets between our own devices: what this one asked for, what came and is not looked at yet, what others asked
