@@ -12,13 +12,13 @@ import time
 from tandem_core import vault
 from tandem_core.clock import Clock
 from tandem_core.doorbell import ring_once
-from tandem_core.errors import Expected, NotSignedIn, SignedOut
+from tandem_core.errors import Expected, NotSignedIn, SignedOut, StoreError
 from tandem_core.http import path
 from tandem_core.netlock import netlock
 from tandem_core.paths import ProfilePaths
 from tandem_core.role import is_running
 from tandem_core.store import session as store
-from tandem_core.store.database import Database
+from tandem_core.store.database import Database, mapped_errors
 from tandem_core.store.session import Session
 from tandem_core.tokens import renewing_http
 from tandem_core.types import Change, Role, Topic
@@ -69,15 +69,16 @@ async def _leave(paths: ProfilePaths, clock: Clock | None, *, force: bool) -> No
     try:
         session = await db.read(store.session)
         if session is not None and session.access_token is not None:
-            await _forget_at_server(paths, db, session, clock, force=force)
+            try:
+                await _forget_at_server(paths, db, session, clock, force=force)
+            except Expected:
+                paths.leaving.unlink(missing_ok=True)
+                raise
         _note_leaving(paths, _TOLD)
-        await db.write(store.leave)
+        with contextlib.suppress(StoreError):  # it goes all the same
+            await db.write(store.leave)
         for role in Role:
             await asyncio.to_thread(ring_once, paths.socket(role), [Change(Topic.SESSION)])
-    except Expected:
-        if paths.leaving.read_text("utf-8") != _TOLD:
-            paths.leaving.unlink()
-        raise
     finally:
         await asyncio.to_thread(db.close)
     await _notifier_has_ended(paths)
@@ -119,22 +120,30 @@ def _has_session(paths: ProfilePaths) -> bool:
 
 
 def _note_leaving(paths: ProfilePaths, how_far: str) -> None:
-    """Written before the step it names, and on the disk before that step is made."""
+    """Written before the step it names, and on the disk before that. A full disk keeps nobody from leaving."""
     new = paths.leaving.with_suffix(".new")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        os.write(descriptor, how_far.encode())
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    new.replace(paths.leaving)
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(descriptor, how_far.encode())
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        new.replace(paths.leaving)
+    except OSError as error:
+        log.warning("a sign-out that is cut off now will not be finished: %s", error.strerror)
 
 
 def wipe(paths: ProfilePaths) -> None:
     """Remove everything of the account from this machine but locks and logs. Blocks: the keyring may be asked.
 
-    The key goes first: without it, what is left of the store's keys on the disk opens nothing.
+    The key goes first: without it, what is left of the store's keys on the disk opens nothing. Raises StoreError.
     """
+    with mapped_errors():
+        _wipe(paths)
+
+
+def _wipe(paths: ProfilePaths) -> None:
     if not vault.forget(paths):
         log.warning("the keyring still has this account's key, which protects nothing any more")
     shutil.rmtree(paths.media, ignore_errors=True)
@@ -145,6 +154,7 @@ def wipe(paths: ProfilePaths) -> None:
             shutil.rmtree(left, ignore_errors=True)
         else:
             left.unlink(missing_ok=True)
+    shutil.rmtree(paths.media, ignore_errors=True)
     for role in Role:
         if not is_running(paths, role):
             paths.socket(role).unlink(missing_ok=True)

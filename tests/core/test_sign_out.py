@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tandem_core import session, sign_out, vault
-from tandem_core.errors import NotSignedIn, Offline, SignedOut
+from tandem_core.errors import DiskFull, NotSignedIn, Offline, SignedOut
 from tandem_core.paths import ProfilePaths, profile_paths
 from tandem_core.role import take_role
 from tandem_core.store import session as rows
@@ -59,8 +59,9 @@ def _plant(paths: ProfilePaths) -> None:
 
     with contextlib.closing(Database.open(paths.database)) as db:
         db.write_now(fill)
-    (paths.data / "media").mkdir()
-    (paths.data / "media" / "picture").write_text(WORD)
+    for folder in (paths.data / "folder", paths.media):
+        folder.mkdir(parents=True)
+        (folder / "picture").write_text(WORD)
     (paths.data / "tandem.db.copy").write_text(WORD)
     paths.socket(Role.NOTIFIER).touch()
     assert _found(paths)
@@ -202,6 +203,25 @@ def _address(paths: ProfilePaths) -> str:
         known = db.read_now(rows.session)
         assert known is not None
         return known.homeserver
+
+
+@in_loop
+async def test_a_full_disk_keeps_nobody_from_leaving(
+    paths: ProfilePaths, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    def full_store(*_: Any) -> None:
+        raise DiskFull
+
+    async with _signed_in(paths) as server:
+        monkeypatch.setattr("os.fsync", full)
+        monkeypatch.setattr(rows, "leave", full_store)
+        await _log_out(paths)
+    assert server.chain == []
+    assert _left(paths) == set()
+    assert "No space left" in caplog.text
 
 
 @in_loop
