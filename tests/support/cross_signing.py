@@ -64,7 +64,11 @@ class CrossSigningKeys:
             for target, value in objects.items():
                 error = self._error(by, whose, target, value, devices)
                 if error is None:
-                    made = copy.deepcopy(value["signatures"][by])
+                    made = {
+                        key_id: signature
+                        for key_id, signature in value["signatures"][by].items()
+                        if key_id != f"ed25519:{target}"  # what a device says of itself came with its keys
+                    }
                     self.signatures.append((by, whose, target, made))
                 else:
                     failures.setdefault(whose, {})[target] = {"errcode": error, "error": "refused"}

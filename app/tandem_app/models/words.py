@@ -19,14 +19,16 @@ HUES = 8
 """How many colours the theme has for people and rooms."""
 
 _WITHHELD = {
-    "m.unverified": "The sender only shares keys with verified devices, and this one is not verified.",
+    "m.unverified": "The sender only shares keys with verified devices, and this one was none. Verify it to read what"
+    " follows.",
     "m.blacklisted": "The sender has blocked this device.",
     "m.unauthorised": "You were not in the room when this was sent.",
     "m.unavailable": "The sender's device no longer has the key.",
-    "m.no_olm": "The sender's device could not reach this one safely.",
+    "m.no_olm": "The sender's device could not reach this one safely. It tries again with the next message.",
 }
 _SEALED = {
     "no_key": "Waiting for the key to this message\N{HORIZONTAL ELLIPSIS}",
+    "too_early": "This was written before this device got the key. Your key backup or another device may have it.",
     "replay": "This message repeats an earlier one and was not opened.",
     "forged": "This message does not come from whom it claims, and was not opened.",
     "malformed": "This message is damaged and cannot be opened.",

@@ -20,7 +20,7 @@ from tandem_core.store import devices, outbox
 from tandem_core.store.codec import dumps
 from tandem_core.store.database import Transaction
 from tandem_core.store.devices import Device
-from tandem_core.types import Json, RoomId, UserId
+from tandem_core.types import DeviceId, Json, RoomId, UserId
 
 ROTATE_MESSAGES = 100
 ROTATE_MS = 604_800_000
@@ -91,8 +91,7 @@ def encrypt(
         [
             (device.user_id, device.device_id, device.display_name)
             for device in to
-            if device.user_id != state.me.user_id
-            and outcomes.get((device.user_id, device.device_id)) == "shared"
+            if device.user_id != state.me.user_id and outcomes.get(_who(device)) == "shared"
         ],
     )
 
@@ -104,7 +103,7 @@ def _session(
     row = rows.outbound(txn.conn, room_id)
     if row is not None and not row.is_retired:
         is_worn = row.messages >= rotation.messages or elapsed_ms(row.made_at, now_ms) >= rotation.age_ms
-        present = {(device.user_id, device.device_id) for device in to}
+        present = {_who(device) for device in to}
         has_left = any(
             outcome in ("shared", "again") and who not in present
             for who, outcome in rows.shares(txn.conn, row.session_id).items()
@@ -148,7 +147,7 @@ def _share(
     encrypted: list[tuple[Device, Json]] = []
     withheld: list[tuple[Device, Json]] = []
     for device in found.entitled:
-        outcome = done.get((device.user_id, device.device_id))
+        outcome = done.get(_who(device))
         if outcome == "shared":
             continue
         message = olm.encrypt(txn, state, device, "m.room_key", key, now_ms)
@@ -158,7 +157,7 @@ def _share(
             withheld.append((device, _withheld(txn, state, "m.no_olm")))
         _keep_share(txn, session, device, "no_olm" if message is None else "shared")
     for device, code in found.withheld:
-        if done.get((device.user_id, device.device_id)) != f"withheld:{code}":
+        if done.get(_who(device)) != f"withheld:{code}":
             notice = _withheld(txn, state, code) | {"room_id": room_id, "session_id": session.session_id}
             withheld.append((device, notice))
             _keep_share(txn, session, device, f"withheld:{code}")
@@ -172,6 +171,10 @@ def _queue(txn: Transaction, kind: str, messages: list[tuple[Device, Json]], now
         for device, content in messages[start : start + RECIPIENTS_PER_REQUEST]:
             request.setdefault(device.user_id, {})[device.device_id] = content
         outbox.put_to_device(txn, kind, request, now_ms)
+
+
+def _who(device: Device) -> tuple[UserId, DeviceId, str]:
+    return device.user_id, device.device_id, device.curve25519
 
 
 def _keep_share(txn: Transaction, session: GroupSession, device: Device, outcome: str) -> None:

@@ -6,6 +6,8 @@ import argparse
 import asyncio
 import sqlite3
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tandem_core.clock import SystemClock
@@ -14,13 +16,15 @@ from tandem_core.ctl import world
 from tandem_core.ctl.output import note, show, show_json
 from tandem_core.errors import BadInput, Offline
 from tandem_core.paths import ProfilePaths
-from tandem_core.store import inspect
+from tandem_core.store import identities, inspect
+from tandem_core.types import Me
 
 _FIRST_WORK_S = 60.0
+_IDENTITY_S = 5.0
 
 
 def login(paths: ProfilePaths, options: argparse.Namespace) -> int:
-    """Sign in, and stay until the server has this device's keys, so that others can write to it."""
+    """Sign in, and stay until the server has this device's keys and signature, so that others can write to it."""
     from tandem_core import session
     from tandem_core.vault import pickle_key
 
@@ -38,7 +42,7 @@ def login(paths: ProfilePaths, options: argparse.Namespace) -> int:
     _, kept_in = pickle_key(paths)
     with world.opened(paths) as here:
         try:
-            ready = asyncio.run(world.until(here, _has_keys, _FIRST_WORK_S))
+            ready = asyncio.run(world.until(here, _ready(me), _FIRST_WORK_S))
         except Offline:
             ready = None
     if not ready:
@@ -84,5 +88,16 @@ def read_secret(source: str, what: str) -> str:
     return secret
 
 
-def _has_keys(conn: sqlite3.Connection) -> bool | None:
-    return inspect.keys_are_uploaded(conn) or None
+def _ready(me: Me) -> Callable[[sqlite3.Connection], bool | None]:
+    """A look that finds when the server has this device's keys; its owner's identity is waited for a little longer."""
+    seen_at: list[float] = []
+
+    def look(conn: sqlite3.Connection) -> bool | None:
+        if not inspect.keys_are_uploaded(conn):
+            return None
+        seen_at.append(time.monotonic())
+        has_identity = identities.identity(conn, me.user_id) is not None
+        is_signed = has_identity and identities.waiting_signatures(conn) is None
+        return is_signed or time.monotonic() - seen_at[0] > _IDENTITY_S or None
+
+    return look

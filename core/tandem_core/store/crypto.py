@@ -313,12 +313,15 @@ def forget_uploads(txn: Transaction) -> None:
     txn.execute("DELETE FROM key_upload")
 
 
-def shares(conn: sqlite3.Connection, session_id: str) -> dict[tuple[UserId, DeviceId], str]:
-    """Who was dealt with for this session: ``shared``, ``again``, ``no_olm`` or ``withheld:CODE``."""
+def shares(conn: sqlite3.Connection, session_id: str) -> dict[tuple[UserId, DeviceId, str], str]:
+    """Which devices were dealt with for this session: ``shared``, ``again``, ``no_olm`` or ``withheld:CODE``.
+
+    A device is told by its identity key, too: another one may have its name by now.
+    """
     rows = conn.execute(
-        "SELECT user_id, device_id, outcome FROM key_share WHERE session_id = ?", (session_id,)
+        "SELECT user_id, device_id, curve25519, outcome FROM key_share WHERE session_id = ?", (session_id,)
     )
-    return {(UserId(row[0]), DeviceId(row[1])): str(row[2]) for row in rows}
+    return {(UserId(row[0]), DeviceId(row[1]), str(row[2])): str(row[3]) for row in rows}
 
 
 def put_share(

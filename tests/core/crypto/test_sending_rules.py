@@ -11,6 +11,7 @@ import pytest
 from tandem_core import sending, settings
 from tandem_core.crypto.sending_rules import Rules, refusal, rules
 from tandem_core.crypto.trust import DeviceTrust, PersonTrust
+from tandem_core.store import crypto as rows
 from tandem_core.store import identities
 from tandem_core.types import Json, RoomId
 from tests.core.crypto.identity_kit import Identity
@@ -232,3 +233,22 @@ def test_who_swaps_our_own_identity_gets_nothing_for_devices_of_theirs(
     bob.receive()
     assert planted.body(planted.sees(wire, alice)) is None
     assert bob.body(bob.sees(wire, alice)) == "mine"
+
+
+def test_a_device_under_the_name_of_a_deleted_one_gets_a_new_session(
+    pair: tuple[Device, Device], make_device: Callable[..., Device], server: KeyServer
+) -> None:
+    alice, bob = pair
+    first = alice.seal("first", BOTH)
+    del server.devices[bob.me.user_id][bob.me.device_id]
+    alice.knows(bob)
+    heir = make_device("heir")
+    heir.me = heir.state.me = bob.me
+    server.devices[bob.me.user_id][bob.me.device_id] = heir.write(heir.state.device_keys)
+    server.one_time[me_key(bob.me)] = server.one_time.pop((user("heir"), bob.me.device_id))
+    alice.knows(bob)
+    asyncio.run(alice.keys.claim(alice.devices(bob)))
+    second = alice.seal("second", BOTH)
+    assert first["session_id"] != second["session_id"]
+    (key,) = alice.rows("SELECT curve25519 FROM key_share WHERE session_id = ?", second["session_id"])
+    assert key == (heir.read(rows.identity)["curve25519"],)
