@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import random
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,77 +17,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tandem_core import session, tokens
+from tandem_core.ctl import doctor
+from tandem_core.ctl.main import parser
 from tandem_core.errors import DiskFull, Expected, Offline, RateLimited, SignedOut
-from tandem_core.http import Http
 from tandem_core.netlock import open_lock, try_lock
 from tandem_core.paths import ProfilePaths, profile_paths
 from tandem_core.store import session as rows
 from tandem_core.store.database import Database
 from tandem_core.sync.loop import SyncLoop
-from tandem_core.types import DeviceId, Me, Role, UserId
+from tandem_core.types import DeviceId, Me, Role
 from tests.core.sync.test_http import serving
 from tests.core.sync_world import NOW, StillClock
-from tests.core.token_server import Link, TokenServer, answering
+from tests.core.token_server import LIFE_MS, ME, Link, TokenServer, answering, signed_in_rig
 from tests.support.aio import in_loop
-
-LIFE_MS = 300_000
-ME = Me(UserId("@alice:x"), DeviceId("ONE"))
-
-
-@dataclass
-class Rig:
-    """A server, a profile that is signed in there, and the programs that share it."""
-
-    server: TokenServer
-    url: str
-    paths: ProfilePaths
-    clock: StillClock
-    db: Database
-    made: list[tuple[Http, Database]]
-
-    def program(self) -> Http:
-        """The door of one more program: own memory, same store."""
-        db = Database.open(self.paths.database)
-        known = db.read_now(rows.session)
-        assert known is not None
-        http = tokens.renewing_http(self.paths, db, known, chance=random.Random(7), clock=self.clock)
-        self.made.append((http, db))
-        return http
-
-    def session(self) -> rows.Session:
-        found = self.db.read_now(rows.session)
-        assert found is not None
-        return found
-
-    def later(self, seconds: float) -> None:
-        self.clock.time_ms += int(seconds * 1000)
-
-
-@contextlib.asynccontextmanager
-async def _rig(paths: ProfilePaths, *, life_ms: int = LIFE_MS) -> AsyncIterator[Rig]:
-    clock = StillClock()
-    server = TokenServer(clock.now_ms, life_ms)
-    async with serving(server) as url:
-        paths.make()
-        db = Database.open(paths.database)
-        first = server.begin()
-        db.write_now(
-            rows.set_session,
-            ME,
-            url,
-            first.access,
-            clock.now_ms(),
-            refresh_token=first.refresh,
-            expires_in_ms=life_ms,
-        )
-        rig = Rig(server, url, paths, clock, db, [])
-        try:
-            yield rig
-        finally:
-            for http, its_db in rig.made:
-                await http.close()
-                its_db.close()
-            db.close()
 
 
 @pytest.fixture
@@ -115,7 +56,7 @@ async def test_signing_in_asks_for_a_refresh_token_and_keeps_it_privately(paths:
 
 @in_loop
 async def test_a_token_is_renewed_before_it_runs_out_and_kept_before_it_is_used(paths: ProfilePaths) -> None:
-    async with _rig(paths) as rig:
+    async with signed_in_rig(paths) as rig:
         kept: list[str | None] = []
         rig.server.before_answer = lambda token, path: kept.append(rig.session().access_token)
         http = rig.program()
@@ -137,7 +78,7 @@ def test_a_request_with_a_token_that_ran_out_is_repeated_as_it_was(
 ) -> None:
     @in_loop
     async def go() -> None:
-        async with _rig(paths) as rig:
+        async with signed_in_rig(paths) as rig:
             rig.server.is_delegated = delegated
             rig.server.chain[0].expires_at = NOW - 1  # by the server's clock, not by ours
             answer = await rig.program().request("PUT", "/send/t1", {"body": "hello"})
@@ -154,7 +95,7 @@ def test_a_request_with_a_token_that_ran_out_is_repeated_as_it_was(
 async def test_many_requests_of_both_programs_at_the_same_moment_make_one_refresh(
     paths: ProfilePaths,
 ) -> None:
-    async with _rig(paths) as rig:
+    async with signed_in_rig(paths) as rig:
         doors = [rig.program(), rig.program(), rig.program()]
         rig.later(LIFE_MS / 1000 + 1)
         answers = await asyncio.gather(
@@ -168,7 +109,7 @@ async def test_many_requests_of_both_programs_at_the_same_moment_make_one_refres
 async def test_a_program_that_slept_over_several_renewals_takes_the_newest_token(
     paths: ProfilePaths,
 ) -> None:
-    async with _rig(paths) as rig:
+    async with signed_in_rig(paths) as rig:
         busy, sleeper = rig.program(), rig.program()
         await sleeper.request("GET", "/first")
         for _ in range(3):
@@ -183,7 +124,7 @@ async def test_a_program_that_slept_over_several_renewals_takes_the_newest_token
 
 @in_loop
 async def test_an_answer_that_was_lost_is_asked_for_again(paths: ProfilePaths) -> None:
-    async with _rig(paths) as rig:
+    async with signed_in_rig(paths) as rig:
         rig.server.lose_answer = 1
         http = rig.program()
         rig.later(LIFE_MS / 1000 - 30)
@@ -213,7 +154,7 @@ def test_trouble_with_a_refresh_is_never_a_sign_out(
 ) -> None:
     @in_loop
     async def go() -> None:
-        async with _rig(paths) as rig:
+        async with signed_in_rig(paths) as rig:
             http = rig.program()
             rig.later(LIFE_MS / 1000 + 1)
             before = rig.session()
@@ -237,7 +178,7 @@ async def test_a_refresh_that_takes_too_long_is_no_sign_out(
         await asyncio.sleep(0.3)
         return None
 
-    async with _rig(paths) as rig:
+    async with signed_in_rig(paths) as rig:
         http = rig.program()
         rig.later(LIFE_MS / 1000 + 1)
         rig.server.on_refresh = [hang, hang]
@@ -254,7 +195,7 @@ def test_a_definite_refusal_ends_softly_for_all_and_is_asked_for_once(
 ) -> None:
     @in_loop
     async def go() -> None:
-        async with _rig(paths) as rig:
+        async with signed_in_rig(paths) as rig:
             rig.later(LIFE_MS / 1000 + 1)
             rig.server.on_refresh = [answering(status, {"errcode": errcode, "error": "no"})] * 9
             for door in (rig.program(), rig.program()):
@@ -272,7 +213,7 @@ def test_a_definite_refusal_ends_softly_for_all_and_is_asked_for_once(
 async def test_while_the_access_token_lives_a_refusal_of_the_next_one_ends_nothing(
     paths: ProfilePaths,
 ) -> None:
-    async with _rig(paths) as rig:
+    async with signed_in_rig(paths) as rig:
         http = rig.program()
         rig.server.on_refresh = [answering(403, {"errcode": "M_FORBIDDEN"})]
         rig.later(LIFE_MS / 1000 - 30)
@@ -285,7 +226,7 @@ async def test_while_the_access_token_lives_a_refusal_of_the_next_one_ends_nothi
 async def test_while_the_access_token_lives_trouble_with_the_next_one_delays_nothing_for_long(
     paths: ProfilePaths,
 ) -> None:
-    async with _rig(paths) as rig:
+    async with signed_in_rig(paths) as rig:
         http = rig.program()
         rig.server.on_refresh = [answering(503, "busy")] * 2
         rig.later(LIFE_MS / 1000 - 50)
@@ -300,7 +241,7 @@ async def test_while_the_access_token_lives_trouble_with_the_next_one_delays_not
 
 @in_loop
 async def test_a_device_that_was_removed_is_told_as_such(paths: ProfilePaths) -> None:
-    async with _rig(paths) as rig:
+    async with signed_in_rig(paths) as rig:
         http = rig.program()
         rig.server.chain = []
         with pytest.raises(SignedOut) as ended:
@@ -312,7 +253,7 @@ async def test_a_device_that_was_removed_is_told_as_such(paths: ProfilePaths) ->
 async def test_a_pair_that_cannot_be_kept_is_not_used(
     paths: ProfilePaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with _rig(paths) as rig:
+    async with signed_in_rig(paths) as rig:
         http = rig.program()
         rig.later(LIFE_MS / 1000 + 1)
         real = rows.renew
@@ -339,7 +280,7 @@ async def test_giving_up_a_request_does_not_give_up_the_answer_to_a_refresh(path
         await go_on.wait()
         return None
 
-    async with _rig(paths) as rig:
+    async with signed_in_rig(paths) as rig:
         rig.server.on_refresh = [slow]
         http = rig.program()
         rig.later(LIFE_MS / 1000 + 1)
@@ -359,7 +300,7 @@ async def test_who_holds_the_lock_for_ever_keeps_nobody_whose_token_is_good(
 ) -> None:
     monkeypatch.setattr(tokens, "_COURTESY_S", 0.05)
     monkeypatch.setattr(tokens, "_PATIENCE_S", 0.05)
-    async with _rig(paths) as rig:
+    async with signed_in_rig(paths) as rig:
         http = rig.program()
         held = open_lock(rig.paths.lock("net-token"))
         assert try_lock(held)
@@ -379,7 +320,7 @@ async def test_who_holds_the_lock_for_ever_keeps_nobody_whose_token_is_good(
 async def test_a_session_that_somebody_signed_in_anew_meanwhile_is_not_overwritten(
     paths: ProfilePaths,
 ) -> None:
-    async with _rig(paths) as rig:
+    async with signed_in_rig(paths) as rig:
 
         async def sign_in(_: web.Request) -> web.StreamResponse | None:
             rig.db.write_now(rows.set_session, ME, rig.url, "mine", NOW, refresh_token="other")
@@ -396,7 +337,7 @@ async def test_a_session_that_somebody_signed_in_anew_meanwhile_is_not_overwritt
 
 @in_loop
 async def test_another_devices_token_is_never_taken(paths: ProfilePaths) -> None:
-    async with _rig(paths) as rig:
+    async with signed_in_rig(paths) as rig:
         http = rig.program()
         other = Me(ME.user_id, DeviceId("TWO"))
         rig.db.write_now(rows.set_session, other, rig.url, rig.server.begin().access, NOW)
@@ -407,7 +348,7 @@ async def test_another_devices_token_is_never_taken(paths: ProfilePaths) -> None
 
 @in_loop
 async def test_a_refresh_token_stays_good_where_no_new_one_is_given(paths: ProfilePaths) -> None:
-    async with _rig(paths) as rig:
+    async with signed_in_rig(paths) as rig:
         rig.server.on_refresh = [answering(200, {"access_token": "access1"})]
         http = rig.program()
         rig.later(LIFE_MS / 1000 - 10)
@@ -418,7 +359,7 @@ async def test_a_refresh_token_stays_good_where_no_new_one_is_given(paths: Profi
 
 @in_loop
 async def test_the_long_poll_goes_on_from_its_place_with_the_next_token(paths: ProfilePaths) -> None:
-    async with _rig(paths) as rig:
+    async with signed_in_rig(paths) as rig:
         http = rig.program()
         queries: list[str] = []
         serve = rig.server.__call__
@@ -445,7 +386,7 @@ async def test_the_long_poll_goes_on_from_its_place_with_the_next_token(paths: P
 
 @in_loop
 async def test_signing_out_with_a_token_that_ran_out_signs_out_at_the_server(paths: ProfilePaths) -> None:
-    async with _rig(paths) as rig:
+    async with signed_in_rig(paths) as rig:
         rig.later(LIFE_MS / 1000 + 1)
         await session.logout(paths, clock=rig.clock)
         assert [path for _, path, _ in rig.server.served] == ["/_matrix/client/v3/logout"]
@@ -457,7 +398,7 @@ async def test_no_token_is_ever_written_to_the_log(
     paths: ProfilePaths, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    async with _rig(paths) as rig:
+    async with signed_in_rig(paths) as rig:
         http = rig.program()
         rig.later(LIFE_MS / 1000 - 30)
         await http.request("GET", "/x")
@@ -471,6 +412,27 @@ async def test_no_token_is_ever_written_to_the_log(
     for number in range(1, 4):
         assert f"access{number}" not in said
         assert f"refresh{number}" not in said
+
+
+@in_loop
+async def test_doctor_says_whether_the_session_goes_on_by_itself(
+    paths: ProfilePaths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TANDEM_VAULT", "file")
+
+    async def said() -> tuple[bool, str]:
+        options = parser().parse_args(["doctor", "--json"])
+        await asyncio.to_thread(doctor.run, paths, options)
+        findings = json.loads(capsys.readouterr().out.splitlines()[-1])["findings"]
+        [found] = [one for one in findings if one["what"] == "session"]
+        return found["ok"], found["detail"]
+
+    async with signed_in_rig(paths, life_ms=10**12) as rig:
+        assert await said() == (True, "is renewed by itself")
+        rig.db.write_now(rows.forget_refresh_token, "refresh1")
+        ok, detail = await said()
+        assert not ok
+        assert "renewed by the server no more" in detail
 
 
 _A_TIME = st.integers(0, 2**45)

@@ -6,13 +6,25 @@ away what came of it before, and what it came of itself. ``tests/interop`` walks
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import contextlib
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
 
-from tandem_core.types import Json
+from tandem_core import tokens
+from tandem_core.http import Http
+from tandem_core.paths import ProfilePaths
+from tandem_core.store import session as rows
+from tandem_core.store.database import Database
+from tandem_core.types import DeviceId, Json, Me, UserId
+from tests.core.sync.test_http import serving
+from tests.core.sync_world import StillClock
+
+LIFE_MS = 300_000
+ME = Me(UserId("@alice:x"), DeviceId("ONE"))
 
 
 @dataclass
@@ -130,3 +142,60 @@ def answering(status: int, value: Any) -> Callable[[web.Request], Awaitable[web.
         return web.json_response(value, status=status)
 
     return answer
+
+
+@dataclass
+class Rig:
+    """A server, a profile that is signed in there, and the programs that share it."""
+
+    server: TokenServer
+    url: str
+    paths: ProfilePaths
+    clock: StillClock
+    db: Database
+    made: list[tuple[Http, Database]]
+
+    def program(self) -> Http:
+        """The door of one more program: own memory, same store."""
+        db = Database.open(self.paths.database)
+        known = db.read_now(rows.session)
+        assert known is not None
+        http = tokens.renewing_http(self.paths, db, known, chance=random.Random(7), clock=self.clock)
+        self.made.append((http, db))
+        return http
+
+    def session(self) -> rows.Session:
+        found = self.db.read_now(rows.session)
+        assert found is not None
+        return found
+
+    def later(self, seconds: float) -> None:
+        self.clock.time_ms += int(seconds * 1000)
+
+
+@contextlib.asynccontextmanager
+async def signed_in_rig(paths: ProfilePaths, *, life_ms: int = LIFE_MS) -> AsyncIterator[Rig]:
+    """A profile of Alice's, signed in at a server of the test's own."""
+    clock = StillClock()
+    server = TokenServer(clock.now_ms, life_ms)
+    async with serving(server) as url:
+        paths.make()
+        db = Database.open(paths.database)
+        first = server.begin()
+        db.write_now(
+            rows.set_session,
+            ME,
+            url,
+            first.access,
+            clock.now_ms(),
+            refresh_token=first.refresh,
+            expires_in_ms=life_ms,
+        )
+        rig = Rig(server, url, paths, clock, db, [])
+        try:
+            yield rig
+        finally:
+            for http, its_db in rig.made:
+                await http.close()
+                its_db.close()
+            db.close()

@@ -13,11 +13,12 @@ from pathlib import Path
 
 from tandem_core.clock import SystemClock
 from tandem_core.command_line import DONE, FAILED
-from tandem_core.ctl.output import note, show, show_json, table
+from tandem_core.ctl.output import local_time, note, show, show_json, table
 from tandem_core.errors import Expected
 from tandem_core.paths import ProfilePaths
 from tandem_core.store import inspect
 from tandem_core.store.database import Database
+from tandem_core.store.session import Session
 from tandem_core.types import Role
 
 _SERVER_S = 10.0
@@ -119,6 +120,7 @@ def _account(paths: ProfilePaths, db: Database) -> Iterator[Finding]:
         yield _finding("account", trouble)
         return
     yield Finding("account", True, f"{current.me.user_id}, device {current.me.device_id}")
+    yield from _session(current)
     try:
         _, kept_in = pickle_key(paths)
     except Expected as trouble:
@@ -171,6 +173,22 @@ def _readers(db: Database) -> Finding:
     return Finding("to-device events", True, words[db.read_now(standing, Role.APP).rule])
 
 
+def _session(current: Session) -> Iterator[Finding]:
+    """Whether the session goes on by itself, where it would run out otherwise."""
+    at_ms = current.token_expires_at
+    if at_ms is None:
+        return
+    if current.refresh_token is not None:
+        yield Finding("session", True, "is renewed by itself")
+        return
+    yield Finding(
+        "session",
+        False,
+        f"is renewed by the server no more, and runs out at {local_time(at_ms)}",
+        "Sign in again then; messages and keys are kept.",
+    )
+
+
 def _restored(db: Database) -> Iterator[Finding]:
     """Whether an older copy of the store was put in its place; there is nothing left to do about it."""
     from tandem_core.store.crypto import restored
@@ -186,13 +204,11 @@ def _restored(db: Database) -> Iterator[Finding]:
         )
 
 
-async def _server(paths: ProfilePaths, db: Database, current: object) -> list[Finding]:
+async def _server(paths: ProfilePaths, db: Database, current: Session) -> list[Finding]:
     from tandem_core import capabilities
     from tandem_core.http import path
-    from tandem_core.store.session import Session
     from tandem_core.tokens import renewing_http
 
-    assert isinstance(current, Session)
     http = renewing_http(paths, db, current)
     try:
         async with asyncio.timeout(_SERVER_S):
