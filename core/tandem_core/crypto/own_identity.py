@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping
 
-from tandem_core.crypto import published, secrets
+from tandem_core.crypto import published, recovery_state, secrets
 from tandem_core.crypto.signed import is_signed_by
 from tandem_core.crypto.signing import SigningKey
 from tandem_core.crypto.state import CryptoState
@@ -79,6 +79,7 @@ def take_over(txn: Transaction, state: CryptoState, made: New, now_ms: int) -> N
         if seed is not None:
             secrets.keep(txn, state, name, seed, now_ms)
     drop(txn)
+    recovery_state.note_new_identity(txn)
     sessions.set_fact(txn, _ASKED_FACT, None)
     me = state.me
     keys = {usage: key_of(made.body[f"{usage}_key"]) for usage in USAGES}

@@ -137,10 +137,25 @@ class Recovery:
         _check_words(passphrase)
         async with netlock(self._paths, "recovery"):
             await self._tidy()
-            key_id = await self._default_key()
-            if key_id is not None and await self._get(KEY_PREFIX + key_id):
-                raise AlreadySetUp
+            await self._refuse_second()
             return await self._new_key(await self._held(), passphrase, show, old=None)
+
+    async def may_set_up(self) -> None:
+        """Raise what ``set_up`` would raise, before anything else is begun."""
+        async with netlock(self._paths, "recovery"):
+            await self._refuse_second()
+            await self._held()
+
+    async def replace(self, passphrase: str | None = None, *, show: Show | None = None) -> str:
+        """Make a recovery key whether there was one or not; what only an old one opens is given up.
+
+        For a new identity. Raises LacksSecrets, NotStored.
+        """
+        _check_words(passphrase)
+        async with netlock(self._paths, "recovery"):
+            await self._tidy()
+            old = await self._default_key()
+            return await self._new_key(await self._held(), passphrase, show, old=old)
 
     async def change(self, passphrase: str | None = None, *, show: Show | None = None) -> str:
         """Make a new recovery key and store all secrets with it; the old one opens nothing any more.
@@ -225,6 +240,11 @@ class Recovery:
                 await self._put(DEFAULT_KEY, {})
             self._key = None
             await self._tidy()
+
+    async def _refuse_second(self) -> None:
+        key_id = await self._default_key()
+        if key_id is not None and await self._get(KEY_PREFIX + key_id):
+            raise AlreadySetUp
 
     async def _new_key(
         self, values: dict[str, str], passphrase: str | None, show: Show | None, *, old: str | None

@@ -104,6 +104,17 @@ def note_refused(txn: Transaction, key_id: str, sealed: dict[str, Json]) -> None
     _note(txn, key_id, {name: (value, _REFUSED) for name, value in sealed.items()})
 
 
+def note_new_identity(txn: Transaction) -> None:
+    """The account has a new identity, made here: what is stored of the old one is of no use any more."""
+    key_id = default_key(account_data.get(txn.conn, DEFAULT_KEY))
+    if key_id is not None:
+        stored = {
+            name: secret_storage.sealed_for(account_data.get(txn.conn, name), key_id)
+            for name in CROSS_SIGNING
+        }
+        note_refused(txn, key_id, {name: value for name, value in stored.items() if isinstance(value, dict)})
+
+
 def names_of(kinds: Iterable[str]) -> str:
     """The secrets in words, for people."""
     words = {

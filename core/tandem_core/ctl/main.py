@@ -98,8 +98,44 @@ def _account_commands(command: _Command) -> None:
         metavar="FILE",
         help="a file with the account's password, or - for standard input, if the server asks for it",
     )
+    _recovery_command(command)
     command("status", "status", "both programs: connection, to-device token, inbox, outbox")
     command("doctor", "doctor", "check store, keys and server; say what is wrong and what to do")
+
+
+def _recovery_command(command: _Command) -> None:
+    recovery = _waits(command("recovery", "recovery", "keep the account's keys behind a recovery key"))
+    verbs = recovery.add_subparsers(title="verbs", metavar="VERB", dest="verb")
+
+    def verb(name: str, help: str) -> argparse.ArgumentParser:
+        made: argparse.ArgumentParser = verbs.add_parser(name, parents=[_common()], help=help)
+        return made
+
+    set_up = verb("set-up", "make a recovery key, and show it once")
+    unlock = verb("unlock", "get the account's keys with the recovery key or the passphrase")
+    unlock.add_argument(
+        "--key-file", metavar="FILE", required=True, help="a file with it, or - for standard input"
+    )
+    change = verb("change", "make a new recovery key; the old one opens nothing any more")
+    change.add_argument(
+        "--key-file",
+        metavar="FILE",
+        help="the old key: needed if other applications' secrets are to move, too",
+    )
+    reset = verb("reset", "where nothing else is left: a new identity and a new recovery key")
+    reset.add_argument(
+        "--password-file", metavar="FILE", help="the account's password, if the server asks for it"
+    )
+    delete = verb("delete", "remove recovery from the account")
+    for made in (set_up, change, reset):
+        made.add_argument(
+            "--passphrase-file",
+            metavar="FILE",
+            help="make the key from a passphrase, which then opens it as well",
+        )
+    for made in (reset, delete):
+        made.add_argument("--yes", action="store_true", help="do it, whatever follows")
+    verb("later", "do not ask again what this device asks about recovery")
 
 
 def _room_commands(command: _Command) -> None:
