@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import sqlite3
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 from tandem_core import trust
@@ -75,7 +75,7 @@ def _make(paths: ProfilePaths, options: argparse.Namespace, *, is_reset: bool) -
     from tandem_core.ctl.approver import TerminalApprover
 
     if is_reset and not options.yes:
-        _ask_twice()
+        ask_twice()
     approver = TerminalApprover(options.password_file)
 
     async def work(own: CrossSigning) -> None:
@@ -187,9 +187,9 @@ def _lines(found: Json, *, is_own: bool) -> list[str]:
     )
 
 
-def _ask_twice() -> None:
-    """Say what a reset does, and go on only with a plain yes; raises Cancelled."""
-    for line in CONSEQUENCES:
+def ask_twice(consequences: Iterable[str] = CONSEQUENCES) -> None:
+    """Say what follows, and go on only with a plain yes; raises Cancelled."""
+    for line in consequences:
         note(line)
     note("Type yes to go on:")
     if sys.stdin.readline().strip().lower() != "yes":

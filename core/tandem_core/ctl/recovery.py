@@ -20,8 +20,9 @@ from tandem_core.crypto.state import CryptoState
 from tandem_core.ctl import world
 from tandem_core.ctl.account import read_secret
 from tandem_core.ctl.approver import TerminalApprover
+from tandem_core.ctl.identity import ask_twice
 from tandem_core.ctl.output import note, show, show_json
-from tandem_core.errors import BadInput, Offline
+from tandem_core.errors import Offline
 from tandem_core.paths import ProfilePaths
 from tandem_core.store import identities
 from tandem_core.types import Change, Json, Topic
@@ -157,12 +158,7 @@ def _change(paths: ProfilePaths, options: argparse.Namespace) -> int:
 
 def _reset(paths: ProfilePaths, options: argparse.Namespace) -> int:
     if not options.yes:
-        raise BadInput(
-            "everybody who verified you is warned, your other devices have to be verified anew, and messages that only"
-            " the old backup opens stay closed",
-            title="A reset makes a new identity",
-            advice="Add --yes if that is what you want.",
-        )
+        ask_twice()
     passphrase = _passphrase(options)
     approver = TerminalApprover(options.password_file)
 
@@ -177,11 +173,7 @@ def _reset(paths: ProfilePaths, options: argparse.Namespace) -> int:
 
 def _delete(paths: ProfilePaths, options: argparse.Namespace) -> int:
     if not options.yes:
-        raise BadInput(
-            "no key will open the account's secrets any more",
-            title="This removes recovery from your account",
-            advice="Add --yes if that is what you want.",
-        )
+        ask_twice(["Recovery is removed: if all of your devices are lost, so are your messages."])
     _do(paths, lambda parts: parts.recovery.delete())
     if options.json:
         show_json({"state": Standing.NOT_SET_UP.value})
