@@ -28,7 +28,8 @@ def judge(txn: Transaction, me: Me, role: Role, event: StoredEvent, *, now_ms: i
 
     What belongs to a verification is kept for the window, also from another device of ours.
     """
-    verification.keep_room_event(txn, me, event, now_ms)
+    if not receipts.is_ignored(txn.conn, event.sender):
+        verification.keep_room_event(txn, me, event, now_ms)
     if event.sender == me.user_id or event.origin not in (Origin.LIVE, Origin.GAP):
         return
     if event.seal in (Seal.PLAIN, Seal.OPENED):

@@ -19,13 +19,14 @@ from tandem_core.session import current, finish_logout
 from tandem_core.store import session as sessions
 from tandem_core.store.database import Database
 from tandem_core.store.session import ProgramState, Session, SessionState
-from tandem_core.types import Change, Json, Role, Topic
+from tandem_core.types import Change, Json, Role, RoomId, Topic
 from tandem_notifier import systemd
 from tandem_notifier.focus import WindowFocus
 from tandem_notifier.open_room import RoomOpener
 from tandem_notifier.popup import Click, PopupsUnavailable
 from tandem_notifier.popups.choice import ChosenPopups
 from tandem_notifier.popups.log import LogPopups
+from tandem_notifier.verification import VerificationNotices
 from tandem_notifier.worker import NotificationWorker
 
 log = logging.getLogger("tandem.notifier")
@@ -75,10 +76,14 @@ async def _live(paths: ProfilePaths, db: Database, session: Session, tell: Tell)
     worker = NotificationWorker(
         db, session.me.user_id, popups, focus.shows, clock=engine.clock, chance=engine.chance
     )
+    verifications = VerificationNotices(
+        db, popups, lambda: focus.is_looked_at, clock=engine.clock, chance=engine.chance
+    )
 
     def hear(message: Json) -> None:
         if message.get("kind") == "focus":
             worker.look_again()
+            verifications.look_again()
 
     async def notice(title: str, advice: str) -> None:
         with contextlib.suppress(PopupsUnavailable):
@@ -86,12 +91,16 @@ async def _live(paths: ProfilePaths, db: Database, session: Session, tell: Tell)
 
     async with asyncio.TaskGroup() as group:
 
+        def gone(room_id: RoomId) -> None:
+            worker.popup_gone(room_id)
+            verifications.popup_gone(room_id)
+
         def clicked(click: Click) -> None:
-            worker.popup_gone(click.room_id)
+            gone(click.room_id)
             group.create_task(opener.open(click), name="open room")
 
         popups.on_click = clicked
-        popups.on_gone = worker.popup_gone
+        popups.on_gone = gone
         told = ""
 
         def follow(changes: frozenset[Change]) -> None:
@@ -108,6 +117,7 @@ async def _live(paths: ProfilePaths, db: Database, session: Session, tell: Tell)
         async def run_engine() -> None:
             engine.on_message = hear
             engine.listen(worker.wake)
+            engine.listen(verifications.wake)
             engine.listen(follow)
             await engine.run()
 
@@ -118,6 +128,7 @@ async def _live(paths: ProfilePaths, db: Database, session: Session, tell: Tell)
         try:
             await popups.ready()
             helpers.append(group.create_task(worker.run(), name="notifications"))
+            helpers.append(group.create_task(verifications.run(), name="verification notices"))
             systemd.notify("READY=1")
             log.info("running for %s, device %s", session.me.user_id, session.me.device_id)
             while True:

@@ -18,3 +18,9 @@ class WindowFocus:
         """Whether the window has the keyboard and stands at the end of this room."""
         focus = self._look()
         return focus is not None and focus.active and focus.room == room_id
+
+    @property
+    def is_looked_at(self) -> bool:
+        """Whether a window has the keyboard, whatever it shows."""
+        focus = self._look()
+        return focus is not None and focus.active

@@ -15,7 +15,7 @@ from tandem_core.errors import BadInput
 from tandem_core.paths import DEFAULT_PROFILE, ProfilePaths
 from tandem_core.types import Role
 from tandem_core.uri import Address, Kind, to_uri
-from tandem_notifier.popup import Click
+from tandem_notifier.popup import VERIFICATION, Click
 
 log = logging.getLogger("tandem.popups")
 
@@ -29,11 +29,13 @@ class RoomOpener:
 
     async def open(self, click: Click) -> None:
         """Lead to the event; says in the log if that cannot be done."""
-        try:
-            uri = to_uri(Address(Kind.EVENT, click.room_id, click.event_id))
-        except BadInput:
-            log.warning("the room of this popup has no address: %s", click.room_id)
-            return
+        uri = ""  # what waits for an answer is shown by the window itself
+        if not click.room_id.startswith(VERIFICATION):
+            try:
+                uri = to_uri(Address(Kind.EVENT, click.room_id, click.event_id))
+            except BadInput:
+                log.warning("the room of this popup has no address: %s", click.room_id)
+                return
         message = {"kind": "open", "uri": uri, "token": click.token}
         if await asyncio.to_thread(ring_once, self._paths.socket(Role.APP), message):
             return
@@ -65,7 +67,7 @@ def _start(program: str, profile: str, uri: str, token: str | None) -> subproces
         environment |= {"XDG_ACTIVATION_TOKEN": token, "DESKTOP_STARTUP_ID": token}
     profile_words = [] if profile == DEFAULT_PROFILE else ["--profile", profile]
     return subprocess.Popen(
-        [program, *profile_words, uri],
+        [program, *profile_words, *([uri] if uri else [])],
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

@@ -9,6 +9,9 @@ from typing import Protocol
 from tandem_core.errors import Expected
 from tandem_core.types import EventId, RoomId
 
+VERIFICATION = "verification:"
+"""A request to verify has a popup under this and its id in place of a room's: a click brings the window forward."""
+
 
 class PopupsUnavailable(Expected):
     title = "Desktop notifications cannot be shown"

@@ -223,6 +223,8 @@ EXCUSED = (
      "only between several devices of one person; tests/core/crypto/test_gossip.py loses its requests"),
     ("both", r"/media/|uploads\.note_|uploader\._tidy|outgoing\._queue|limits\._keep",
      "only for a message with a file; tests/core/media/test_queue.py dies at each of them"),
+    ("notifier", r"verification\.note_told",
+     "only for a request to verify; tests/notifier/test_verification.py dies there"),
     ("notifier", r"verification\.", "only the window answers verifications"),
     ("app", r"verification\.", "only when persons compare; tests/core/verification ends the window at each commit"),
     ("notifier", r"/typing/|prepend_back|rooms_api\.mark_read", "only the window does this"),
