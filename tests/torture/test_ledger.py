@@ -52,7 +52,11 @@ def books(tmp_path: Path) -> Books:
     Database.open(store).close()
     letters = [_letter(number, session) for number in range(3)]
     with sqlite3.connect(server) as conn, sqlite3.connect(store) as mine:
-        mine.execute("INSERT INTO session VALUES (1, 'http://x', ?, ?, 't', 'signed_in', 1)", (ME, DEVICE))
+        mine.execute(
+            "INSERT INTO session (id, homeserver, user_id, device_id, access_token, state, signed_in_at, token_made_at)"
+            " VALUES (1, 'http://x', ?, ?, 't', 'signed_in', 1, 1)",
+            (ME, DEVICE),
+        )
         mine.execute("INSERT INTO connection (conn, pos, since, synced_at) VALUES ('app', 'p', '12', 1)")
         mine.execute("INSERT INTO room (conn, room_id, membership) VALUES ('app', ?, 'join')", (ROOM,))
         for number, text in enumerate(letters):
