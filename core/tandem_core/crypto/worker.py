@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from tandem_core.clock import Chance, Clock
 from tandem_core.crypto import drain, outbox
@@ -20,6 +20,9 @@ from tandem_core.store.database import Database
 from tandem_core.types import Me, Role, Topic
 from tandem_core.vault import pickle_key
 from tandem_core.worker import Worker
+
+if TYPE_CHECKING:
+    from tandem_core.crypto.recovery import Recovery
 
 _LOOK_AGAIN_S = 60.0
 
@@ -112,6 +115,13 @@ class CryptoWorker(Worker):
             state = await self._opener.state()
             self._backup = Backup(self._paths, self._db, self._http, state, clock=self._clock)
         return self._backup
+
+    async def recovery(self) -> Recovery:
+        """Recovery for a person who asks for it; the key in its memory goes when it goes."""
+        from tandem_core.crypto.recovery_steps import recovery_of  # no start needs it
+
+        where = (self._paths, self._db, self._http, await self._opener.state())
+        return recovery_of(*where, await self.cross_signing(), await self.backup())
 
     async def step(self) -> float | None:
         keys = await self.keys()

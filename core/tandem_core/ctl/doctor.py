@@ -129,6 +129,7 @@ def _account(paths: ProfilePaths, db: Database) -> Iterator[Finding]:
         yield Finding("pickle key", True, f"in the {kept_in}")
     yield _keys(db)
     yield from _restored(db)
+    yield _recovery(db)
     yield _readers(db)
     waits = db.read_now(inspect.waiting)
     yield Finding(
@@ -155,6 +156,27 @@ def _keys(db: Database) -> Finding:
         "are not on the server yet",
         "Start tandem or tandem-notifier while you are online.",
     )
+
+
+def _recovery(db: Database) -> Finding:
+    """Whether the account's keys would survive the loss of this device; a choice of the person's, so never wrong."""
+    from tandem_core.crypto.recovery_state import Standing, names_of, state
+
+    now = db.read_now(state)
+    match now.standing:
+        case Standing.NOT_SET_UP:
+            return Finding("recovery", True, "is not set up", "tandemctl recovery set-up does it.")
+        case Standing.LOCKED:
+            return Finding(
+                "recovery", True, f"is set up; missing on this device: {names_of(now.missing_here)}"
+            )
+        case Standing.INCOMPLETE:
+            missing = names_of(now.missing_there)
+            return Finding(
+                "recovery", True, f"lacks the {missing}", "tandemctl recovery unlock adds what is here."
+            )
+        case Standing.COMPLETE:
+            return Finding("recovery", True, "is set up and complete")
 
 
 def _readers(db: Database) -> Finding:
