@@ -194,6 +194,7 @@ def _other_commands(command: _Command) -> None:
         made.add_argument("--person", metavar="USER", help="for this person only")
     _backup_commands(command)
     _identity_commands(command)
+    _verify_command(command)
     keys = command("keys", "keys", "move the keys of messages between devices by a file")
     keys.add_argument("verb", choices=("export", "import"))
     keys.add_argument("file", metavar="FILE")
@@ -202,6 +203,26 @@ def _other_commands(command: _Command) -> None:
         metavar="FILE",
         required=True,
         help="a file with the passphrase, or - for standard input",
+    )
+
+
+def _verify_command(command: _Command) -> None:
+    verify = command("verify", "verify", "verify a person, or another device of yours, in the window's place")
+    verify.add_argument(
+        "who", metavar="USER|DEVICE", nargs="?", help="whom to ask (default: all of your other devices)"
+    )
+    verify.add_argument("--wait", action="store_true", help="ask nobody: wait for a request and answer it")
+    verify.add_argument("--code", action="store_true", help="give the other side a code, compare nothing")
+    verify.add_argument(
+        "--scan", metavar="FILE", help="a file with the other side's code, or - for standard input"
+    )
+    verify.add_argument(
+        "--yes",
+        action="store_true",
+        help="answer every question with yes: for scripts that compare themselves",
+    )
+    verify.add_argument(
+        "--timeout", metavar="SECONDS", type=_seconds, default=600.0, help="how long to wait (default 600)"
     )
 
 
