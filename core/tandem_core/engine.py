@@ -229,6 +229,7 @@ class Engine:
         # vodozemac and the vault are no business of a program that only asks whether another one runs.
         from tandem_core.crypto.backup_worker import BackupWorker
         from tandem_core.crypto.gossip import GossipWorker
+        from tandem_core.crypto.key_requests import KeyRequests
         from tandem_core.crypto.worker import CryptoWorker, LocalOpener
         from tandem_core.receipts.outbox import ReceiptOutbox
         from tandem_core.sending import Sender
@@ -253,6 +254,7 @@ class Engine:
             GossipWorker(paths, db, http, me, opener, crypto, clock=clock, chance=chance),
             Sender(paths, db, http, me, role, opener, crypto, clock=clock, chance=chance),
             ReceiptOutbox(paths, db, http, me, role, clock=clock, chance=chance),
+            KeyRequests(paths, db, http, me, opener, crypto, clock=clock, chance=chance),
             BackupWorker(paths, db, http, opener, clock=clock, chance=chance),
             GapFiller(db, http, me, role, clock=clock, chance=chance),
             ReadSender(paths, db, http, chance=chance),

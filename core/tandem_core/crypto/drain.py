@@ -7,7 +7,7 @@ import sqlite3
 
 from tandem_core import judge
 from tandem_core.clock import Chance
-from tandem_core.crypto import gossip, megolm, olm, published
+from tandem_core.crypto import gossip, key_requests, megolm, olm, published
 from tandem_core.crypto.state import CryptoState
 from tandem_core.store import crypto as rows
 from tandem_core.store import devices, events, inbox, verification
@@ -104,6 +104,8 @@ def _process(txn: Transaction, state: CryptoState, row: inbox.InboxRow, now_ms: 
         match opened.type:
             case "m.room_key":
                 return megolm.keep_room_key(txn, state, opened, now_ms)
+            case key_requests.FORWARDED:
+                return key_requests.take_forwarded(txn, state, opened, now_ms)
             case gossip.SEND:
                 return gossip.take_secret(txn, state, opened, now_ms)
             case kind if kind.startswith(verification.PREFIX):
@@ -114,6 +116,8 @@ def _process(txn: Transaction, state: CryptoState, row: inbox.InboxRow, now_ms: 
                 )
             case _:
                 return None  # m.dummy did its work by being opened; other kinds are not ours yet
+    if row.type == key_requests.REQUEST:
+        return key_requests.take_request(txn, state.me, row.sender, row.content, now_ms)
     if row.type == gossip.REQUEST:
         return gossip.take_request(txn, state.me, row.sender, row.content, now_ms)
     if row.type == "m.room_key.withheld":

@@ -203,6 +203,8 @@ def become_new_device(txn: Transaction) -> None:
         "backup_missing",
         "backup_restore",
         "backup_restored",
+        "key_request",
+        "key_asked",
         "to_device_out",
         "read_owed",
         "receipt_owed",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tandem_core.types import Json
 from tests.core.crypto.key_server import KeyServer
 from tests.core.crypto.world import Device, StillClock, named
 
@@ -57,3 +58,26 @@ def friends(alice: Device, bob: Device) -> tuple[Device, Device]:
     bob.knows(alice)
     asyncio.run(alice.keys.claim(alice.devices(bob)))
     return alice, bob
+
+
+@pytest.fixture
+def written(alice: Device, bob: Device) -> tuple[Device, list[Json]]:
+    """Bob wrote three lines, which Alice's first device can read."""
+    asyncio.run(alice.cross_signing.keep_up())
+    alice.knows(bob)
+    bob.knows(alice)
+    asyncio.run(bob.keys.claim(bob.devices(alice)))
+    wires = [bob.seal(f"line {number}", {alice.me.user_id, bob.me.user_id}) for number in range(3)]
+    asyncio.run(bob.flush())
+    alice.receive()
+    return alice, wires
+
+
+@pytest.fixture
+def phone(written: tuple[Device, list[Json]], make_device: Callable[..., Device]) -> Device:
+    """A new login of hers, which has looked for a backup and found none."""
+    made = make_device("alice", "PHONE")
+    made.knows()
+    written[0].knows()
+    asyncio.run(made.backups.step())
+    return made

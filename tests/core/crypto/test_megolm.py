@@ -75,6 +75,21 @@ def test_the_same_ciphertext_in_another_event_is_a_replay(told: tuple[Device, De
     assert bob.body(first) == "line 0"
 
 
+def test_a_replay_is_refused_after_a_restart_and_by_the_other_program_too(
+    told: tuple[Device, Device, list[Json]],
+) -> None:
+    alice, bob, wires = told
+    first = bob.sees(wires[0], alice)
+    again, notifier = bob.restarted(), bob.other_program()
+    try:
+        assert _verdict(again, again.sees(wires[0], alice)) == ("refused", "replay")
+        assert _verdict(notifier, notifier.sees(wires[0], alice)) == ("refused", "replay")
+        assert again.body(again.sees(wires[0], alice, event_id=first)) == "line 0"
+    finally:
+        again.close()
+        notifier.close()
+
+
 def test_our_own_ciphertext_in_another_event_is_a_replay(told: tuple[Device, Device, list[Json]]) -> None:
     alice, _, wires = told
     alice.write(megolm.note_own, wires[0], "$sent", 5)

@@ -261,6 +261,13 @@ CREATE TABLE backup_restore (           -- a restore of everything, which either
   unusable INTEGER NOT NULL DEFAULT 0, error TEXT, started_at INTEGER NOT NULL);
 CREATE TABLE backup_restored (          -- rooms that it is done with
   room_id TEXT PRIMARY KEY, sessions INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE key_request (              -- sessions that this device asked others of ours for
+  request_id TEXT PRIMARY KEY, room_id TEXT NOT NULL, session_id TEXT NOT NULL, made_at INTEGER NOT NULL,
+  devices TEXT NOT NULL,                -- JSON: who was asked
+  ended_at INTEGER, UNIQUE (room_id, session_id)) WITHOUT ROWID;
+CREATE TABLE key_asked (                -- sessions that other devices of ours ask for
+  device_id TEXT, request_id TEXT, room_id TEXT NOT NULL, session_id TEXT NOT NULL,
+  asked_at INTEGER NOT NULL, answered_at INTEGER, PRIMARY KEY (device_id, request_id)) WITHOUT ROWID;
 
 -- Verification: what stands, and what was said and waits for the window (only the window answers)
 CREATE TABLE verification (
