@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, TypeGuard
 
 from tandem_core import trust
-from tandem_core.clock import Chance, Clock
+from tandem_core.clock import Chance, Clock, elapsed_ms
 from tandem_core.crypto import olm, outbox, secrets
 from tandem_core.crypto.adoption import adopt
 from tandem_core.crypto.recovery_state import NAMES
@@ -44,12 +44,14 @@ REMEMBER_MS = 3_600_000
 """How long a device that is not verified yet may wait for its answer: as long as people take to compare emoji."""
 REQUEST_ENDS_MS = 7 * 86_400_000
 """How long an answer to a request of ours is believed: other devices may be away."""
+ASK_AGAIN_MS = (30_000, 300_000, 3_600_000)
+"""Other clients drop a request that comes before they know that we are verified, so we ask again, ever later."""
 ANSWERS_PER_HOUR = 12
 _HOUR_MS = 3_600_000
 _MOST_WAITING = 16
 _MOST_SECRET = 4096
 _MOST_ID = 255
-_LOOK_AGAIN_S = 60.0
+_LOOK_AGAIN_S = 30.0
 
 
 def take_request(txn: Transaction, me: Me, sender: UserId, content: Json, now_ms: int) -> str | None:
@@ -91,7 +93,7 @@ def take_secret(txn: Transaction, state: CryptoState, opened: olm.Opened, now_ms
     if not _is_id(request_id) or not isinstance(secret, str) or not 0 < len(secret) <= _MOST_SECRET:
         return "malformed secret"
     asked = rows.request(txn.conn, request_id)
-    if asked is None or not 0 <= now_ms - asked.made_at < REQUEST_ENDS_MS:
+    if asked is None or elapsed_ms(asked.made_at, now_ms) >= REQUEST_ENDS_MS:
         return "a secret that was not asked for"
     if device.device_id not in asked.devices:
         return "a secret from a device that was not asked"
@@ -104,7 +106,7 @@ def take_secret(txn: Transaction, state: CryptoState, opened: olm.Opened, now_ms
 def ask_for_missing(txn: Transaction, me: Me, now_ms: int) -> int:
     """Ask our verified devices for every secret that this one lacks; returns how many requests went out.
 
-    Nothing while our own identity is not confirmed here. A device that was asked for a secret is not asked again.
+    Nothing while our own identity is not confirmed here. Who was asked is asked again a few times (``ASK_AGAIN_MS``).
     """
     to_ask = _to_ask(txn.conn, me, now_ms)
     for request, fresh in to_ask:
@@ -199,7 +201,7 @@ def _over(conn: sqlite3.Connection, now_ms: int) -> list[Request]:
     return [
         request
         for request in rows.requests(conn)
-        if not 0 <= now_ms - request.made_at < REQUEST_ENDS_MS or secrets.has(conn, request.name)
+        if elapsed_ms(request.made_at, now_ms) >= REQUEST_ENDS_MS or secrets.has(conn, request.name)
     ]
 
 
@@ -213,11 +215,25 @@ def _to_ask(conn: sqlite3.Connection, me: Me, now_ms: int) -> list[tuple[Request
     known = {request.name: request for request in rows.requests(conn)} if verified else {}
     found: list[tuple[Request, list[DeviceId]]] = []
     for name in missing:
-        request = known.get(name) or Request(f"tandem.{random.token_hex(12)}", name, now_ms, ())
+        request = known.get(name) or Request(f"tandem.{random.token_hex(12)}", name, now_ms, (), now_ms, 0)
+        if request.times == 0 or _is_to_repeat(request, now_ms):
+            found.append(
+                (
+                    replace(request, devices=tuple(verified), sent_at=now_ms, times=request.times + 1),
+                    verified,
+                )
+            )
+            continue
         fresh = [device_id for device_id in verified if device_id not in request.devices]
         if fresh:
             found.append((replace(request, devices=(*request.devices, *fresh)), fresh))
-    return found
+    return [entry for entry in found if entry[1]]
+
+
+def _is_to_repeat(request: Request, now_ms: int) -> bool:
+    return request.times <= len(ASK_AGAIN_MS) and (
+        elapsed_ms(request.sent_at, now_ms) >= ASK_AGAIN_MS[request.times - 1]
+    )
 
 
 def _end(txn: Transaction, me: Me, request: Request, tell: list[DeviceId], now_ms: int) -> None:
@@ -257,7 +273,7 @@ def _due(conn: sqlite3.Connection, me: Me, now_ms: int) -> list[Asked]:
     return [
         asked
         for asked in rows.waiting(conn)
-        if 0 <= now_ms - asked.asked_at < REMEMBER_MS
+        if elapsed_ms(asked.asked_at, now_ms) <= REMEMBER_MS
         and secrets.has(conn, asked.name)
         and _is_verified(conn, me, asked.device_id)
         and rows.answers_since(conn, asked.device_id, now_ms - _HOUR_MS) < ANSWERS_PER_HOUR

@@ -9,7 +9,7 @@ from enum import Enum
 from tandem_core import trust
 from tandem_core.crypto import secrets
 from tandem_core.crypto.recovery_state import CROSS_SIGNING, RecoveryState, Standing, state
-from tandem_core.store import devices, identities
+from tandem_core.store import devices, gossip, identities
 from tandem_core.store import session as sessions
 from tandem_core.store.database import Transaction
 from tandem_core.store.session import SessionState
@@ -67,6 +67,8 @@ def due(conn: sqlite3.Connection) -> Question:
         return Question.VERIFY_OR_RECOVER if found.can_verify or found.can_recover else Question.RESET
     if not all(secrets.has(conn, name) for name in CROSS_SIGNING):
         # It is verified already; what it lacks is asked for, too, but may be nowhere else.
+        if any(request.times < 2 for request in gossip.requests(conn)):
+            return Question.NOTHING  # an answer may come any moment
         return Question.VERIFY_OR_RECOVER if found.can_recover else Question.NOTHING
     return Question.SET_UP_RECOVERY if now.standing is Standing.NOT_SET_UP else Question.NOTHING
 

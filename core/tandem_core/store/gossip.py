@@ -19,6 +19,9 @@ class Request:
     made_at: int
     devices: tuple[DeviceId, ...]
     """Who was asked."""
+    sent_at: int
+    times: int
+    """How often all of them were asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +45,16 @@ class Asked:
 
 def put_request(txn: Transaction, request: Request) -> None:
     txn.execute(
-        "INSERT OR REPLACE INTO secret_request (request_id, name, made_at, devices) VALUES (?, ?, ?, ?)",
-        (request.request_id, request.name, request.made_at, dumps(list(request.devices))),
+        "INSERT OR REPLACE INTO secret_request (request_id, name, made_at, devices, sent_at, times)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (
+            request.request_id,
+            request.name,
+            request.made_at,
+            dumps(list(request.devices)),
+            request.sent_at,
+            request.times,
+        ),
     )
     txn.changed(Topic.KEYS)
 
@@ -51,9 +62,12 @@ def put_request(txn: Transaction, request: Request) -> None:
 def requests(conn: sqlite3.Connection) -> list[Request]:
     """All open ones, oldest first."""
     rows = conn.execute(
-        "SELECT request_id, name, made_at, devices FROM secret_request ORDER BY made_at, request_id"
+        "SELECT request_id, name, made_at, devices, sent_at, times FROM secret_request"
+        " ORDER BY made_at, request_id"
     )
-    return [Request(row[0], row[1], row[2], tuple(map(DeviceId, loads(row[3])))) for row in rows]
+    return [
+        Request(row[0], row[1], row[2], tuple(map(DeviceId, loads(row[3]))), row[4], row[5]) for row in rows
+    ]
 
 
 def request(conn: sqlite3.Connection, request_id: str) -> Request | None:

@@ -217,6 +217,39 @@ def test_asking_twice_asks_only_devices_that_were_not_asked(
     assert told == [{"ONE"}] * 4 + [{"TABLET"}] * 4
 
 
+def test_a_device_that_did_not_answer_is_asked_again_ever_later(
+    laptop: Device, phone: Device, server: KeyServer
+) -> None:
+    verify(laptop, phone)
+    times = [0]
+    for minutes in range(180):
+        work(phone)
+        if len(server.asked(REQUEST)) != sum(times):
+            times.append(len(server.asked(REQUEST)) - sum(times))
+            phone.clock.time_ms += 1
+        if minutes == 0:
+            assert times == [0, 4]
+        phone.clock.time_ms += 60_000
+    assert times == [0, 4, 4, 4, 4]
+    assert len(open_requests(phone)) == 4
+    laptop.receive()
+    assert laptop.one("SELECT count(*) FROM secret_asked") == 4
+    work(laptop, phone)
+    assert held(phone) == held(laptop)
+
+
+def test_a_client_that_dropped_the_first_request_answers_the_next(
+    laptop: Device, phone: Device, server: KeyServer
+) -> None:
+    verify(laptop, phone)
+    work(phone)
+    laptop.fetch()
+    laptop.write(lambda txn: txn.execute("DELETE FROM inbox"))
+    phone.clock.time_ms += 30_000
+    work(phone, laptop, phone)
+    assert held(phone) == held(laptop)
+
+
 def test_a_request_that_nobody_answers_ends(laptop: Device, phone: Device, server: KeyServer) -> None:
     verify(laptop, phone)
     work(phone)

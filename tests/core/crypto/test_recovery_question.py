@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from tandem_core.crypto import recovery_question, secrets
+from tandem_core.crypto import gossip, recovery_question, secrets
 from tandem_core.crypto.adoption import adopt
 from tandem_core.crypto.recovery import Recovery
 from tandem_core.crypto.recovery_question import Question
@@ -103,10 +103,17 @@ def test_where_no_device_is_left_the_recovery_key_still_is(
 def test_a_device_that_was_verified_and_lacks_the_keys_may_unlock_them(laptop: Device, phone: Device) -> None:
     own = phone.read(identities.identity, phone.me.user_id)
     asyncio.run(phone.cross_signing.confirm_own_identity(own.master))
+    found: list[Question] = []
     assert asked(phone) is Question.NOTHING
     asyncio.run(recovery(laptop).set_up())
     asyncio.run(recovery(phone).refresh())
     assert asked(phone) is Question.VERIFY_OR_RECOVER
+    # Its other device may give them any moment; only when that took long it is worth a question.
+    for _ in range(2):
+        assert phone.write(gossip.ask_for_missing, phone.me, phone.clock.now_ms())
+        phone.clock.time_ms += 30_000
+        found.append(asked(phone))
+    assert found == [Question.NOTHING, Question.VERIFY_OR_RECOVER]
 
 
 def test_nothing_is_asked_before_we_know_who_we_are(

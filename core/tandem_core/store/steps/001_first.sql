@@ -233,7 +233,8 @@ CREATE TABLE secret_stored (
 -- Secrets between our own devices: what this one asked for, what came and is not looked at yet, what others asked
 CREATE TABLE secret_request (
   request_id TEXT PRIMARY KEY, name TEXT NOT NULL, made_at INTEGER NOT NULL,
-  devices TEXT NOT NULL) WITHOUT ROWID; -- JSON: who was asked
+  devices TEXT NOT NULL,                -- JSON: who was asked
+  sent_at INTEGER NOT NULL, times INTEGER NOT NULL) WITHOUT ROWID;   -- asked all of them last, and how often
 CREATE TABLE secret_offer (             -- the secret itself lies sealed in table secret, under a name of its own
   request_id TEXT, device_id TEXT, PRIMARY KEY (request_id, device_id)) WITHOUT ROWID;
 CREATE TABLE secret_asked (
