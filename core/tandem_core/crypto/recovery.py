@@ -179,8 +179,8 @@ class Recovery:
     async def unlock(self, text: str) -> Unlocked:
         """Open the storage with a recovery key or a passphrase, whichever this is, and take over its secrets.
 
-        What this device has and the storage lacks is added to it. Raises NotSetUp, WrongRecoveryKey, WrongPassphrase,
-        BadRecoveryKey, CannotOpen.
+        What this device has and the storage lacks, or has of an older identity, is added to it. Raises NotSetUp,
+        WrongRecoveryKey, WrongPassphrase, BadRecoveryKey, CannotOpen.
         """
         async with netlock(self._paths, "recovery"):
             default = await self._default_key()
@@ -198,9 +198,12 @@ class Recovery:
             if key_id == default:
                 self._key = (key_id, key)
                 held = await self._held(all_of_them=False)
-                # One that opens is never overwritten here: this device's may be the older one.
-                added = [name for name in held if name not in opened]
+                doubtful = {name: held[name] for name in held if name in opened.keys() - adopted}
+                # One that opens gives way only to one that fits now: this device's may be the older one.
+                fitting = set(await self._adopt(doubtful)) if doubtful else set()
+                added = [name for name in held if name not in opened or name in fitting]
                 await self._store({name: held[name] for name in added}, key_id, key)
+                refused = {name: why for name, why in refused.items() if name not in added}
         for name, why in refused.items():
             log.warning("%s in the secret storage was not taken: %s", name, why)
         return Unlocked(tuple(name for name in NAMES if name in adopted), refused, tuple(added))

@@ -25,7 +25,7 @@ CONSEQUENCES = (
     "- Everybody who verified you is warned that you may be somebody else, and has to verify you again.",
     "- Your other devices are not trusted any more until you verify them again.",
     "- People whom you verified have to be verified again.",
-    "- What is kept with your recovery key belongs to the old identity; set recovery up again.",
+    "- What is kept with your recovery key belongs to the old identity, until you unlock recovery once more.",
     "Messages that you can read now stay readable here.",
 )
 _PEOPLE = {
