@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import Property, QObject, QTimer, Signal, Slot
+from PySide6.QtCore import Property, QObject, QTimer, QUrl, Signal, Slot
 
 from tandem_app.models import words
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tandem_app.commands import Commands
     from tandem_app.models.room_list import RoomListModel
     from tandem_app.models.timeline import TimelineModel
@@ -40,6 +42,8 @@ class Shell(QObject):
     """The settings page is to show a room's settings, or the account's (empty)."""
     infoWanted = Signal(str)
     inviteWanted = Signal(str)
+    saveWanted = Signal(str, QUrl)
+    """A dialog is to ask where the file of a row goes; the second is a proposal."""
     closed = Signal()
 
     def __init__(
@@ -75,6 +79,7 @@ class Shell(QObject):
         self._draft = ""
         self._seen: tuple[str, str] = ("", "")
         self._typing_told = 0.0
+        self.files_model: Callable[[], Any] = QObject
         self._draft_timer = QTimer(self, singleShot=True, interval=DRAFT_MS)
         self._draft_timer.timeout.connect(self.keepDraft)
         watch.room_changed.connect(self._room_again)
@@ -196,8 +201,9 @@ class Shell(QObject):
 
     @Slot(str)
     def discard(self, key: str) -> None:
-        """Forget a message that could not be sent."""
-        if self._failed(key):
+        """Forget a message that could not be sent, or whose file is still on its way."""
+        row = self._timeline.by_key(key)
+        if self._failed(key) or (row is not None and row.upload is not None and row.send_state == "queued"):
             self._commands.discard(key)
 
     @Slot(str)
@@ -208,6 +214,23 @@ class Shell(QObject):
         row = self._timeline.by_key(key)
         if row is not None:
             QGuiApplication.clipboard().setText(row.body)
+
+    @Slot(str, result=bool)
+    def openFile(self, key: str) -> bool:
+        """Show the picture of a row large, or ask where its file is to go; False where nothing is attached."""
+        row = self._timeline.by_key(key)
+        if row is None or row.attachment is None:
+            return False
+        if self.files_model().open(key):
+            self.openPage("picture")
+        return True
+
+    @Slot(str)
+    def saveFile(self, key: str) -> None:
+        """Ask where the file of a row is to go."""
+        row = self._timeline.by_key(key)
+        if row is not None and row.attachment is not None:
+            self.files_model().askSave(key)
 
     @Slot()
     def newestSeen(self) -> None:
@@ -398,6 +421,7 @@ class Shell(QObject):
     typingWords = Property(str, lambda self: self._typing, notify=typingChanged)
     loadingOlder = Property(bool, lambda self: self._older_asked, notify=olderChanged)
     bannerShown = Property(bool, lambda self: self._banner, notify=bannerChanged)
+    files = Property(QObject, lambda self: self.files_model(), constant=True)
     troubleTitle = Property(str, lambda self: self._trouble[0], notify=troubleChanged)
     troubleAdvice = Property(str, lambda self: self._trouble[1], notify=troubleChanged)
     draft = Property(str, lambda self: self._draft, notify=roomChanged)

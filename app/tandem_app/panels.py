@@ -21,6 +21,8 @@ _MODELS = {
     "devices": ("devices", "DevicesModel"),
     "invite": ("invites", "InvitesModel"),
     "banner": ("banner", "BannerModel"),
+    "files": ("files", "FilesModel"),
+    "chosenFiles": ("chosen_files", "ChosenFilesModel"),
 }
 
 
@@ -44,6 +46,7 @@ class Panels(QObject):
         shell.settingsWanted.connect(lambda room_id: self._model("settings").open(room_id))
         shell.infoWanted.connect(lambda key: self._model("messageInfo").open(key))
         shell.inviteWanted.connect(lambda room_id: self._model("invite").open(room_id))
+        shell.files_model = lambda: self._model("files")
         thread.trouble.connect(self.show_trouble)
         thread.status.connect(self.show_status)
         thread.session.connect(self._look_for_notice)
@@ -94,6 +97,8 @@ class Panels(QObject):
             made = self._made[what] = make(self._thread, self._reader, self._clock_ms, self)
             if what == "banner":
                 made.changed.connect(lambda: self._shell.set_banner(bool(made.property("title"))))
+            if what == "files":
+                made.saveWanted.connect(self._shell.saveWanted)
             if what == "login":
                 made.signedIn.connect(lambda words: self._model("banner").news(words))
         return self._made[what]

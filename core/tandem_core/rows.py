@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tandem_core.attachments.names import shown
 from tandem_core.codec import mend
 from tandem_core.types import Json
 
@@ -143,8 +144,14 @@ def _message(type: str, content: Json) -> tuple[str, str, str | None]:
     is_reply = relation_of(content)[0] in ("m.in_reply_to", "m.thread")
     body = _without_reply_quote(body[:_MOST_BODY]) if is_reply else body[:_MOST_BODY]
     if kind not in ("text", "emote", "notice"):
-        return kind, body, None
+        return kind, _about_file(content, body), None
     return kind, body, _html(content, body)
+
+
+def _about_file(content: Json, body: str) -> str:
+    """The caption, or the file's name without its tricks."""
+    filename = _text(content.get("filename"))
+    return body if filename is not None and filename != body else shown(body)
 
 
 def _html(content: Json, body: str) -> str | None:

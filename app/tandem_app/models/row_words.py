@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-from tandem_app.models import words
+from tandem_app.models import attachment_words, words
 from tandem_app.models.roles import USER_ROLE
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class RowRole(IntEnum):
     MARK_COUNT = _FIRST + 15
     MARK_WORDS = _FIRST + 16
     SPOKEN = _FIRST + 17
+    ATTACHMENT = _FIRST + 18
 
 
 NAMES = {
@@ -60,6 +61,7 @@ NAMES = {
     RowRole.MARK_COUNT: b"markCount",
     RowRole.MARK_WORDS: b"markWords",
     RowRole.SPOKEN: b"spoken",
+    RowRole.ATTACHMENT: b"attachment",
 }
 MARK_ROLES = [int(role) for role in (RowRole.MARK, RowRole.MARK_COUNT, RowRole.MARK_WORDS, RowRole.SPOKEN)]
 
@@ -94,6 +96,8 @@ def text(row: Row) -> str:
             return words.sealed(row.seal_reason)
         case "state":
             return words.styled(row.body, None)
+    if row.attachment is not None:
+        return words.styled(row.attachment.caption, None)
     return words.styled(row.body, row.html)
 
 
@@ -174,6 +178,8 @@ def value(row: Row, role: int, summary: Summary | None) -> Any:
             return summary.text if summary is not None else ""
         case RowRole.SPOKEN:
             return spoken(row, summary)
+        case RowRole.ATTACHMENT:
+            return attachment_words.facts(row)
     return None
 
 
@@ -187,7 +193,7 @@ def spoken(row: Row, summary: Summary | None) -> str:
         case "sealed":
             said = words.sealed(row.seal_reason)
         case _:
-            said = row.body
+            said = row.body if row.attachment is None else attachment_words.spoken(row.attachment)
     who = "You" if row.is_own else row.sender_name
     parts = [f"{who}: {said}", words.clock_time(row.sent_at)]
     if row.edited:
@@ -205,6 +211,8 @@ def missing(role: int) -> Any:
     match role:
         case RowRole.HUE:
             return 0
+        case RowRole.ATTACHMENT:
+            return {}
         case RowRole.OWN | RowRole.EDITED | RowRole.RUN_START | RowRole.RUN_END | RowRole.UNREAD_LINE:
             return False
     return "" if role in NAMES else None

@@ -10,8 +10,6 @@ Item {
     required property var row
     readonly property bool own: root.row.own
     readonly property bool named: !root.own && root.row.runStart
-    readonly property bool mono: root.row.kind === "file" || root.row.kind === "image" || root.row.kind === "audio"
-        || root.row.kind === "video" || root.row.kind === "sticker"
     readonly property bool bare: root.row.kind === "redacted"
 
     implicitHeight: bubble.height + (failed.active ? failed.height + 2 : 0)
@@ -30,13 +28,14 @@ Item {
         readonly property real pad: 12
         readonly property real widest: root.row.mostWidth - 2 * pad
         // The time stands beside the last line where it fits, else on a line of its own.
-        readonly property bool beside: words.lastLine + meta.width + 14 <= bubble.widest
+        readonly property bool beside: words.text !== "" && words.lastLine + meta.width + 14 <= bubble.widest
             && !words.rightToLeft
 
         x: root.own ? root.width - width - Theme.large : root.row.gutter + Theme.large - 4
         width: Math.max(words.width + words.shift, beside ? Math.min(widest, words.lastLine + meta.width + 14) : meta.width,
+            attached.active ? attached.width : 0,
             who.visible ? Math.min(who.implicitWidth, widest) : 0, 24) + 2 * pad
-        height: 7 + (who.visible ? who.height + 2 : 0) + words.height + (beside ? 0 : meta.height + 1) + 8
+        height: words.y + words.height + (beside ? 0 : meta.height + 1) + 8
         radius: Theme.bubbleRadius
         topLeftRadius: !root.own && !root.row.runStart ? 5 : radius
         bottomLeftRadius: !root.own && !root.row.runEnd ? 5 : radius
@@ -64,12 +63,21 @@ Item {
             id: glyph
             x: bubble.pad
             anchors.verticalCenter: words.verticalCenter
-            active: root.row.kind === "sealed" || root.bare || root.mono
+            active: root.row.kind === "sealed" || root.bare
             sourceComponent: Icon {
-                name: root.row.kind === "sealed" ? "key" : root.bare ? "trash"
-                    : root.row.kind === "image" || root.row.kind === "sticker" ? "image" : "file"
+                name: root.bare ? "trash" : "key"
                 size: 16
                 color: Theme.softText
+            }
+        }
+        Loader {
+            id: attached
+            x: bubble.pad
+            y: 7 + (who.visible ? who.height + 2 : 0)
+            active: root.row.attachment.name !== undefined
+            sourceComponent: AttachmentView {
+                row: root.row
+                most: bubble.widest
             }
         }
         Text {
@@ -81,8 +89,9 @@ Item {
             readonly property real most: bubble.widest - shift
 
             x: bubble.pad + shift
-            y: 7 + (who.visible ? who.height + 2 : 0)
-            width: Math.min(Math.ceil(implicitWidth), most)
+            y: attached.y + (attached.active ? attached.height + (text !== "" ? 6 : 2) : 0)
+            width: text !== "" ? Math.min(Math.ceil(implicitWidth), most) : 0
+            height: text !== "" ? implicitHeight : 0
             wrapMode: Text.Wrap
             text: root.row.kind === "emote" ? "<i>* " + root.row.sender + "</i> " + root.row.text : root.row.text
             textFormat: Text.StyledText

@@ -1,26 +1,50 @@
 // Where a message is written: grows with its lines, sends with Enter, breaks the line with Shift+Enter.
+pragma ComponentBehavior: Bound
+
 import QtQuick
 
 Item {
     id: root
 
     required property var shell
+    required property var panels
+    // Made when first a file is chosen.
+    property var chosen: null
     readonly property real columnWidth: Math.min(root.width, Theme.readableWidth)
     readonly property real textX: box.x + flick.x
 
     signal leftUp
     signal paged(int direction)
 
-    implicitHeight: box.height + Theme.medium
+    implicitHeight: box.height + Theme.medium + (chips.visible ? chips.height + Theme.small : 0)
 
     function take(): void {
         edit.forceActiveFocus(Qt.OtherFocusReason);
     }
     function send(): void {
+        if (root.chosen !== null && root.chosen.send(edit.text.trim())) {
+            root.shell.drafted("");
+            edit.clear();
+            return;
+        }
         if (edit.text.trim() === "")
             return;
         root.shell.send(edit.text);
         edit.clear();
+    }
+    function attach(files: list<url>): void {
+        root.takeFiles();
+        root.chosen.add(files);
+        root.take();
+    }
+    function takeFiles(): void {
+        if (root.chosen === null)
+            root.chosen = root.panels.make("chosenFiles");
+        root.chosen.show(root.shell.roomId);
+    }
+    function ask(): void {
+        dialog.active = true;
+        dialog.made.open();
     }
 
     Connections {
@@ -29,6 +53,26 @@ Item {
             edit.text = text;
             edit.cursorPosition = edit.length;
         }
+        function onRoomChanged(): void {
+            if (root.chosen !== null)
+                root.chosen.show(root.shell.roomId);
+        }
+    }
+    Loader {
+        id: dialog
+
+        // Not by its type, which would be loaded, with its module, for every room.
+        readonly property var made: item
+
+        active: false
+        source: "AttachDialog.qml"
+    }
+    Connections {
+        target: dialog.item
+        ignoreUnknownSignals: true
+        function onAccepted(): void {
+            root.attach(dialog.made.selectedFiles);
+        }
     }
     Component.onCompleted: {
         edit.text = root.shell.draft;
@@ -36,8 +80,21 @@ Item {
         root.take();
     }
 
+    Loader {
+        id: chips
+        x: box.x
+        width: box.width
+        active: root.chosen !== null
+        visible: active && root.chosen !== null && root.chosen.rows.length > 0
+        sourceComponent: ChosenFiles {
+            width: chips.width
+            chosen: root.chosen
+            onEmptied: root.take()
+        }
+    }
     Rectangle {
         id: box
+        y: chips.visible ? chips.height + Theme.small : 0
         x: (root.width - root.columnWidth) / 2 + Theme.large
         width: root.columnWidth - 2 * Theme.large
         height: Math.min(180, Math.max(44, edit.contentHeight + 24))
@@ -48,9 +105,9 @@ Item {
 
         Flickable {
             id: flick
-            anchors.left: parent.left
+            anchors.left: attachButton.right
             anchors.right: button.left
-            anchors.leftMargin: Theme.large
+            anchors.leftMargin: Theme.tiny
             anchors.rightMargin: Theme.small
             y: 12
             height: parent.height - 24
@@ -83,6 +140,11 @@ Item {
                         flick.contentY = cursor.y + cursor.height - flick.height;
                 }
                 Keys.onPressed: event => {
+                    if (event.matches(StandardKey.Paste)) {
+                        root.takeFiles();
+                        event.accepted = root.chosen.paste();
+                        return;
+                    }
                     const plain = !(event.modifiers & Qt.ShiftModifier);
                     if ((event.key === Qt.Key_Return || event.key === Qt.Key_Enter) && plain)
                         root.send();
@@ -114,6 +176,17 @@ Item {
             }
         }
         IconButton {
+            id: attachButton
+            objectName: "attachButton"
+            anchors.left: parent.left
+            anchors.leftMargin: 4
+            anchors.bottom: parent.bottom
+            anchors.bottomMargin: 4
+            icon: "attach"
+            label: qsTr("Send files")
+            onClicked: root.ask()
+        }
+        IconButton {
             id: button
             objectName: "sendButton"
             anchors.right: parent.right
@@ -123,7 +196,7 @@ Item {
             icon: "send"
             tint: Theme.accent
             label: qsTr("Send")
-            active: edit.text.trim() !== ""
+            active: edit.text.trim() !== "" || (root.chosen !== null && root.chosen.canSend)
             onClicked: {
                 root.send();
                 root.take();

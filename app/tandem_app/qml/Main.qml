@@ -161,6 +161,7 @@ Window {
                     shell: root.shell
                     timeline: root.timeline
                     narrow: root.narrow
+                    panels: root.panels
                 }
             }
             Panel {
@@ -173,6 +174,18 @@ Window {
                 what: "invite"
                 onClosed: {
                     root.shell.closeAll();
+                    root.focusMain();
+                }
+            }
+            Panel {
+                anchors.fill: parent
+                wanted: root.shell.page === "picture"
+                visible: wanted
+                file: "PictureView.qml"
+                panels: root.panels
+                what: "files"
+                onClosed: {
+                    root.shell.openPage("");
                     root.focusMain();
                 }
             }

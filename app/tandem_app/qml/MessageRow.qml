@@ -25,6 +25,7 @@ Item {
     required property string markCount
     required property string markWords
     required property string spoken
+    required property var attachment
     required property var shell
     property bool focused: false
 

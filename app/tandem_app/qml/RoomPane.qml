@@ -7,15 +7,27 @@ Item {
     required property var shell
     required property var timeline
     required property bool narrow
+    required property var panels
 
     function focusComposer(): void {
         composer.take();
+    }
+
+    function showChosen(): void {
+        composer.takeFiles();
     }
 
     Item {
         id: bar
         width: parent.width
         height: Theme.barHeight
+        // The software renderer draws shapes beyond the clip of a list, so the bar covers what scrolls under it.
+        z: 1
+
+        Rectangle {
+            anchors.fill: parent
+            color: Theme.surface
+        }
 
         IconButton {
             id: back
@@ -94,6 +106,12 @@ Item {
         timeline: root.timeline
         onLeaving: composer.take()
     }
+    Rectangle {
+        anchors.top: typing.top
+        anchors.bottom: parent.bottom
+        width: parent.width
+        color: Theme.surface
+    }
     Item {
         id: typing
         anchors.bottom: composer.top
@@ -120,7 +138,61 @@ Item {
         anchors.bottom: parent.bottom
         width: parent.width
         shell: root.shell
+        panels: root.panels
         onLeftUp: list.take()
         onPaged: direction => list.pageBy(direction)
+    }
+    DropArea {
+        id: drop
+        anchors.fill: parent
+        onEntered: drag => drag.accepted = drag.hasUrls
+        onDropped: event => {
+            if (event.hasUrls) {
+                composer.attach(event.urls);
+                event.acceptProposedAction();
+            }
+        }
+    }
+    Rectangle {
+        anchors.fill: parent
+        visible: drop.containsDrag
+        color: Theme.scrim
+
+        Text {
+            anchors.centerIn: parent
+            width: parent.width - 2 * Theme.huge
+            horizontalAlignment: Text.AlignHCenter
+            wrapMode: Text.Wrap
+            text: qsTr("Drop files here to send them to %1").arg(root.shell.roomName)
+            textFormat: Text.PlainText
+            color: "#ffffff"
+            font.pixelSize: Theme.titleFont
+            font.weight: Font.DemiBold
+        }
+    }
+    Loader {
+        id: saver
+
+        // Not by its type, which would be loaded, with its module, for every room.
+        readonly property var made: item
+
+        active: false
+        source: "SaveDialog.qml"
+    }
+    Connections {
+        target: saver.item
+        ignoreUnknownSignals: true
+        function onAccepted(): void {
+            root.shell.files.save(saver.made.key, saver.made.selectedFile);
+        }
+    }
+    Connections {
+        target: root.shell
+        function onSaveWanted(key: string, proposal: url): void {
+            saver.active = true;
+            saver.made.key = key;
+            saver.made.selectedFile = proposal;
+            saver.made.open();
+        }
     }
 }

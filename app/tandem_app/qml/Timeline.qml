@@ -151,11 +151,17 @@ FocusScope {
                 step(-1);
         }
         Keys.onEscapePressed: root.leaving()
-        Keys.onReturnPressed: root.info()
+        Keys.onReturnPressed: {
+            if (!root.shell.openFile(root.timeline.keyAt(currentIndex)))
+                root.info();
+        }
         Keys.onPressed: event => {
             switch (event.key) {
             case Qt.Key_I:
                 root.info();
+                break;
+            case Qt.Key_S:
+                root.shell.saveFile(root.timeline.keyAt(currentIndex));
                 break;
             case Qt.Key_R:
                 root.shell.retry(root.timeline.keyAt(currentIndex));

@@ -1,4 +1,4 @@
-"""Names of files that other people have chosen: shown without tricks, and saved as plain file names only.
+"""Names of files that other people have chosen: shown without tricks, and saved as plain file names only; and sizes.
 
 A name may hold path parts (``../../.bashrc``), control characters, marks that turn the direction of writing
 (``harmless\\u202egpj.exe`` reads as ``harmlessexe.jpg``), names that a system keeps for itself, or a novel.
@@ -17,6 +17,7 @@ _MOST_READ = 4096
 _MOST_SUFFIX = 16
 # Invisible, or changing what is seen around them (Unicode, "Bidirectional Formatting Characters", UTR 36).
 _TRICKS = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+_UNITS = ("bytes", "kB", "MB", "GB", "TB")
 _SEPARATORS = re.compile(r'[/\\:*?"<>|]')
 _RESERVED = re.compile(
     r"(con|prn|aux|nul|clock\$|com[0-9\u00b9\u00b2\u00b3]|lpt[0-9\u00b9\u00b2\u00b3])\Z", re.IGNORECASE
@@ -49,6 +50,15 @@ def saved(name: str) -> str:
     tail = f"{dot}{suffix}"
     room = MOST_BYTES - len(tail.encode())
     return stem.encode()[:room].decode("utf-8", "ignore").rstrip(" .") + tail
+
+
+def size_words(size: int) -> str:
+    """``1.4 MB``: decimal units, at most one digit after the point."""
+    amount, unit = float(size), 0
+    while amount >= 999.5 and unit < len(_UNITS) - 1:
+        amount, unit = amount / 1000, unit + 1
+    digits = 1 if unit and amount < 9.95 else 0
+    return "1 byte" if size == 1 else f"{amount:.{digits}f} {_UNITS[unit]}"
 
 
 def _plain(name: str) -> str:

@@ -174,6 +174,15 @@ def _message_commands(command: _Command) -> None:
     send.add_argument("room", metavar="ROOM")
     send.add_argument("text", metavar="TEXT", help="the text, or - for standard input")
     send.add_argument("--no-wait", action="store_true", help="only put it into the queue")
+    send_file = _waits(command("send-file", "files", "send a file or a picture", "send"), 600.0)
+    send_file.add_argument("room", metavar="ROOM")
+    send_file.add_argument("file", metavar="FILE")
+    send_file.add_argument("--caption", metavar="TEXT", default="", help="words that stand beside it")
+    send_file.add_argument("--no-wait", action="store_true", help="only put it into the queue")
+    save = command("save", "files", "save the file of a message", "save")
+    save.add_argument("event", metavar="EVENT")
+    save.add_argument("to", metavar="TO", help="a new file, or a folder")
+    save.add_argument("--force", action="store_true", help="replace a file that is there")
     listen = command("listen", "listen", "print new messages as they can be read, until interrupted")
     listen.add_argument("--count", metavar="N", type=_count, help="end after so many messages")
     listen.add_argument("--room", metavar="ROOM", help="only of this room")
@@ -293,9 +302,13 @@ def _common(*, first: bool = False) -> Parser:
     return common
 
 
-def _waits(command: argparse.ArgumentParser) -> argparse.ArgumentParser:
+def _waits(command: argparse.ArgumentParser, default_s: float = 30.0) -> argparse.ArgumentParser:
     command.add_argument(
-        "--timeout", metavar="SECONDS", type=_seconds, default=30.0, help="how long to wait (default 30)"
+        "--timeout",
+        metavar="SECONDS",
+        type=_seconds,
+        default=default_s,
+        help=f"how long to wait (default {default_s:.0f})",
     )
     return command
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 
+from tandem_core.attachments.names import size_words
 from tandem_core.command_line import DONE
 from tandem_core.ctl import world
 from tandem_core.ctl.output import clean, local_time, note, show, show_json
@@ -48,6 +49,7 @@ def value(row: Row, links: list[str]) -> Json:
         "send_state": row.send_state or None,
         "edited": row.edited,
         "redacted": row.redacted,
+        "attachment": _attachment(row),
         "links": links,
     }
 
@@ -59,9 +61,35 @@ def line(row: Row) -> str:
     elif row.redacted:
         body = "[removed]"
     else:
-        body = clean(row.body).replace("\n", "\n    ")
+        body = clean(_words(row)).replace("\n", "\n    ")
     mark = f" [{row.send_state}]" if row.send_state not in ("", "sent") else ""
     return f"{local_time(row.sent_at)}  {row.sender_name}: {body}{mark}"
+
+
+def _attachment(row: Row) -> Json | None:
+    """What is attached; ``size`` in bytes as its sender says, None if nothing was said."""
+    found = row.attachment
+    if found is None or row.redacted:
+        return None
+    file = found.file
+    return {
+        "name": found.name,
+        "caption": found.caption,
+        "size": found.size,
+        "mimetype": file.mimetype if file else None,
+        "width": file.width if file else None,
+        "height": file.height if file else None,
+        "encrypted": file is not None and file.cipher is not None,
+    }
+
+
+def _words(row: Row) -> str:
+    found = row.attachment
+    if found is None:
+        return row.body
+    size = "" if found.size is None else f", {size_words(found.size)}"
+    caption = f" {found.caption}" if found.caption else ""
+    return f"[{found.kind}: {found.name}{size}]{caption}"
 
 
 async def _fetch_older(here: world.World, link: Role, room_id: RoomId, options: argparse.Namespace) -> bool:

@@ -14,7 +14,7 @@ from tandem_core.ctl.output import note, show, show_json
 from tandem_core.errors import BadInput, Expected, UnknownRoom
 from tandem_core.paths import ProfilePaths
 from tandem_core.store import inspect
-from tandem_core.types import Change, Json, Topic
+from tandem_core.types import Change, Json, RoomId, Topic
 
 
 def run(paths: ProfilePaths, options: argparse.Namespace) -> int:
@@ -28,13 +28,7 @@ def run(paths: ProfilePaths, options: argparse.Namespace) -> int:
 async def _send(here: world.World, options: argparse.Namespace, text: str) -> int:
     from tandem_core.sending import enqueue
 
-    try:
-        room_id = await here.db.read(world.room_named, here.link, options.room)
-    except UnknownRoom:
-        # It may be new: created or joined since the store was last brought up to date.
-        if not await world.refresh(here, options.timeout):
-            raise
-        room_id = await here.db.read(world.room_named, here.link, options.room)
+    room_id = await room_of(here, options)
     txn_id = await here.db.write(
         enqueue,
         room_id,
@@ -44,6 +38,22 @@ async def _send(here: world.World, options: argparse.Namespace, text: str) -> in
         html=None,
         now_ms=SystemClock().now_ms(),
     )
+    return await followed(here, options, room_id, txn_id)
+
+
+async def room_of(here: world.World, options: argparse.Namespace) -> RoomId:
+    """The room that ``options.room`` names; raises UnknownRoom."""
+    try:
+        return await here.db.read(world.room_named, here.link, options.room)
+    except UnknownRoom:
+        # It may be new: created or joined since the store was last brought up to date.
+        if not await world.refresh(here, options.timeout):
+            raise
+        return await here.db.read(world.room_named, here.link, options.room)
+
+
+async def followed(here: world.World, options: argparse.Namespace, room_id: RoomId, txn_id: str) -> int:
+    """Wait for what becomes of a queued message, unless told not to, and print it; returns the exit status."""
     change = Change(Topic.OUTBOX, room_id)
     if options.no_wait:
         world.ring(here, change)

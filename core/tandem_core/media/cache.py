@@ -86,6 +86,13 @@ class Cache:
             new.become(file)
         return file
 
+    def put_apart(self, name: str, data: bytes) -> Path:
+        """Keep something of ours that has no place at a server yet, under a name of ours."""
+        with NewFile(self.folder) as new:
+            new.write(data)
+            new.become(self.folder / name)
+        return self.folder / name
+
     def adopt(self, part: Part, file: Path) -> None:
         """Keep a file of ours that is at the server now; it is no loss if that cannot be done."""
         with suppress(OSError):

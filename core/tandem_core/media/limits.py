@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
+from tandem_core.attachments.names import size_words
 from tandem_core.errors import Expected
 from tandem_core.http import Http
 from tandem_core.media import api
@@ -11,7 +12,6 @@ from tandem_core.store import session
 from tandem_core.store.database import Database, Transaction
 
 _FACT = "media.upload_size"
-_UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
 class TooBigForServer(Expected):
@@ -42,15 +42,6 @@ def check(size: int, most: int | None) -> None:
     """Raises TooBigForServer."""
     if most is not None and size > most:
         raise TooBigForServer(size, most)
-
-
-def size_words(size: int) -> str:
-    """``1.4 MB``: decimal units, at most one digit after the point."""
-    amount, unit = float(size), 0
-    while amount >= 999.5 and unit < len(_UNITS) - 1:
-        amount, unit = amount / 1000, unit + 1
-    digits = 1 if unit and amount < 9.95 else 0
-    return "1 byte" if size == 1 else f"{amount:.{digits}f} {_UNITS[unit]}"
 
 
 def _keep(txn: Transaction, size: int | None) -> None:

@@ -17,9 +17,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from tandem_core.attachments import content
+from tandem_core.attachments import content, pictures
 from tandem_core.attachments.content import Part
 from tandem_core.attachments.names import shown
+from tandem_core.attachments.pictures import Look
 from tandem_core.errors import BadInput, Cancelled
 from tandem_core.media import cipher, limits
 from tandem_core.media.cache import Cache
@@ -31,6 +32,7 @@ from tandem_core.store.uploads import Upload
 from tandem_core.types import Json, RoomId
 
 _PIECE = 256 * 1024
+_MOST_FOR_THE_EYE = 8_000_000
 _SEALED_TYPE = "application/octet-stream"
 _UNKNOWN_TYPE = "application/octet-stream"
 _TYPES = mimetypes.MimeTypes(filenames=())
@@ -39,10 +41,10 @@ _TYPES = mimetypes.MimeTypes(filenames=())
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """The sides of a picture in pixels, and a smaller one of it without metadata, if one was made."""
+    """The sides of a picture in pixels as they are shown, and a smaller one of it without metadata, if one was made."""
 
-    width: int
-    height: int
+    width: int | None
+    height: int | None
     mimetype: str
     thumbnail: bytes | None = None
     thumbnail_type: str = ""
@@ -108,6 +110,17 @@ async def enqueue(
         return await db.write(_queue, room_id, message, parts, draft, now_ms())
 
 
+def look_at(source: Path | bytes) -> Look | None:
+    """Which picture a file is by its first bytes; None for any other file, and for one that cannot be read."""
+    if isinstance(source, bytes):
+        return pictures.look(source[: pictures.HEAD])
+    try:
+        with open(source, "rb", opener=_without_waiting) as file:
+            return pictures.look(file.read(pictures.HEAD))
+    except OSError:
+        return None  # what is wrong with it is told when it is sent
+
+
 def mimetype_of(name: str) -> str:
     """What a file is by the end of its name."""
     return _TYPES.guess_type(name.lower(), strict=False)[0] or _UNKNOWN_TYPE
@@ -147,7 +160,7 @@ def _make(
     msgtype = content.msgtype_for(mimetype, is_picture=picture is not None)
     said = content.write(msgtype, name, draft.caption, told, small)
     if picture is not None and is_sealed:
-        _keep_for_the_eye(paths, said, picture.thumbnail)
+        _keep_for_the_eye(paths, said, draft)
     return said, parts
 
 
@@ -182,8 +195,7 @@ def _pieces(draft: Draft, stop: threading.Event, on_progress: Callable[[int], No
         return
     done = 0
     try:
-        # Not to wait for a pipe that took the file's place.
-        descriptor = os.open(draft.source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = _without_waiting(draft.source, os.O_RDONLY)
     except OSError as error:
         raise _unreadable(draft.name, error) from error
     with os.fdopen(descriptor, "rb", buffering=0) as file:
@@ -220,16 +232,27 @@ def _upload(part: str, file: Path, mimetype: str, is_sealed: bool) -> Upload:
     return Upload("", part, file.name, size, _SEALED_TYPE if is_sealed else mimetype, is_sealed)
 
 
-def _keep_for_the_eye(paths: ProfilePaths, said: Json, thumbnail: bytes | None) -> None:
-    """The row shows our own small picture at once, though only its encrypted form waits here."""
+def _keep_for_the_eye(paths: ProfilePaths, said: Json, draft: Draft) -> None:
+    """The row shows our own picture at once, though only its encrypted form waits here."""
     made = content.read("image", said)
-    part: Part | None = made.thumbnail if made else None
-    if part is not None and thumbnail is not None:
-        Cache(paths.media).put(part, thumbnail)
+    if made is None or draft.picture is None:
+        return
+    part: Part | None = made.thumbnail
+    data = draft.picture.thumbnail
+    if data is None and draft.size() <= _MOST_FOR_THE_EYE:
+        part = made.file
+        data = draft.source if isinstance(draft.source, bytes) else draft.source.read_bytes()
+    if part is not None and data is not None:
+        Cache(paths.media).put(part, data)
 
 
 def _is_sealed(conn: sqlite3.Connection, room_id: RoomId) -> bool:
     return room_facts.encryption(conn, room_id) is not None
+
+
+def _without_waiting(path: str | Path, flags: int) -> int:
+    """Opened, also where a pipe has taken the file's place."""
+    return os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
 
 
 def _unreadable(name: str, error: OSError) -> BadInput:

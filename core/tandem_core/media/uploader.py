@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tandem_core.attachments.content import Part
 from tandem_core.attachments.mxc import Mxc
+from tandem_core.attachments.names import size_words
 from tandem_core.errors import Cancelled, Expected, ServerRefused
 from tandem_core.http import Http
 from tandem_core.http_stream import CHUNK
@@ -91,9 +92,7 @@ class Uploader:
     async def _upload(self, upload: Upload, progress: _Progress) -> Mxc:
         most = await self._limit()
         if most is not None and upload.size > most:
-            raise CannotUpload(
-                f"The file is too big; your homeserver takes {limits.size_words(most)} at most"
-            )
+            raise CannotUpload(f"The file is too big; your homeserver takes {size_words(most)} at most")
         file = self._file(upload)
         try:
             if await asyncio.to_thread(lambda: file.stat().st_size) != upload.size:

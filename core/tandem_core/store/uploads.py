@@ -29,10 +29,11 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a message's files are, in bytes; ``file`` is the thumbnail's (or a plain picture's) in the folder."""
+    """How far a message's files are, in bytes; ``in_clear`` is the smallest that lies in the folder as it is."""
 
     sent: int
     size: int
+    in_clear: str | None
 
 
 def put(txn: Transaction, upload: Upload) -> None:
@@ -83,10 +84,14 @@ def note_uploaded(txn: Transaction, upload: Upload, room_id: RoomId, source: Mxc
 def progress(conn: sqlite3.Connection, txn_id: str) -> Progress | None:
     """How far the files of a message are; None if it has none, or nothing is left to do."""
     row = conn.execute(
-        "SELECT sum(sent) AS sent, sum(size) AS size, min(mxc IS NOT NULL) AS done FROM upload WHERE txn_id = ?",
+        "SELECT sum(sent) AS sent, sum(size) AS size, min(mxc IS NOT NULL) AS done,"
+        " (SELECT file FROM upload WHERE txn_id = ?1 AND NOT sealed ORDER BY part DESC LIMIT 1) AS in_clear"
+        " FROM upload WHERE txn_id = ?1",
         (txn_id,),
     ).fetchone()
-    return None if row["size"] is None or row["done"] else Progress(row["sent"], row["size"])
+    if row["size"] is None or row["done"]:
+        return None
+    return Progress(row["sent"], row["size"], row["in_clear"])
 
 
 def is_known(conn: sqlite3.Connection, file: str) -> bool:

@@ -12,7 +12,10 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from tandem_core.attachments import content
+from tandem_core.attachments.content import Attachment
 from tandem_core.rows import local_name, make_row
+from tandem_core.store import uploads
 from tandem_core.store.codec import loads
 from tandem_core.types import Role, RoomId
 
@@ -21,6 +24,7 @@ PENDING = 1 << 62
 _TAIL_MOST = 500
 _PENDING_LOOK = 100
 _ID_CHUNK = 400
+_ATTACHED = ", ".join(f"'{kind}'" for kind in sorted(content.KINDS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,9 @@ class Row:
     error: str | None
     edited: bool
     redacted: bool
+    attachment: Attachment | None = None
+    upload: uploads.Progress | None = None
+    """Of our own attachment, until it is at the server."""
 
 
 def order(conn: sqlite3.Connection, link: Role, room_id: RoomId) -> array[int]:
@@ -162,7 +169,8 @@ def _event_rows(
             "SELECT t.ord, e.event_id, e.txn_id, e.sender, e.sent_at, e.kind, e.body, e.html, e.seal,"
             " e.seal_reason, e.edited_by, e.redacted_by,"
             " COALESCE(m.display_name, o.display_name) AS name, COALESCE(m.avatar_url, o.avatar_url) AS avatar,"
-            " q.state AS send_state, q.error"
+            " q.state AS send_state, q.error,"
+            f" CASE WHEN e.kind IN ({_ATTACHED}) THEN COALESCE(e.opened_content, e.content) END AS attached"
             " FROM timeline AS t JOIN event AS e ON e.event_id = t.event_id"
             " LEFT JOIN member AS m ON m.conn = ? AND m.room_id = t.room_id AND m.user_id = e.sender"
             " LEFT JOIN member AS o ON o.conn = ? AND o.room_id = t.room_id AND o.user_id = e.sender"
@@ -191,6 +199,7 @@ def _event_rows(
                 error=row["error"],
                 edited=row["edited_by"] is not None,
                 redacted=row["redacted_by"] is not None,
+                attachment=content.read(row["kind"], loads(row["attached"])) if row["attached"] else None,
             )
 
 
@@ -210,7 +219,8 @@ def _pending_rows(
         (room_id, *ids),
     )
     for row in rows:
-        facts = make_row(row["type"], loads(row["content"]))
+        said = loads(row["content"])
+        facts = make_row(row["type"], said)
         yield Row(
             key=row["txn_id"],
             ord=PENDING + row["id"],
@@ -230,6 +240,8 @@ def _pending_rows(
             error=row["error"],
             edited=False,
             redacted=False,
+            attachment=content.read(facts.kind, said),
+            upload=uploads.progress(conn, row["txn_id"]) if facts.kind in content.KINDS else None,
         )
 
 

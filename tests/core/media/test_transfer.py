@@ -22,7 +22,7 @@ from tandem_core.attachments.content import Part
 from tandem_core.errors import DiskFull, Offline, ServerRefused, SignedOut
 from tandem_core.http import Http
 from tandem_core.http_stream import TooBig, fetch_file, send_file
-from tandem_core.media import api, cipher, limits
+from tandem_core.media import api, cipher
 from tandem_core.media.cache import Cache, Exists, NothingThere
 from tandem_core.media.cipher import HashMismatch
 from tandem_core.media.files import NewFile, sweep
@@ -426,15 +426,6 @@ async def test_two_hundred_megabytes_pass_through_a_few(
 
 def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-@pytest.mark.parametrize(
-    ("size", "words"),
-    [(0, "0 bytes"), (1, "1 byte"), (999, "999 bytes"), (1000, "1.0 kB"), (9_949, "9.9 kB"), (9_950, "10 kB"),
-     (999_499, "999 kB"), (999_500, "1.0 MB"), (52_428_800, "52 MB"), (10**15, "1000 TB")],
-)  # fmt: skip
-def test_sizes_are_said_in_few_digits(size: int, words: str) -> None:
-    assert limits.size_words(size) == words
 
 
 class _Tokens:

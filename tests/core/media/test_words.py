@@ -228,3 +228,12 @@ def test_the_form_on_the_wire_stays_as_it_is() -> None:
         '"thumbnail_info":{"h":1,"mimetype":"image/png","size":3,"w":2},"thumbnail_url":"mxc://h/t","w":4},'
         '"msgtype":"m.image","url":"mxc://h/f"}'
     )
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [(0, "0 bytes"), (1, "1 byte"), (999, "999 bytes"), (1000, "1.0 kB"), (9_949, "9.9 kB"), (9_950, "10 kB"),
+     (999_499, "999 kB"), (999_500, "1.0 MB"), (52_428_800, "52 MB"), (10**15, "1000 TB")],
+)  # fmt: skip
+def test_sizes_are_said_in_few_digits(size: int, words: str) -> None:
+    assert names.size_words(size) == words

@@ -1,0 +1,51 @@
+// One picture, as large as the pane; Escape closes it.
+import QtQuick
+
+Item {
+    id: root
+
+    required property var model
+
+    signal closed
+
+    Component.onCompleted: bar.take()
+    Component.onDestruction: root.model.close()
+
+    Rectangle {
+        anchors.fill: parent
+        color: Theme.surface
+    }
+    PageBar {
+        id: bar
+        width: parent.width
+        title: root.model.viewName
+        leaveLabel: qsTr("Back to the messages")
+        leaveName: "closePicture"
+        onLeaving: root.closed()
+    }
+    Image {
+        id: picture
+        objectName: "largePicture"
+        anchors.top: bar.bottom
+        anchors.bottom: parent.bottom
+        anchors.left: parent.left
+        anchors.right: parent.right
+        anchors.margins: Theme.large
+        source: root.model.viewPicture
+        asynchronous: true
+        // Never larger than it is.
+        fillMode: sourceSize.width > width || sourceSize.height > height ? Image.PreserveAspectFit : Image.Pad
+        smooth: true
+        mipmap: true
+        Accessible.role: Accessible.Graphic
+        Accessible.name: qsTr("Picture %1").arg(root.model.viewName)
+    }
+    Remark {
+        anchors.horizontalCenter: parent.horizontalCenter
+        anchors.bottom: parent.bottom
+        anchors.margins: Theme.large
+        width: Math.min(parent.width - 2 * Theme.large, 520)
+        visible: root.model.viewWords !== ""
+        words: root.model.viewWords
+    }
+}
