@@ -9,7 +9,7 @@ Window {
     required property var shell
     required property var rooms
     required property var timeline
-    // Made when first asked for: {login, settings, messageInfo, invite, banner}.
+    // Made when first asked for: {login, settings, messageInfo, invite, banner, ...}.
     required property var panels
 
     readonly property bool narrow: root.width < Theme.narrowWidth
@@ -135,8 +135,24 @@ Window {
             onActiveChanged: if (active) setSource("ErrorBanner.qml", { "model": root.panels.make("banner") })
             height: active && item ? (item as Item).implicitHeight : 0
         }
-        Item {
+        Loader {
+            id: verifyBar
             anchors.top: banner.bottom
+            width: parent.width
+            active: root.shell.verifying
+            visible: active
+            onActiveChanged: if (active) setSource("VerifyBar.qml", { "model": root.panels.make("verification") })
+            height: active && item ? (item as Item).implicitHeight : 0
+
+            Connections {
+                target: verifyBar.item
+                function onLooked(): void {
+                    root.shell.openPage("verification");
+                }
+            }
+        }
+        Item {
+            anchors.top: verifyBar.bottom
             anchors.bottom: parent.bottom
             width: parent.width
 
@@ -209,7 +225,20 @@ Window {
                 file: "DevicesPage.qml"
                 panels: root.panels
                 what: "devices"
+                onLed: page => root.shell.openPage(page)
                 onClosed: root.shell.openPage("settings")
+            }
+            Panel {
+                anchors.fill: parent
+                wanted: root.shell.page === "verification"
+                visible: wanted
+                file: "VerificationPage.qml"
+                panels: root.panels
+                what: "verification"
+                onClosed: {
+                    root.shell.openPage("");
+                    root.focusMain();
+                }
             }
         }
     }
