@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QObject, Slot
 
+from tandem_app.question import QuestionWatch
 from tandem_core.types import Topic
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ _MODELS = {
     "files": ("files", "FilesModel"),
     "chosenFiles": ("chosen_files", "ChosenFilesModel"),
     "verification": ("verification", "VerificationModel"),
+    "encryption": ("encryption", "EncryptionModel"),
 }
 
 
@@ -56,6 +58,8 @@ class Panels(QObject):
         thread.session.connect(self._look_for_notice)
         thread.session.connect(self._look_for_verification)
         thread.changed.connect(self._follow)
+        self._question = QuestionWatch(thread, self)
+        self._question.asked.connect(self._ask)
 
     @Slot(str, result=QObject)
     def make(self, what: str) -> QObject:
@@ -82,10 +86,16 @@ class Panels(QObject):
     @Slot()
     def look(self) -> None:
         """Somebody has written to the store, and no ring said what: the pages read again."""
-        for what in ("settings", "messageInfo", "invite"):
+        for what in ("settings", "messageInfo", "invite", "encryption"):
             if what in self._made:
                 self._made[what].look()
         self._look_for_notice()
+
+    @Slot(str)
+    def _ask(self, question: str) -> None:
+        """Have the banner ask; one that was never needed is not made for nothing."""
+        if question != "nothing" or "banner" in self._made:
+            self._model("banner").question(question)
 
     @Slot()
     def _look_for_notice(self) -> None:
@@ -125,11 +135,12 @@ class Panels(QObject):
             made = self._made[what] = make(self._thread, self._reader, self._clock_ms, self)
             if what == "banner":
                 made.changed.connect(lambda: self._shell.set_banner(bool(made.property("title"))))
+                made.putOff.connect(self._question.put_off)
             if what == "files":
                 made.saveWanted.connect(self._shell.saveWanted)
             if what == "verification":
                 made.changed.connect(lambda: self._shell.set_verifying(bool(made.property("barWords"))))
-            if what == "devices":
+            if what in ("devices", "encryption"):
                 made.verifyWanted.connect(self._verify_device)
             if what == "login":
                 made.signedIn.connect(lambda words: self._model("banner").news(words))

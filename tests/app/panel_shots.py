@@ -14,10 +14,6 @@ from tandem_core.own_devices import OwnDevice
 from tandem_core.store import crypto
 from tandem_core.trust import DeviceTrust
 from tandem_core.types import DeviceId, RoomId, UserId
-from tandem_core.verification.emoji import EMOJI
-from tandem_core.verification.flow import Phase
-from tandem_core.verification.qr import Code, Mode
-from tandem_core.verification.verifications import View
 from tests.app.glass import Glass
 from tests.app.seed import NOON_MS, Seed
 from tests.app.shots import BOB, CAROL, DEVICES, DORA, PEOPLE, Look, hike, take
@@ -27,7 +23,9 @@ LONG = "Maximiliane-Friederike von und zu Hohenstein-Wolkenburg auf Niederlangen
 
 def main() -> int:
     """Save all pictures; returns 0."""
-    take(Path(sys.argv[1] if len(sys.argv) > 1 else "shots"), _SCENES)
+    from tests.app.security_shots import SCENES
+
+    take(Path(sys.argv[1] if len(sys.argv) > 1 else "shots"), _SCENES | SCENES)
     return 0
 
 
@@ -245,69 +243,6 @@ def devices(
     return fill
 
 
-# Verification.
-
-ASKED = View(
-    "$request", None, UserId("@alice:example.org"), DeviceId("PHONEXYZ"), False, NOON_MS, Phase.ASKED, None, "", False,
-    (), (), None, False, False, False,
-)  # fmt: skip
-SHOWN = Code(Mode.TRUSTED, "$request", "A" * 43, "B" * 43, bytes(16))
-STRING = tuple(EMOJI[number] for number in (19, 41, 0, 36, 49, 53, 63))
-VIEWS = {
-    "asked": ASKED,
-    "asked-person": replace(ASKED, room_id=RoomId("!room1:example.org"), peer=BOB),
-    "asking": replace(ASKED, we_asked=True, device_id=None),
-    "ready": replace(ASKED, phase=Phase.READY, shown=SHOWN, can_compare=True, can_scan=True),
-    "compare": replace(ASKED, phase=Phase.COMPARE, emoji=STRING, decimals=(1782, 7037, 1233)),
-    "confirmed": replace(ASKED, phase=Phase.CONFIRMED, emoji=STRING, decimals=(1782, 7037, 1233)),
-    "shown": replace(ASKED, phase=Phase.SHOWN),
-    "done": replace(ASKED, phase=Phase.DONE, is_signed=True),
-    "cancelled": replace(ASKED, phase=Phase.CANCELLED, code="m.user", is_theirs=True),
-    "attacked": replace(ASKED, phase=Phase.CANCELLED, code="m.key_mismatch"),
-}
-
-
-def show_verification(glass: Glass, view: View, *, page: bool = True) -> Any:
-    """A verification as the engine has it; returns the model."""
-    made = model(glass, "verification")
-    made._loaded([view])
-    made._chosen = view.id
-    if page:
-        glass.main.shell.openPage("verification")
-    made._loaded([view])
-    glass.settle()
-    return made
-
-
-def verification(
-    what: str, *, width: int = 1120, is_dark: bool = False, page: bool = True, long: bool = False
-) -> Callable[[Seed], Look]:
-    def fill(seed: Seed) -> Look:
-        room = hike(seed)
-        name = LONG if long else "Alice's phone"
-        seed.db.write_now(
-            lambda txn: txn.execute(
-                "INSERT INTO device (user_id, device_id, curve25519, ed25519, display_name, algorithms, first_seen)"
-                " VALUES ('@alice:example.org', 'PHONEXYZ', 'c', 'e', ?, '[]', 0)",
-                (name,),
-            )
-        )
-
-        def look(glass: Glass) -> None:
-            size(glass, width, 740)
-            if is_dark:
-                dark(glass)
-            glass.main.shell.openRoom(room)
-            made = show_verification(glass, VIEWS[what], page=page)
-            if long and what == "ready":
-                made._problem = "This is no verification code. Copy the whole code that the other side shows."
-                made.changed.emit()
-
-        return look
-
-    return fill
-
-
 # Message info.
 
 
@@ -441,15 +376,6 @@ _SCENES: dict[str, Callable[[Seed], Look]] = {
     "devices-loading": devices("nothing", state="loading"), "devices-offline": devices("nothing", state="offline"),
     "devices-old-narrow": devices(width=360, state="offline"), "devices-problem": devices("problem"),
     "devices-news-dark": devices("news", is_dark=True),
-    "verify-asked": verification("asked"), "verify-person-dark": verification("asked-person", is_dark=True),
-    "verify-asking": verification("asking"), "verify-ready": verification("ready"),
-    "verify-compare": verification("compare"),
-    "verify-compare-narrow-dark": verification("compare", width=360, is_dark=True),
-    "verify-shown": verification("shown"), "verify-done": verification("done"),
-    "verify-attacked-dark": verification("attacked", is_dark=True), "verify-cancelled": verification("cancelled"),
-    "verify-ready-narrow-long": verification("ready", width=360, long=True),
-    "verify-bar": verification("asked", page=False),
-    "verify-bar-narrow-long": verification("asked", page=False, width=360, long=True, is_dark=True),
     "info": info(), "info-dark": info(is_dark=True), "info-none": info(kind="none"), "info-long": info(kind="long"),
     "info-many": info(kind="many"), "info-narrow": info(width=360),
     "invite": invite(), "invite-dark-problem": invite(is_dark=True, problem=True),

@@ -23,7 +23,8 @@ from tandem_core.verification.qr import BadCode
 from tandem_core.verification.verifications import View
 from tests.app.by_keyboard import heard, reads, silent, sticks_out, tab_to
 from tests.app.glass import Glass
-from tests.app.panel_shots import DEVICE_LIST, LONG, VIEWS, show_devices, show_verification
+from tests.app.panel_shots import DEVICE_LIST, LONG, show_devices
+from tests.app.security_shots import VIEWS, show_verification
 from tests.app.seed import Seed
 
 pytestmark = pytest.mark.gui

@@ -62,7 +62,7 @@ Window {
         onActivated: {
             if (root.shell.infoKey !== "")
                 root.shell.showInfo("");
-            else if (root.shell.page === "devices") {
+            else if (root.shell.page === "devices" || root.shell.page === "encryption") {
                 root.shell.openPage("settings");
                 return;
             } else if (root.shell.page !== "")
@@ -129,11 +129,24 @@ Window {
 
         Loader {
             id: banner
+
+            // What it asks is what the page is about.
+            readonly property bool hushed: item !== null && root.shell.page === "encryption"
+                && (item as ErrorBanner).model.kind === "question"
+
             width: parent.width
             active: root.shell.bannerShown
-            visible: active
+            visible: active && !hushed
             onActiveChanged: if (active) setSource("ErrorBanner.qml", { "model": root.panels.make("banner") })
-            height: active && item ? (item as Item).implicitHeight : 0
+            height: visible && item ? (item as Item).implicitHeight : 0
+
+            Connections {
+                target: banner.item
+                ignoreUnknownSignals: true
+                function onWanted(page: string): void {
+                    root.shell.openPage(page);
+                }
+            }
         }
         Loader {
             id: verifyBar
@@ -217,6 +230,16 @@ Window {
                     root.shell.openPage("");
                     root.focusMain();
                 }
+            }
+            Panel {
+                anchors.fill: parent
+                wanted: root.shell.page === "encryption"
+                visible: wanted
+                file: "EncryptionPage.qml"
+                panels: root.panels
+                what: "encryption"
+                onClosed: root.shell.openPage("settings")
+                onLed: page => root.shell.openPage(page)
             }
             Panel {
                 anchors.fill: parent
