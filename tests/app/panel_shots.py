@@ -23,9 +23,7 @@ LONG = "Maximiliane-Friederike von und zu Hohenstein-Wolkenburg auf Niederlangen
 
 def main() -> int:
     """Save all pictures; returns 0."""
-    from tests.app.security_shots import SCENES
-
-    take(Path(sys.argv[1] if len(sys.argv) > 1 else "shots"), _SCENES | SCENES)
+    take(Path(sys.argv[1] if len(sys.argv) > 1 else "shots"), _SCENES)
     return 0
 
 

@@ -39,6 +39,9 @@ UPLOAD_BATCH = 100
 KEEP_BATCH = 15
 ALL_AT_ONCE = 2_000
 """A backup of so many sessions is restored with one request, a larger one room by room."""
+FETCHES_A_STEP = 50
+FETCH_AGAIN_S = 60.0
+"""After so many sessions were asked for one by one, the next ones wait so long."""
 _WRONG_VERSION = "M_WRONG_ROOM_KEYS_VERSION"
 
 
@@ -78,14 +81,22 @@ class BackupWorker(Worker):
         state = await self._opener.state()
         pause_s = await self._look_if_due(state)
         refusal: ServerRefused | None = None
+        fetched = 0
         while True:
             try:
                 is_busy = refusal is None and await self._upload(state)
             except ServerRefused as refused:
                 refusal = refused  # what comes out of the backup need not wait for what goes in
                 is_busy = True
-            if not (is_busy or await self._fetch(state) or await self._restore(state)):
+            # A restore brings what events wait for, with far fewer questions.
+            if is_busy or await self._restore(state):
+                continue
+            if fetched == FETCHES_A_STEP:
+                pause_s = min(pause_s, FETCH_AGAIN_S)
                 break
+            if not await self._fetch(state):
+                break
+            fetched += 1
         if refusal is not None:
             raise refusal
         return pause_s

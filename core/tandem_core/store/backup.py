@@ -234,12 +234,14 @@ def restored_sessions(conn: sqlite3.Connection) -> int:
 
 
 def next_room(conn: sqlite3.Connection) -> RoomId | None:
-    """A room that we know of and that was not restored yet."""
+    """A room that we know of and that was not restored yet; those whose newest events wait for keys go first."""
     row = conn.execute(
         "SELECT room_id FROM (SELECT room_id FROM room_fact WHERE encryption IS NOT NULL UNION"
         " SELECT room_id FROM room WHERE encryption IS NOT NULL UNION"
-        " SELECT room_id FROM event WHERE seal = 'sealed')"
-        " WHERE room_id NOT IN (SELECT room_id FROM backup_restored) ORDER BY room_id LIMIT 1"
+        " SELECT room_id FROM event WHERE seal = 'sealed') AS known"
+        " WHERE room_id NOT IN (SELECT room_id FROM backup_restored)"
+        " ORDER BY (SELECT max(sent_at) FROM event AS e WHERE e.room_id = known.room_id AND e.seal = 'sealed')"
+        " DESC NULLS LAST, room_id LIMIT 1"
     ).fetchone()
     return None if row is None else RoomId(row["room_id"])
 

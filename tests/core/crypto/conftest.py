@@ -81,3 +81,24 @@ def phone(written: tuple[Device, list[Json]], make_device: Callable[..., Device]
     written[0].knows()
     asyncio.run(made.backups.step())
     return made
+
+
+@pytest.fixture
+def history(friends: tuple[Device, Device]) -> tuple[Device, Device, list[Json]]:
+    """Alice wrote to Bob, whose phone has all keys in the backup; and what she wrote."""
+    alice, bob = friends
+    asyncio.run(bob.backup.create())
+    wires = []
+    for number in range(3):
+        alice.write(lambda txn: txn.execute("UPDATE megolm_outbound SET retired = 1"))
+        wires.append(alice.seal(f"line {number}", {alice.me.user_id, bob.me.user_id}))
+    asyncio.run(alice.flush())
+    bob.receive()
+    asyncio.run(bob.backups.step())
+    return alice, bob, wires
+
+
+@pytest.fixture
+def tablet(history: tuple[Device, Device, list[Json]], make_device: Callable[..., Device]) -> Device:
+    """Bob's new device, which has nothing yet."""
+    return make_device("bob", "TABLET")

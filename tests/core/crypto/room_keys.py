@@ -53,8 +53,11 @@ class RoomKeys:
                 made.append(Version(str(len(made) + 1), body["algorithm"], copy.deepcopy(body["auth_data"])))
                 return {"version": made[-1].name}
             case ["DELETE", "version", name]:
-                self._named(user, name).is_deleted = True
-                return {}
+                made = self.versions.get(user, [])
+                self._found(
+                    next((one for one in made if one.name == name), None), "no such"
+                ).is_deleted = True
+                return {}  # a second time, too
             case ["PUT", "keys"]:
                 return self._put(user, query["version"], body)
             case ["GET", "keys", *where]:

@@ -78,6 +78,12 @@ def test_nio_reads_our_file(friends: tuple[Device, Device], tmp_path: Path) -> N
     assert (entry["session_id"], entry["room_id"]) == (wire["session_id"], ROOM)
 
 
+def test_what_a_file_brings_is_due_for_the_backup(alice: Device, tmp_path: Path) -> None:
+    session = InboundGroupSession(GroupSession().session_key)
+    _import(alice, _write(tmp_path / "keys.txt", [_entry(session)]))
+    assert alice.rows("SELECT session_id FROM backup_waiting") == [(session.session_id,)]
+
+
 def test_importing_twice_changes_nothing(alice: Device, tmp_path: Path) -> None:
     session = InboundGroupSession(GroupSession().session_key)
     file = _write(tmp_path / "keys.txt", [_entry(session)])

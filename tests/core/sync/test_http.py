@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -11,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from tandem_core.errors import Offline, RateLimited, ServerRefused, SignedOut
-from tandem_core.http import Http, NotJson, path, request_now
+from tandem_core.http import Http, NotJson, TooBig, path, request_now
 from tests.core.sync_world import StillClock
 from tests.support.aio import in_loop
 
@@ -199,6 +200,27 @@ async def test_a_connection_cut_in_the_middle_is_offline() -> None:
 
     with pytest.raises(Offline):
         await _ask(answer)
+
+
+@pytest.mark.parametrize("is_said", [True, False])
+def test_an_answer_that_is_too_big_is_not_read_to_its_end(
+    is_said: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the server does not say how long it is."""
+    monkeypatch.setattr("tandem_core.http._MOST_ANSWER", 100_000)
+
+    async def much(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        if is_said:
+            answer.content_length = 10_000_000
+        await answer.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(1000):
+                await answer.write(b" " * 10_000)
+        return answer
+
+    with pytest.raises(TooBig):
+        asyncio.run(_ask(much))
 
 
 @in_loop
