@@ -225,6 +225,30 @@ def test_one_transaction_id_stands_for_one_text_over_kills_and_restarts(scene: S
         assert len(said) >= 2 or "/sendToDevice/" not in address
 
 
+def test_a_token_that_ran_out_is_renewed_whatever_the_way_to_the_next_one_is_like(scene: Scene) -> None:
+    chance = random.Random(_SEED + 2)
+    before = scene.alice.ask("SELECT access_token, refresh_token FROM session")
+    faults = {
+        "lost request": actions.drop_request(),
+        "lost answer": actions.drop_answer(),
+        "twice": actions.duplicate(),
+        "half": actions.truncate(),
+        "no json": actions.corrupt(),
+        "bad gateway": actions.page(502),
+        "internal": actions.refuse(500, "M_UNKNOWN"),
+        "slow down": actions.limited(300),
+    }
+    for name in chance.sample(sorted(faults), len(faults)):
+        rule = scene.proxy.add(name, faults[name], path="/refresh")
+        scene.proxy.add("expired", actions.signed_out(soft=True), conn_id=chance.choice(LINKS))
+        scene.write("bob")
+        wait_for(name, lambda rule=rule: rule.met)
+    scene.settle()
+    after = scene.alice.ask("SELECT access_token, refresh_token FROM session")
+    assert None not in after[0]
+    assert not set(after[0]) & set(before[0])
+
+
 @pytest.mark.parametrize("soft", [True, False], ids=["soft", "hard"])
 def test_an_expired_token_ends_the_session_and_signing_in_goes_on_with_it(scene: Scene, soft: bool) -> None:
     device_id = scene.alice.ask("SELECT device_id FROM session")

@@ -200,7 +200,7 @@ EXCUSED = (
     ("both", r"/login$|/logout$|well-known|session\._keep_login|_note_signed_out|session\.leave",
      "signing in and out begins or ends the store"),
     ("both", r"/refresh$|session\.renew|forget_refresh_token",
-     "only where access tokens run out; tests/core/test_token_refresh.py kills there"),
+     "only where access tokens run out; tests/core/test_token_refresh_processes.py kills there"),
     ("both", r"createRoom|/join|/invite$|/leave$|/redact/|user_directory|account_data/m\.direct", _COMMAND),
     ("both", r"/devices$|/devices/\{\}|delete_devices|devices\.rename|devices\.note_signed_out", _COMMAND),
     ("both", r"_note_created|_note_accepted|_note_left|_note_invited|events\.redact", _COMMAND),
