@@ -36,6 +36,7 @@ class Shell(QObject):
     typingChanged = Signal()
     olderChanged = Signal()
     bannerChanged = Signal()
+    verifyingChanged = Signal()
     troubleChanged = Signal()
     draftRestored = Signal(str)
     settingsWanted = Signal(str)
@@ -73,6 +74,7 @@ class Shell(QObject):
         self._older_asked = False
         self._older_done = False
         self._banner = False
+        self._verifying = False
         self._trouble = ("", "")
         self._older_after = 0.0
         self._active = False
@@ -124,6 +126,12 @@ class Shell(QObject):
         if shown != self._banner:
             self._banner = shown
             self.bannerChanged.emit()
+
+    def set_verifying(self, shown: bool) -> None:
+        """Whether a verification waits, or goes on, while its page is not shown."""
+        if shown != self._verifying:
+            self._verifying = shown
+            self.verifyingChanged.emit()
 
     def set_loading(self, loading: bool) -> None:
         if loading != self._loading:
@@ -416,6 +424,7 @@ class Shell(QObject):
     roomEncrypted = Property(
         bool, lambda self: bool(self._room is not None and self._room.encrypted), notify=roomChanged
     )
+    verifying = Property(bool, lambda self: self._verifying, notify=verifyingChanged)
     page = Property(str, lambda self: self._page, notify=pageChanged)
     infoKey = Property(str, lambda self: self._info, notify=infoChanged)
     typingWords = Property(str, lambda self: self._typing, notify=typingChanged)

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QObject, Slot
 
+from tandem_app.question import QuestionWatch
+from tandem_core.types import Topic
+
 if TYPE_CHECKING:
     from tandem_app.actions import Shell
     from tandem_app.engine_thread import EngineThread
     from tandem_app.reader import Reader
     from tandem_core.errors import Expected
+    from tandem_core.types import Change
 
 _MODELS = {
     "login": ("login", "LoginModel"),
@@ -23,6 +27,8 @@ _MODELS = {
     "banner": ("banner", "BannerModel"),
     "files": ("files", "FilesModel"),
     "chosenFiles": ("chosen_files", "ChosenFilesModel"),
+    "verification": ("verification", "VerificationModel"),
+    "encryption": ("encryption", "EncryptionModel"),
 }
 
 
@@ -50,6 +56,10 @@ class Panels(QObject):
         thread.trouble.connect(self.show_trouble)
         thread.status.connect(self.show_status)
         thread.session.connect(self._look_for_notice)
+        thread.session.connect(self._look_for_verification)
+        thread.changed.connect(self._follow)
+        self._question = QuestionWatch(thread, self)
+        self._question.asked.connect(self._ask)
 
     @Slot(str, result=QObject)
     def make(self, what: str) -> QObject:
@@ -76,10 +86,16 @@ class Panels(QObject):
     @Slot()
     def look(self) -> None:
         """Somebody has written to the store, and no ring said what: the pages read again."""
-        for what in ("settings", "messageInfo", "invite"):
+        for what in ("settings", "messageInfo", "invite", "encryption"):
             if what in self._made:
                 self._made[what].look()
         self._look_for_notice()
+
+    @Slot(str)
+    def _ask(self, question: str) -> None:
+        """Have the banner ask; one that was never needed is not made for nothing."""
+        if question != "nothing" or "banner" in self._made:
+            self._model("banner").question(question)
 
     @Slot()
     def _look_for_notice(self) -> None:
@@ -90,6 +106,28 @@ class Panels(QObject):
         if "banner" in self._made or (conn is not None and restored(conn) is not None):
             self._model("banner").look()
 
+    @Slot(object)
+    def _follow(self, changes: frozenset[Change]) -> None:
+        if any(change.topic is Topic.VERIFICATION for change in changes):
+            self._model("verification").follow()
+
+    @Slot(str)
+    def _verify_device(self, device_id: str) -> None:
+        model = self._model("verification")
+        if device_id:
+            model.verifyDevice(device_id)
+        else:
+            model.verifyDevices()
+
+    @Slot(str)
+    def _look_for_verification(self, state: str) -> None:
+        """Somebody may have asked while no window was there; without any, nothing is made."""
+        from tandem_core.store.verification import all_standing
+
+        conn = self._reader() if state == "signed_in" else None
+        if conn is not None and any(row.phase == "asked" for row in all_standing(conn)):
+            self._model("verification").follow()
+
     def _model(self, what: str) -> Any:
         if what not in self._made:
             module, name = _MODELS[what]
@@ -97,8 +135,13 @@ class Panels(QObject):
             made = self._made[what] = make(self._thread, self._reader, self._clock_ms, self)
             if what == "banner":
                 made.changed.connect(lambda: self._shell.set_banner(bool(made.property("title"))))
+                made.putOff.connect(self._question.put_off)
             if what == "files":
                 made.saveWanted.connect(self._shell.saveWanted)
+            if what == "verification":
+                made.changed.connect(lambda: self._shell.set_verifying(bool(made.property("barWords"))))
+            if what in ("devices", "encryption"):
+                made.verifyWanted.connect(self._verify_device)
             if what == "login":
                 made.signedIn.connect(lambda words: self._model("banner").news(words))
         return self._made[what]

@@ -231,6 +231,7 @@ class Engine:
         from tandem_core.crypto.gossip import GossipWorker
         from tandem_core.crypto.key_requests import KeyRequests
         from tandem_core.crypto.worker import CryptoWorker, LocalOpener
+        from tandem_core.encryption import Encryption
         from tandem_core.receipts.outbox import ReceiptOutbox
         from tandem_core.sending import Sender
 
@@ -239,6 +240,7 @@ class Engine:
         opener = LocalOpener(paths, db, me, role, clock=clock, chance=chance)
         crypto = CryptoWorker(paths, db, http, opener, clock=clock, chance=chance, follows_sync=True)
         self._on_synced = crypto.note_synced
+        self.encryption = Encryption(paths, db, http, opener, crypto, clock=clock)
         answering: list[Worker] = []
         if role is Role.APP:
             # Only the window answers: a person has to look.

@@ -23,7 +23,9 @@ LONG = "Maximiliane-Friederike von und zu Hohenstein-Wolkenburg auf Niederlangen
 
 def main() -> int:
     """Save all pictures; returns 0."""
-    take(Path(sys.argv[1] if len(sys.argv) > 1 else "shots"), _SCENES)
+    from tests.app.security_shots import SCENES
+
+    take(Path(sys.argv[1] if len(sys.argv) > 1 else "shots"), _SCENES | SCENES)
     return 0
 
 

@@ -218,7 +218,7 @@ EXCUSED = (
     ("app", r"prepend_back", "only while the server has older messages than the window"),
     ("both", r"first\._keep", "only in the first second of a store that has never synced"),
     ("both", r"user/\{\}/account_data/\{\}|account_data\.put$|recovery_state\.|recovery\._note",
-     "a person's own command; tests/core/crypto/test_recovery.py ends it at each of its requests"),
+     "a person's own command; tests/core/crypto/test_recovery_crashes.py ends it at each of its requests"),
     ("both", r"crypto\.gossip\.|crypto\.key_requests\.",
      "only between several devices of one person; tests/core/crypto loses their requests"),
     ("both", r"/media/|uploads\.note_|uploader\._tidy|outgoing\._queue|limits\._keep",

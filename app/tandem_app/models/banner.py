@@ -21,16 +21,20 @@ CONNECTION_MS = 4000
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A few words, and what to do."""
+    """A few words, what to do, and perhaps a page to do it on, with the words of the button that opens it."""
 
     title: str
     advice: str
+    page: str = ""
+    way: str = ""
 
 
 class BannerModel(QObject):
-    """Shows the weightiest notice that is not put away: trouble, failure, connection, restored, news."""
+    """Shows the weightiest notice that is not put away: trouble, failure, connection, restored, question, news."""
 
     changed = Signal()
+    putOff = Signal(str)
+    """The person would rather not answer this question now."""
 
     def __init__(
         self,
@@ -44,6 +48,7 @@ class BannerModel(QObject):
         self._put_away: dict[str, Notice] = {}
         self._late: Notice | None = None
         self._restored_at: int | None = None
+        self._question = ""
         self._thread = thread
         self._reader = reader
         self._timer = QTimer(self, singleShot=True, interval=CONNECTION_MS)
@@ -64,6 +69,11 @@ class BannerModel(QObject):
         """Something worth knowing once."""
         self._put_away.pop("news", None)
         self._set("news", Notice(sentence, ""))
+
+    def question(self, asked: str) -> None:
+        """What a person should decide about the account's encryption (``recovery_question.Question``, by its value)."""
+        self._question = asked
+        self._set("question", QUESTIONS.get(asked))
 
     def status(self, words: str) -> None:
         """What the engine says of itself; empty while all is well."""
@@ -102,6 +112,8 @@ class BannerModel(QObject):
         if kind:
             self._put_away[kind] = self._notices.pop(kind)
             self.changed.emit()
+        if kind == "question":
+            self.putOff.emit(self._question)
         if kind == "restored" and self._restored_at is not None:
             self._thread.call(self._forget_restored(self._restored_at))
 
@@ -144,7 +156,9 @@ class BannerModel(QObject):
     title = Property(str, lambda self: self._shown().title, notify=changed)
     advice = Property(str, lambda self: self._shown().advice, notify=changed)
     kind = Property(str, _kind, notify=changed)
-    """trouble, failure, connection, restored, news, or empty when there is nothing to say."""
+    """trouble, failure, connection, restored, question, news, or empty when there is nothing to say."""
+    page = Property(str, lambda self: self._shown().page, notify=changed)
+    way = Property(str, lambda self: self._shown().way, notify=changed)
 
 
 WAITING = Notice("Waiting for connection", "")
@@ -153,7 +167,28 @@ RESTORED = Notice(
     "Tandem uses new encryption sessions from now on. Messages that came in since the copy was made may stay"
     " unreadable on this device.",
 )
-_KINDS = ("trouble", "failure", "connection", "restored", "news")
+QUESTIONS = {
+    "verify_or_recover": Notice(
+        "Verify this device",
+        "Until then, people may not send it the keys of their messages, and your earlier messages stay closed.",
+        "encryption",
+        "Verify…",
+    ),
+    "set_up_recovery": Notice(
+        "Set up recovery",
+        "If this device is lost, nothing else would open your messages again.",
+        "encryption",
+        "Set up…",
+    ),
+    "reset": Notice(
+        "This device cannot be verified",
+        "No other device of yours is there to verify it, and there is no recovery key. A new identity goes on.",
+        "encryption",
+        "See what to do…",
+    ),
+}
+"""By the values of ``recovery_question.Question``."""
+_KINDS = ("trouble", "failure", "connection", "restored", "question", "news")
 _NOTHING = Notice("", "")
 _CONNECTION = (errors.Offline, errors.RateLimited)
 

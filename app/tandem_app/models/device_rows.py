@@ -22,9 +22,14 @@ _TRUST = {
 
 
 def row(
-    device: OwnDevice, now_ms: int, *, is_first_other: bool, with_address: bool = False
+    device: OwnDevice,
+    now_ms: int,
+    *,
+    is_first_other: bool,
+    with_address: bool = False,
+    has_others: bool = True,
 ) -> dict[str, Any]:
-    """A map for QML: id, name, heading, seen, trust, trustWords, isThis, spoken."""
+    """A map for QML: id, name, heading, seen, trust, trustWords, isThis, canVerify, spoken."""
     seen = seen_words(device.last_seen_at, now_ms)
     if with_address:
         seen += f" \N{MIDDLE DOT} {device.last_seen_ip or 'address not known'}"
@@ -39,6 +44,8 @@ def row(
         "trust": trust,
         "trustWords": trust_words,
         "isThis": device.is_this,
+        "canVerify": device.trust in (DeviceTrust.UNSIGNED, DeviceTrust.SIGNED_BY_OWNER)
+        and (has_others or not device.is_this),
         "spoken": f"{device.label}. {trust_words}. {seen}",
     }
 

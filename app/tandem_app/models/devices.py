@@ -31,6 +31,8 @@ class DevicesModel(QObject):
     """Asks the server each time the page is opened; between the times it keeps the list, not the addresses."""
 
     changed = Signal()
+    verifyWanted = Signal(str)
+    """A device (empty: whichever answers) is to be verified."""
 
     def __init__(
         self,
@@ -86,6 +88,11 @@ class DevicesModel(QObject):
         """Show from which addresses the devices were last seen, or hide them."""
         self._shows_addresses = not self._shows_addresses
         self._show()
+
+    @Slot(str)
+    def verify(self, device_id: str) -> None:
+        """Ask this device to verify; empty: all others, and whichever answers."""
+        self.verifyWanted.emit(device_id)
 
     # Names.
 
@@ -232,6 +239,7 @@ class DevicesModel(QObject):
                 now_ms,
                 is_first_other=number == 1 or (number == 0 and not device.is_this),
                 with_address=self._shows_addresses,
+                has_others=len(self._devices) > 1,
             )
             for number, device in enumerate(self._devices)
         ]

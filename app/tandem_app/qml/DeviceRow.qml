@@ -12,6 +12,7 @@ Column {
     property bool editing: false
     property bool busy: false
 
+    signal verifying
     signal renaming
     signal renamed(string name)
     signal cancelled
@@ -121,6 +122,16 @@ Column {
             y: root.stacked ? words.y + words.height + Theme.small : Math.max(Theme.medium, (parent.height - height) / 2)
             visible: !root.editing
 
+            PushButton {
+                objectName: "verifyDevice"
+                kind: "plain"
+                visible: root.device.canVerify
+                active: !root.busy
+                label: qsTr("Verify…")
+                spoken: root.device.isThis ? qsTr("Verify this device with another one")
+                    : qsTr("Verify %1").arg(root.device.name)
+                onClicked: root.verifying()
+            }
             PushButton {
                 id: rename
                 objectName: "renameDevice"

@@ -11,6 +11,7 @@ FocusScope {
     readonly property bool empty: root.model.rows.length === 0
 
     signal closed
+    signal wanted(string page)
 
     objectName: "devicesPage"
     Accessible.role: Accessible.Pane
@@ -107,6 +108,10 @@ FocusScope {
                     chosen: root.model.chosen.includes(line.device.id)
                     editing: root.model.editing === line.device.id
                     busy: root.model.busy !== ""
+                    onVerifying: {
+                        root.model.verify(line.device.isThis ? "" : line.device.id);
+                        root.wanted("verification");
+                    }
                     onRenaming: root.model.edit(line.device.id)
                     onRenamed: name => root.model.rename(name)
                     onCancelled: root.model.edit("")

@@ -7,13 +7,19 @@ Rectangle {
     required property var model
 
     signal closed
+    signal wanted(string page)
 
     readonly property bool grave: root.model.kind === "trouble" || root.model.kind === "failure"
     readonly property bool calm: root.model.kind === "news" || root.model.kind === "restored"
+        || root.model.kind === "question"
     readonly property color ink: root.grave ? Theme.danger : root.calm ? Theme.accent : Theme.warning
 
     objectName: "errorBanner"
-    implicitHeight: visible ? Math.max(words.implicitHeight + 2 * Theme.medium, 52) : 0
+    // In a narrow window the button stands below the words.
+    readonly property bool stacked: way.visible && root.width < 520
+
+    implicitHeight: !visible ? 0 : Math.max(52, words.implicitHeight + 2 * Theme.medium
+        + (root.stacked ? way.height + Theme.small : 0))
     visible: root.model.title !== ""
     color: root.grave ? Theme.dangerSoft : root.calm ? Theme.accentSoft : Theme.warningSoft
     Accessible.role: Accessible.AlertMessage
@@ -31,9 +37,9 @@ Rectangle {
         id: words
         anchors.left: glyph.right
         anchors.leftMargin: Theme.medium
-        anchors.right: dismiss.left
+        anchors.right: root.stacked ? dismiss.left : way.visible ? way.left : dismiss.left
         anchors.rightMargin: Theme.small
-        anchors.verticalCenter: parent.verticalCenter
+        y: root.stacked ? Theme.medium : (root.height - implicitHeight) / 2
         spacing: 2
 
         Text {
@@ -60,6 +66,16 @@ Rectangle {
             font.pixelSize: Theme.smallFont + 1
             Accessible.ignored: true
         }
+    }
+    PushButton {
+        id: way
+        objectName: "bannerWay"
+        x: root.stacked ? words.x : dismiss.x - width - Theme.small
+        y: root.stacked ? words.y + words.height + Theme.small : (root.height - height) / 2
+        visible: root.model.page !== ""
+        kind: "outlined"
+        label: root.model.way
+        onClicked: root.wanted(root.model.page)
     }
     IconButton {
         id: dismiss

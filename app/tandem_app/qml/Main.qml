@@ -9,7 +9,7 @@ Window {
     required property var shell
     required property var rooms
     required property var timeline
-    // Made when first asked for: {login, settings, messageInfo, invite, banner}.
+    // Made when first asked for: {login, settings, messageInfo, invite, banner, ...}.
     required property var panels
 
     readonly property bool narrow: root.width < Theme.narrowWidth
@@ -62,7 +62,7 @@ Window {
         onActivated: {
             if (root.shell.infoKey !== "")
                 root.shell.showInfo("");
-            else if (root.shell.page === "devices") {
+            else if (root.shell.page === "devices" || root.shell.page === "encryption") {
                 root.shell.openPage("settings");
                 return;
             } else if (root.shell.page !== "")
@@ -129,14 +129,43 @@ Window {
 
         Loader {
             id: banner
+
+            // What it asks is what the page is about.
+            readonly property bool hushed: item !== null && root.shell.page === "encryption"
+                && (item as ErrorBanner).model.kind === "question"
+
             width: parent.width
             active: root.shell.bannerShown
-            visible: active
+            visible: active && !hushed
             onActiveChanged: if (active) setSource("ErrorBanner.qml", { "model": root.panels.make("banner") })
+            height: visible && item ? (item as Item).implicitHeight : 0
+
+            Connections {
+                target: banner.item
+                ignoreUnknownSignals: true
+                function onWanted(page: string): void {
+                    root.shell.openPage(page);
+                }
+            }
+        }
+        Loader {
+            id: verifyBar
+            anchors.top: banner.bottom
+            width: parent.width
+            active: root.shell.verifying
+            visible: active
+            onActiveChanged: if (active) setSource("VerifyBar.qml", { "model": root.panels.make("verification") })
             height: active && item ? (item as Item).implicitHeight : 0
+
+            Connections {
+                target: verifyBar.item
+                function onLooked(): void {
+                    root.shell.openPage("verification");
+                }
+            }
         }
         Item {
-            anchors.top: banner.bottom
+            anchors.top: verifyBar.bottom
             anchors.bottom: parent.bottom
             width: parent.width
 
@@ -204,12 +233,35 @@ Window {
             }
             Panel {
                 anchors.fill: parent
+                wanted: root.shell.page === "encryption"
+                visible: wanted
+                file: "EncryptionPage.qml"
+                panels: root.panels
+                what: "encryption"
+                onClosed: root.shell.openPage("settings")
+                onLed: page => root.shell.openPage(page)
+            }
+            Panel {
+                anchors.fill: parent
                 wanted: root.shell.page === "devices"
                 visible: wanted
                 file: "DevicesPage.qml"
                 panels: root.panels
                 what: "devices"
+                onLed: page => root.shell.openPage(page)
                 onClosed: root.shell.openPage("settings")
+            }
+            Panel {
+                anchors.fill: parent
+                wanted: root.shell.page === "verification"
+                visible: wanted
+                file: "VerificationPage.qml"
+                panels: root.panels
+                what: "verification"
+                onClosed: {
+                    root.shell.openPage("");
+                    root.focusMain();
+                }
             }
         }
     }

@@ -86,6 +86,13 @@ FocusScope {
                         lines: root.model.lines
                     }
                     PushButton {
+                        objectName: "openEncryption"
+                        icon: "key"
+                        label: qsTr("Encryption…")
+                        spoken: qsTr("Encryption: this device, recovery, key backup")
+                        onClicked: root.wanted("encryption")
+                    }
+                    PushButton {
                         objectName: "openDevices"
                         label: qsTr("Devices…")
                         spoken: qsTr("Devices of your account")

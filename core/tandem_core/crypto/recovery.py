@@ -27,6 +27,7 @@ from tandem_core.crypto.recovery_state import (
     note_refused,
     note_stored,
     state,
+    useless_names,
 )
 from tandem_core.crypto.secret_storage import CannotOpen, Description
 from tandem_core.crypto.state import CryptoState
@@ -170,9 +171,7 @@ class Recovery:
             if old is None:
                 raise NotSetUp
             values = await self._held()
-            for name in NAMES:
-                if name not in values and secret_storage.sealed_for(await self._get(name), old) is not None:
-                    raise LacksSecrets(names_of([name]))
+            await self._refuse_loss(old, values)
             values |= await self._others(old)
             return await self._new_key(values, passphrase, show, old=old)
 
@@ -233,12 +232,8 @@ class Recovery:
             if key_id is None and not left:
                 raise NotSetUp
             if key_id is not None:
-                held = await self._held(all_of_them=False)
-                for name in NAMES:
-                    content = await self._get(name)
-                    is_there = secret_storage.sealed_for(content, key_id) is not None
-                    if is_there and name not in held and not even_if_lost:
-                        raise LacksSecrets(names_of([name]))
+                if not even_if_lost:
+                    await self._refuse_loss(key_id, await self._held(all_of_them=False))
                 await self._db.write(_note_leftover, key_id)
                 await self._put(DEFAULT_KEY, {})
             self._key = None
@@ -248,6 +243,16 @@ class Recovery:
         key_id = await self._default_key()
         if key_id is not None and await self._get(KEY_PREFIX + key_id):
             raise AlreadySetUp
+
+    async def _refuse_loss(self, key_id: str, held: Collection[str]) -> None:
+        """Raise LacksSecrets if the storage alone has a secret, and it may be of use."""
+        there = [
+            name for name in NAMES if secret_storage.sealed_for(await self._get(name), key_id) is not None
+        ]
+        useless = await self._db.read(useless_names, key_id)
+        lacking = [name for name in there if name not in held and name not in useless]
+        if lacking:
+            raise LacksSecrets(names_of(lacking))
 
     async def _new_key(
         self, values: dict[str, str], passphrase: str | None, show: Show | None, *, old: str | None

@@ -104,6 +104,16 @@ def note_refused(txn: Transaction, key_id: str, sealed: dict[str, Json]) -> None
     _note(txn, key_id, {name: (value, _REFUSED) for name, value in sealed.items()})
 
 
+def useless_names(conn: sqlite3.Connection, key_id: str) -> list[str]:
+    """The names under which something of no use is stored for this key (``note_refused``)."""
+    found = {name: secret_storage.sealed_for(account_data.get(conn, name), key_id) for name in NAMES}
+    return [
+        name
+        for name, sealed in found.items()
+        if isinstance(sealed, dict) and _compare(conn, name, key_id, sealed, None) == "refused"
+    ]
+
+
 def note_new_identity(txn: Transaction) -> None:
     """The account has a new identity, made here: what is stored of the old one is of no use any more."""
     key_id = default_key(account_data.get(txn.conn, DEFAULT_KEY))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -16,29 +15,26 @@ from tandem_core.crypto.recovery import (
     NeedsRecoveryKey,
     NotSetUp,
     NotStored,
-    Recovery,
     WrongPassphrase,
     WrongRecoveryKey,
 )
 from tandem_core.crypto.recovery_key import BadRecoveryKey
 from tandem_core.crypto.recovery_state import CROSS_SIGNING, DEFAULT_KEY, KEY_PREFIX, NAMES, Standing
 from tandem_core.crypto.secret_storage import CannotOpen
-from tandem_core.errors import BadInput, Offline
+from tandem_core.errors import BadInput
 from tandem_core.store import account_data
 from tandem_core.types import Json
 from tests.core.crypto.key_server import KeyServer
-from tests.core.crypto.world import Device, user
+from tests.core.crypto.recovery_kit import ALICE, SECRETS, held, recovery, set_up
+from tests.core.crypto.world import Device
 
-ALICE = user("alice")
-SECRETS = {name: f"the secret of {name}" for name in NAMES}
 BACKUP = NAMES[-1]
 PASSPHRASE = "correct horse battery staple"
 OTHER_APPS = "org.example.notes"
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A passphrase is stretched as little as Tandem accepts."""
+def _stretch_little(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(secret_storage, "_ITERATIONS", secret_storage.LEAST_ITERATIONS)
 
 
@@ -54,27 +50,6 @@ def laptop(alice: Device) -> Device:
     for name, secret in SECRETS.items():
         alice.write(secrets.keep, alice.state, name, secret, alice.clock.now_ms())
     return alice
-
-
-def recovery(device: Device, http: Any = None, true: dict[str, str] | None = None) -> Recovery:
-    """Recovery on a device, in an account whose published keys belong to the secrets of ``true``."""
-
-    async def adopt(found: dict[str, str]) -> set[str]:
-        fitting = {name for name, value in found.items() if value == (true or SECRETS).get(name)}
-        for name in fitting - held(device).keys():
-            device.write(secrets.keep, device.state, name, found[name], device.clock.now_ms())
-        return fitting
-
-    return Recovery(device.paths, device.db, http or device.http, device.state, adopt)
-
-
-def held(device: Device) -> dict[str, str]:
-    found = {name: device.read(secrets.read, device.state, name) for name in NAMES}
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def set_up(device: Device, passphrase: str | None = None) -> str:
-    return asyncio.run(recovery(device).set_up(passphrase))
 
 
 def test_another_device_gets_all_secrets_with_the_recovery_key(laptop: Device, phone: Device) -> None:
@@ -170,8 +145,12 @@ def test_a_secret_of_an_older_identity_is_refused_and_not_overwritten(
 def test_the_key_of_a_backup_that_is_gone_keeps_nobody_locked_out(laptop: Device, phone: Device) -> None:
     text = set_up(laptop)
     without = {name: SECRETS[name] for name in CROSS_SIGNING}
+    with pytest.raises(LacksSecrets):
+        asyncio.run(recovery(phone).change())
     assert set(asyncio.run(recovery(phone, true=without).unlock(text)).refused) == {BACKUP}
     assert asyncio.run(recovery(phone).state()).standing is Standing.COMPLETE
+    asyncio.run(recovery(phone).change())
+    asyncio.run(recovery(phone).delete())
 
 
 def test_a_recovery_key_of_something_else_is_told_from_a_slip(laptop: Device, phone: Device) -> None:
@@ -293,10 +272,9 @@ def test_nothing_is_set_up_twice_or_without_the_secrets(laptop: Device, phone: D
     set_up(laptop)
     with pytest.raises(AlreadySetUp):
         set_up(laptop)
-    with pytest.raises(LacksSecrets):
-        asyncio.run(recovery(phone).change())
-    with pytest.raises(LacksSecrets):
-        asyncio.run(recovery(phone).delete())
+    for act in (recovery(phone).change(), recovery(phone).delete()):
+        with pytest.raises(LacksSecrets):
+            asyncio.run(act)
 
 
 def test_what_is_not_set_up_cannot_be_used(laptop: Device) -> None:
@@ -403,98 +381,3 @@ def test_a_server_that_drops_what_is_written_is_found_out_before_the_old_key_goe
     with pytest.raises(NotStored):
         asyncio.run(recovery(laptop).change())
     assert asyncio.run(recovery(phone).unlock(old)).found == NAMES
-
-
-class Dies:
-    """A door through which the program dies at the n-th request that writes, or with its answer on the way."""
-
-    def __init__(self, device: Device, number: int, *, arrives: bool) -> None:
-        self._door = device.http
-        self._left = number
-        self._arrives = arrives
-
-    async def request(self, method: str, path: str, body: Json | None = None, **more: Any) -> Json:
-        if method == "PUT":
-            self._left -= 1
-            if self._left < 0:
-                if self._arrives and self._left == -1:
-                    await self._door.request(method, path, body, **more)
-                raise Offline("the program died")
-        answer: Json = await self._door.request(method, path, body, **more)
-        return answer
-
-
-@pytest.mark.parametrize("arrives", [False, True])
-@pytest.mark.parametrize("act", ["set_up", "change"])
-def test_wherever_it_dies_a_key_that_was_shown_opens_everything(
-    act: str, arrives: bool, laptop: Device, phone: Device, server: KeyServer
-) -> None:
-    shown: list[str] = []
-
-    async def show(text: str) -> None:
-        shown.append(text)
-
-    start: dict[str, Json] = {}
-    if act == "change":
-        shown.append(set_up(laptop))
-        start = copy.deepcopy(server.account_data[ALICE])
-    first = list(shown)
-    number = 0
-    while True:
-        server.account_data[ALICE] = copy.deepcopy(start)
-        shown[:] = first
-        dying = recovery(laptop, Dies(laptop, number, arrives=arrives))
-        try:
-            asyncio.run(getattr(dying, act)(show=show))
-            break
-        except Offline:
-            pass
-        if server.account_data[ALICE].get(DEFAULT_KEY):
-            assert any(_opens_all(phone, text) for text in shown), f"lost after {number} writes"
-        again = recovery(laptop)
-        standing = asyncio.run(again.refresh()).standing
-        redo = again.set_up if standing is Standing.NOT_SET_UP else again.change
-        text = asyncio.run(redo())
-        assert _opens_all(phone, text)
-        data = server.account_data[ALICE]
-        assert len([kind for kind, value in data.items() if KEY_PREFIX in kind and value]) == 1
-        assert {len(data[name]["encrypted"]) for name in NAMES} == {1}
-        number += 1
-    assert number >= 6
-
-
-def _opens_all(device: Device, text: str) -> bool:
-    """Whether a device without any secret gets all of them with this key."""
-    device.write(secrets.forget, *NAMES)
-    try:
-        return asyncio.run(recovery(device).unlock(text)).found == NAMES
-    except WrongRecoveryKey:
-        return False
-
-
-@pytest.mark.parametrize("arrives", [False, True])
-def test_a_deletion_that_was_cut_off_is_ended_by_the_next_one(
-    arrives: bool, laptop: Device, server: KeyServer
-) -> None:
-    number = 0
-    while True:
-        set_up(laptop)
-        try:
-            asyncio.run(recovery(laptop, Dies(laptop, number, arrives=arrives)).delete())
-            break
-        except Offline:
-            asyncio.run(recovery(laptop).delete())
-        assert not any(server.account_data[ALICE].values())
-        number += 1
-    assert number == 6
-
-
-def test_every_write_of_an_unlock_may_be_repeated(laptop: Device, phone: Device, server: KeyServer) -> None:
-    text = set_up(laptop)
-    server.account_data[ALICE][BACKUP] = {}
-    server.account_data[ALICE][CROSS_SIGNING[1]] = {}
-    for arrives in (False, True):
-        with pytest.raises(Offline):
-            asyncio.run(recovery(laptop, Dies(laptop, 0, arrives=arrives)).unlock(text))
-    asyncio.run(recovery(laptop).unlock(text))
-    assert asyncio.run(recovery(phone).unlock(text)).found == NAMES
