@@ -203,9 +203,11 @@ class Shell(QObject):
 
     @Slot(str)
     def retry(self, key: str) -> None:
-        """Try a message again that could not be sent."""
+        """Try a message again that could not be sent, or its file that could not be fetched."""
         if self._failed(key):
             self._commands.retry(key)
+        elif (row := self._timeline.by_key(key)) is not None and row.attachment is not None:
+            self.files_model().again(key)
 
     @Slot(str)
     def discard(self, key: str) -> None:

@@ -73,6 +73,8 @@ Item {
             anchors.fill: parent
             radius: Theme.radius
             color: Theme.hover
+            border.width: 1
+            border.color: Theme.line
             visible: picture.status !== Image.Ready
         }
         Image {

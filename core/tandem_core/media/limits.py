@@ -21,7 +21,10 @@ class TooBigForServer(Expected):
     advice = "Send a smaller one, or share it in another way."
 
     def __init__(self, size: int, most: int) -> None:
-        super().__init__(f"{size_words(size)}; it takes {size_words(most)} at most")
+        words, takes = size_words(size), size_words(most)
+        if words == takes:
+            words = f"{size_words(size - most)} too much"
+        super().__init__(f"{words}; it takes {takes} at most")
 
 
 def kept(conn: sqlite3.Connection) -> int | None:

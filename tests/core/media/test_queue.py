@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from nio.crypto.attachments import decrypt_attachment
 
-from tandem_core import sending
+from tandem_core import sending, sign_out
 from tandem_core.attachments import content
 from tandem_core.errors import BadInput, DiskFull, Offline
 from tandem_core.media import limits, outgoing
@@ -475,3 +475,15 @@ def test_what_nobody_has_looked_at_is_no_picture(
     put(alice, Draft(b"x", name))
     said = loads(alice.one("SELECT content FROM send_queue"))
     assert (said["msgtype"], said["info"]["mimetype"]) == (msgtype, mimetype)
+
+
+def test_signing_out_leaves_no_file(talk: tuple[Device, Device], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TANDEM_VAULT", "file")
+    alice, _ = talk
+    put(alice, Draft(DATA, "a.png", picture=PICTURE))
+    assert waiting_files(alice)
+    assert list(alice.paths.media.iterdir())
+    alice.close()
+    sign_out.wipe(alice.paths)
+    assert not alice.paths.outgoing.exists()
+    assert not alice.paths.media.exists()
