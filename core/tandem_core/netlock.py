@@ -9,7 +9,7 @@ import contextlib
 import fcntl
 import os
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from tandem_core.paths import ProfilePaths
@@ -35,6 +35,16 @@ async def netlock(paths: ProfilePaths, name: str) -> AsyncIterator[None]:
             await asyncio.sleep(wait_s)
             wait_s = min(wait_s * 1.5, _MOST_WAIT_S)
         yield
+    finally:
+        os.close(lock)
+
+
+@contextlib.contextmanager
+def netlock_if_free(paths: ProfilePaths, name: str) -> Iterator[bool]:
+    """The same without waiting: False if somebody else holds it, maybe for as long as a person thinks."""
+    lock = open_lock(paths.lock(f"net-{name}"))
+    try:
+        yield try_lock(lock)
     finally:
         os.close(lock)
 

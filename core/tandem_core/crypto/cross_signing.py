@@ -10,6 +10,7 @@ import logging
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tandem_core import approval
 from tandem_core.approval import Approver
@@ -20,7 +21,7 @@ from tandem_core.crypto.own_identity import IdentityChanged, NoIdentity, NotConf
 from tandem_core.crypto.state import CryptoState
 from tandem_core.errors import BadInput, Cancelled, Expected, NeedsApproval, Offline, ServerRefused
 from tandem_core.http import Http, path
-from tandem_core.netlock import netlock
+from tandem_core.netlock import netlock, netlock_if_free
 from tandem_core.paths import ProfilePaths
 from tandem_core.store import devices, identities
 from tandem_core.store.database import Database, Transaction
@@ -105,7 +106,9 @@ class CrossSigning:
         if now_s < self._look_at_s or not await self._db.read(_is_open, self._me):
             return
         self._look_at_s = now_s + _LOOK_AGAIN_S
-        async with netlock(self._paths, "identity"):
+        with netlock_if_free(self._paths, "identity") as is_ours:
+            if not is_ours:
+                return  # the person is at it
             try:
                 await self._go_on()
             except IdentityExists:
@@ -143,9 +146,10 @@ class CrossSigning:
 
     async def confirm_own_device(self, device_id: DeviceId, ed25519: str) -> None:
         """Another device of ours was compared: sign it. Raises IdentityChanged, NotConfirmed."""
-        listed = (await self._ask()).devices.get(device_id)
+        listed: Any = (await self._ask()).devices.get(device_id)
         found = signed.device_from_keys(self._me.user_id, device_id, listed)
-        if found is None or found[0].ed25519 != ed25519 or not isinstance(listed, dict):
+        own = await self._db.read(identities.identity, self._me.user_id)
+        if found is None or found[0].ed25519 != ed25519 or published.is_mistakable(found[0], own):
             raise IdentityChanged
         await self._db.write(
             own_identity.confirm_own_device, self._state, device_id, listed, self._clock.now_ms()

@@ -275,6 +275,30 @@ def test_a_reset_makes_another_identity_that_vouches_for_this_device_alone(
     assert (_own(second), _this(second)) == (PersonTrust.VIOLATED, DeviceTrust.UNSIGNED)
 
 
+def test_nothing_waits_for_a_person_who_thinks(alice: Device, server: KeyServer, clock: StillClock) -> None:
+    _keep_up(alice)
+    other = alice.other_program()
+
+    class Thinks(Person):
+        async def password(self, *, was_wrong: bool) -> str | None:
+            clock.time_ms += 61_000
+            _thread(lambda: _keep_up(other))
+            return await super().password(was_wrong=was_wrong)
+
+    asyncio.run(alice.cross_signing.reset(Thinks("correct horse")))
+    assert (_own(alice), _own(other)) == (PersonTrust.VERIFIED, PersonTrust.VERIFIED)
+    other.close()
+
+
+def test_a_device_named_like_the_master_key_is_not_signed(
+    alice: Device, second: Device, make_device: Callable[..., Device], server: KeyServer
+) -> None:
+    named_so = make_device("alice", _master(server, alice.me.user_id))
+    ed25519 = named_so.keys_of()[f"ed25519:{named_so.me.device_id}"]
+    with pytest.raises(IdentityChanged):
+        asyncio.run(alice.cross_signing.confirm_own_device(named_so.me.device_id, ed25519))
+
+
 def test_a_reset_that_is_called_off_leaves_everything_as_it_was(alice: Device, server: KeyServer) -> None:
     _keep_up(alice)
     before, seeds = _master(server, alice.me.user_id), _seeds(alice)
