@@ -6,6 +6,7 @@ law or decision of ours that forbids it. An anchor is small and found exactly on
 
 from __future__ import annotations
 
+from tests.mutations.of_the_identity import IDENTITY
 from tests.mutations.of_the_readers import READERS
 from tests.mutations.of_the_store import FENCES, INBOX, TOKENS
 from tests.mutations.of_the_work import CRYPTO, RECEIPTS, SENDING
@@ -20,4 +21,4 @@ SOUND = (
 )
 """What works under every mutant (unless it is what must notice it): a first try shows none of these bugs."""
 
-MUTANTS: tuple[Mutant, ...] = (*INBOX, *TOKENS, *READERS, *FENCES, *CRYPTO, *SENDING, *RECEIPTS)
+MUTANTS: tuple[Mutant, ...] = (*INBOX, *TOKENS, *READERS, *FENCES, *CRYPTO, *IDENTITY, *SENDING, *RECEIPTS)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sqlite3
 
+from tandem_core import trust
 from tandem_core.attachments.names import size_words
 from tandem_core.command_line import DONE
 from tandem_core.ctl import world
@@ -12,7 +14,8 @@ from tandem_core.ctl.output import clean, local_time, note, show, show_json
 from tandem_core.paths import ProfilePaths
 from tandem_core.store.inspect import is_quiet, links_of
 from tandem_core.store.view import Row, page
-from tandem_core.types import Change, Json, Role, RoomId, Topic
+from tandem_core.trust import EventTrust
+from tandem_core.types import Change, EventId, Json, Me, Role, RoomId, Topic
 
 
 def run(paths: ProfilePaths, options: argparse.Namespace) -> int:
@@ -25,11 +28,28 @@ def run(paths: ProfilePaths, options: argparse.Namespace) -> int:
             note("Older messages could not be fetched.")
         rows = here.db.read_now(page, link, room_id, limit=options.count)[::-1]
         seen_by = here.db.read_now(links_of, [row.event_id for row in rows if row.event_id])
+        trusts = here.db.read_now(_trusts, here.session.me, rows)
     if options.json:
-        show_json([value(row, seen_by.get(row.event_id or "", [])) for row in rows])
+        show_json(
+            [
+                value(row, seen_by.get(row.event_id or "", [])) | {"sender_trust": trusts[at].value}
+                for at, row in enumerate(rows)
+            ]
+        )
     else:
-        show(line(row) for row in rows)
+        show(
+            line(row) + (f"\n    [{trusts[at].words}]" if trusts[at].words else "")
+            for at, row in enumerate(rows)
+        )
     return DONE
+
+
+def _trusts(conn: sqlite3.Connection, me: Me, rows: list[Row]) -> list[EventTrust]:
+    """What speaks against each message's sender; of our own messages, nothing."""
+    return [
+        EventTrust.GOOD if row.event_id is None else trust.of_event(conn, me, EventId(row.event_id))
+        for row in rows
+    ]
 
 
 def value(row: Row, links: list[str]) -> Json:
