@@ -132,11 +132,11 @@ class CryptoWorker(Worker):
         except StoreForked as error:
             forked = error  # told again and again; what needs no new keys of ours goes on
         await keys.query()
-        await (await self.cross_signing()).keep_up()
         await keys.mend()
         await outbox.flush(self._paths, self._db, self._http)
         if forked is not None:
             raise forked
+        await (await self.cross_signing()).keep_up()  # last, since nothing else waits for it
         return _LOOK_AGAIN_S
 
 

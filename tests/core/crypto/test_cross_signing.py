@@ -13,6 +13,7 @@ from tandem_core.crypto.trust import DeviceTrust, PersonTrust
 from tandem_core.errors import BadInput, Cancelled, NeedsApproval, Offline, ServerRefused
 from tandem_core.store import identities
 from tandem_core.store.codec import dumps
+from tandem_core.store.outbox import put_to_device
 from tandem_core.types import UserId
 from tests.core.crypto.identity_kit import Identity
 from tests.core.crypto.key_server import KeyServer
@@ -250,6 +251,16 @@ def test_a_server_without_cross_signing_is_asked_hourly(
         clock.time_ms += pause_ms
         _keep_up(alice)
         assert len(server.asked("device_signing/upload")) == times
+
+
+def test_nothing_else_waits_for_an_identity_that_the_server_cannot_take_now(
+    alice: Device, bob: Device, server: KeyServer
+) -> None:
+    alice.write(put_to_device, "m.dummy", {bob.me.user_id: {bob.me.device_id: {}}}, alice.clock.now_ms())
+    server.lose_request.append("device_signing/upload")
+    with pytest.raises(Offline):
+        asyncio.run(alice.crypto.step())
+    assert len(server.asked("sendToDevice")) == 1
 
 
 def test_setting_up_again_changes_nothing(alice: Device, server: KeyServer) -> None:
