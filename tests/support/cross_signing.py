@@ -77,7 +77,7 @@ class CrossSigningKeys:
     def show(self, asker: str | None, found: Devices) -> Json:
         """The fields of a ``/keys/query`` answer; signatures are put on the devices of ``found``, too.
 
-        What people say of each other, and user-signing keys, are shown to their owner alone.
+        What was said of a master key is shown to who said it, and a user-signing key to its owner.
         """
         answer: Json = {}
         for usage in USAGES:
@@ -87,11 +87,12 @@ class CrossSigningKeys:
                 if usage in self.keys.get(user, {}) and (usage != "user_signing" or user == asker)
             }
         for by, whose, target, made in self.signatures:
-            if whose not in found or by not in (whose, asker):
+            if whose not in found:
                 continue
             master = answer["master_keys"].get(whose)
-            signed = master if _key_of(master) == target else found[whose].get(target)
-            if signed is not None:
+            is_master = _key_of(master) == target
+            signed = master if is_master else found[whose].get(target)
+            if signed is not None and (by == asker or not is_master):
                 signed.setdefault("signatures", {}).setdefault(by, {}).update(made)
         return answer
 
