@@ -127,7 +127,7 @@ class _Talk:
     async def next_request(self) -> str:
         """Wait until somebody asks; returns the verification's id."""
         while True:
-            for view in reversed(await self._verifications.flows()):
+            for view in await self._verifications.flows():
                 if view.phase is Phase.ASKED and not view.we_asked:
                     self._current = view.id
                     return view.id
@@ -164,8 +164,9 @@ class _Talk:
                     view, "Take part? (yes/no) ", verifications.accept, verifications.cancel
                 )
             case Phase.READY if options.scan is not None:
-                if view.can_scan:
-                    await verifications.scan(view.id, _read(options.scan))
+                if not view.can_scan:
+                    raise NotVerified("the other side shows no code", advice="Leave --scan out.")
+                await verifications.scan(view.id, await asyncio.to_thread(_read, options.scan))
             case Phase.READY if options.code:
                 pass  # the other side scans
             case Phase.READY if view.can_compare and (view.we_asked or self._has_waited()):
@@ -234,7 +235,7 @@ def _asked(question: str) -> asyncio.Future[bool]:
 
 def _read(file: str) -> str:
     try:
-        return sys.stdin.read() if file == "-" else Path(file).read_text("utf-8")
+        return sys.stdin.readline() if file == "-" else Path(file).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{file} cannot be read", advice="Choose another file.") from error
 
