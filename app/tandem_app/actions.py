@@ -37,6 +37,7 @@ class Shell(QObject):
     olderChanged = Signal()
     bannerChanged = Signal()
     verifyingChanged = Signal()
+    identityChanged = Signal()
     troubleChanged = Signal()
     draftRestored = Signal(str)
     settingsWanted = Signal(str)
@@ -75,6 +76,7 @@ class Shell(QObject):
         self._older_done = False
         self._banner = False
         self._verifying = False
+        self._identity = False
         self._trouble = ("", "")
         self._older_after = 0.0
         self._active = False
@@ -132,6 +134,12 @@ class Shell(QObject):
         if shown != self._verifying:
             self._verifying = shown
             self.verifyingChanged.emit()
+
+    def set_identity(self, shown: bool) -> None:
+        """Whether somebody in the open room has another identity than the one we knew."""
+        if shown != self._identity:
+            self._identity = shown
+            self.identityChanged.emit()
 
     def set_loading(self, loading: bool) -> None:
         if loading != self._loading:
@@ -426,6 +434,7 @@ class Shell(QObject):
     roomEncrypted = Property(
         bool, lambda self: bool(self._room is not None and self._room.encrypted), notify=roomChanged
     )
+    identityNew = Property(bool, lambda self: self._identity, notify=identityChanged)
     verifying = Property(bool, lambda self: self._verifying, notify=verifyingChanged)
     page = Property(str, lambda self: self._page, notify=pageChanged)
     infoKey = Property(str, lambda self: self._info, notify=infoChanged)

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QObject, Slot
 
+from tandem_app.identity_watch import IdentityWatch
 from tandem_app.question import QuestionWatch
 from tandem_core.types import Topic
 
 if TYPE_CHECKING:
     from tandem_app.actions import Shell
     from tandem_app.engine_thread import EngineThread
+    from tandem_app.identity_watch import Changed
     from tandem_app.reader import Reader
     from tandem_core.errors import Expected
     from tandem_core.types import Change
@@ -29,6 +31,7 @@ _MODELS = {
     "chosenFiles": ("chosen_files", "ChosenFilesModel"),
     "verification": ("verification", "VerificationModel"),
     "encryption": ("encryption", "EncryptionModel"),
+    "identities": ("identities", "IdentitiesModel"),
 }
 
 
@@ -60,6 +63,8 @@ class Panels(QObject):
         thread.changed.connect(self._follow)
         self._question = QuestionWatch(thread, self)
         self._question.asked.connect(self._ask)
+        self._identities = IdentityWatch(thread, shell, self)
+        self._identities.found.connect(self._show_identities)
 
     @Slot(str, result=QObject)
     def make(self, what: str) -> QObject:
@@ -90,6 +95,12 @@ class Panels(QObject):
             if what in self._made:
                 self._made[what].look()
         self._look_for_notice()
+
+    @Slot(object)
+    def _show_identities(self, people: list[Changed]) -> None:
+        if people or "identities" in self._made:
+            self._model("identities").show(people)
+            self._shell.set_identity(bool(people))
 
     @Slot(str)
     def _ask(self, question: str) -> None:
@@ -140,6 +151,8 @@ class Panels(QObject):
                 made.saveWanted.connect(self._shell.saveWanted)
             if what == "verification":
                 made.changed.connect(lambda: self._shell.set_verifying(bool(made.property("barWords"))))
+            if what in ("identities", "settings"):
+                made.verifyWanted.connect(lambda user_id: self._model("verification").verifyPerson(user_id))
             if what in ("devices", "encryption"):
                 made.verifyWanted.connect(self._verify_device)
             if what == "login":

@@ -6,11 +6,12 @@ import sqlite3
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from tandem_core import capabilities, settings, vault
+from tandem_core import capabilities, settings, trust, vault
 from tandem_core.receipts import facts, gate
 from tandem_core.store import members, rooms
 from tandem_core.store import session as sessions
-from tandem_core.types import Role, RoomId, UserId
+from tandem_core.trust import PersonTrust
+from tandem_core.types import Me, Role, RoomId, UserId
 
 if TYPE_CHECKING:
     from tandem_core.paths import ProfilePaths
@@ -22,7 +23,7 @@ BLANK: dict[str, Any] = {
     "key": "", "kind": "", "heading": "", "words": "", "title": "", "help": "", "warning": "", "value": "",
     "options": [], "least": 0, "most": 0, "active": True, "room": "", "person": "",
 }  # fmt: skip
-"""A row with every key that QML asks for. ``kind``: switch, onoff, choice, number, fixed, exception, person."""
+"""A row with every key that QML asks for. ``kind``: switch, onoff, choice, number, fixed, exception, person, trust."""
 
 
 @dataclass(slots=True)
@@ -45,6 +46,14 @@ _SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Notifications", ("notifications.enabled", "notifications.hide_content", "background.notifier")),
     ("Appearance", ("appearance.theme",)),
 )
+_MOST_PEOPLE = 30
+_TRUST_WORDS = {
+    PersonTrust.NO_IDENTITY: "Has no identity that could be verified",
+    PersonTrust.SEEN: "Not verified",
+    PersonTrust.VERIFIED: "Verified",
+    PersonTrust.CHANGED: "Has a new identity, not verified",
+    PersonTrust.VIOLATED: "Has another identity than the one that you verified",
+}
 _KINDS = ("receipts.direct", "receipts.groups", "receipts.groups_max", "receipts.plain")
 _WORDS = {
     "on": "On",
@@ -130,7 +139,31 @@ def room_page(conn: sqlite3.Connection, room_id: RoomId) -> Page:
     page.rows.append(_row(conn, "notifications.room", room_id))
     if known.encrypted:
         page.rows.append(_row(conn, "encryption.room", room_id))
+        page.rows += _people(conn, me, room_id, others)
     return page
+
+
+def _people(conn: sqlite3.Connection, me: Me, room_id: RoomId, others: list[UserId]) -> list[dict[str, Any]]:
+    """Whom in the room we have verified, and whom we could verify; the first few of a large room."""
+    known = trust.people(conn, me, others[:_MOST_PEOPLE])
+    rows = [
+        BLANK
+        | {
+            "kind": "trust",
+            "title": members.display_name(conn, room_id, user_id),
+            "help": _TRUST_WORDS[known[user_id]],
+            "person": user_id,
+            "active": known[user_id] is not PersonTrust.NO_IDENTITY,
+            "value": known[user_id] is PersonTrust.VERIFIED,
+        }
+        for user_id in others[:_MOST_PEOPLE]
+    ]
+    if rows:
+        rows[0] |= {
+            "heading": "Verification",
+            "words": "Compare emoji with people, and nobody can pretend to be them without your being told.",
+        }
+    return rows
 
 
 def _row(

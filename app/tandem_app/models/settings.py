@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("tandem.app.settings")
 
-_TOPICS = frozenset({Topic.SETTINGS, Topic.ACCOUNT_DATA, Topic.ROOMS, Topic.SESSION})
+_TOPICS = frozenset({Topic.SETTINGS, Topic.ACCOUNT_DATA, Topic.ROOMS, Topic.SESSION, Topic.DEVICES})
 
 
 class SettingsModel(QObject):
     """The account's page, or (with a room) that room's. Values are written in the engine's thread only."""
 
     changed = Signal()
+    verifyWanted = Signal(str)
+    """Verify this person: their id."""
 
     def __init__(
         self,
@@ -83,6 +85,11 @@ class SettingsModel(QObject):
             self._complain("Write the full Matrix id, for example @carol:example.org.")
             return
         self._write("receipts.person", "never", "", person.strip())
+
+    @Slot(str)
+    def verify(self, person: str) -> None:
+        """Compare with a person who they are."""
+        self.verifyWanted.emit(person)
 
     @Slot()
     def askToLeave(self) -> None:

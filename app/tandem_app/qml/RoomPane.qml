@@ -97,9 +97,26 @@ Item {
             color: Theme.line
         }
     }
+    Loader {
+        id: identity
+        anchors.top: bar.bottom
+        width: parent.width
+        active: root.shell.identityNew
+        visible: active
+        onActiveChanged: if (active) setSource("IdentityBar.qml", { "model": root.panels.make("identities") })
+        height: active && item ? (item as Item).implicitHeight : 0
+
+        Connections {
+            target: identity.item
+            ignoreUnknownSignals: true
+            function onVerifying(): void {
+                root.shell.openPage("verification");
+            }
+        }
+    }
     Timeline {
         id: list
-        anchors.top: bar.bottom
+        anchors.top: identity.bottom
         anchors.bottom: typing.top
         width: parent.width
         shell: root.shell

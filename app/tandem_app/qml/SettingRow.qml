@@ -11,6 +11,7 @@ Column {
 
     signal chosen(string key, string value, string room, string person)
     signal neverConfirm(string person)
+    signal verify(string person)
 
     readonly property string kind: root.setting.kind
     // A choice stands below its words where both do not fit side by side.
@@ -122,6 +123,8 @@ Column {
                     return exception;
                 case "person":
                     return person;
+                case "trust":
+                    return trust;
                 default:
                     return fixed;
                 }
@@ -173,6 +176,30 @@ Column {
             label: qsTr("Remove")
             spoken: qsTr("Remove the exception for %1").arg(root.setting.title)
             onClicked: root.choose("default")
+        }
+    }
+    Component {
+        id: trust
+
+        Item {
+            implicitWidth: verify.visible ? verify.implicitWidth : 20
+            implicitHeight: verify.visible ? verify.implicitHeight : 20
+
+            Icon {
+                anchors.centerIn: parent
+                visible: root.setting.value === true
+                name: "check"
+                size: 20
+                color: Theme.good
+            }
+            PushButton {
+                id: verify
+                objectName: "verifyPerson"
+                visible: root.setting.active && root.setting.value !== true
+                label: qsTr("Verify…")
+                spoken: qsTr("Verify %1").arg(root.setting.title)
+                onClicked: root.verify(root.setting.person)
+            }
         }
     }
     Component {

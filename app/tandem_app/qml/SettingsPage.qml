@@ -61,6 +61,10 @@ FocusScope {
                     setting: root.model.rows[Math.min(index, root.model.rows.length - 1)]
                     onChosen: (key, value, room, person) => root.model.choose(key, value, room, person)
                     onNeverConfirm: person => root.model.neverConfirm(person)
+                    onVerify: person => {
+                        root.model.verify(person);
+                        root.wanted("verification");
+                    }
                 }
             }
             Loader {
