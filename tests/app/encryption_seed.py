@@ -8,7 +8,7 @@ from tandem_core.store.backup import Standing
 from tandem_core.store.database import Transaction
 from tandem_core.store.devices import Device
 from tandem_core.store.identities import Published
-from tandem_core.types import DeviceId
+from tandem_core.types import DeviceId, UserId
 from tests.app.seed import ME, NOON_MS, Seed
 
 KEY_ID = "abc"
@@ -72,3 +72,20 @@ def _backup(txn: Transaction, kept: str) -> None:
     if kept == "restoring":
         backup.begin_restore(txn, "3", 1204, NOON_MS)
         txn.execute("UPDATE backup_restore SET seen = 310")
+
+
+def person(seed: Seed, user_id: str, *, is_verified: bool = False, is_new: bool = False) -> None:
+    """Somebody with an identity, which we have verified, and which is another one since (our own is confirmed)."""
+
+    def write(txn: Transaction) -> None:
+        if identities.identity(txn.conn, ME) is None:
+            _identity(txn, is_confirmed=True)
+        who = UserId(user_id)
+        identities.put(txn, who, Published("M1", "S1", None, {}), NOON_MS)
+        if is_verified:
+            identities.note_signed_by_us(txn, who, "M1", "U")
+            identities.latch_verified(txn, ME)
+        if is_new:
+            identities.put(txn, who, Published("M2", "S2", None, {}), NOON_MS + 1)
+
+    seed.db.write_now(write)

@@ -6,16 +6,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from tandem_app.identity_watch import Changed
 from tandem_core.types import DeviceId, RoomId, UserId
 from tandem_core.verification.emoji import EMOJI
 from tandem_core.verification.flow import Phase
 from tandem_core.verification.qr import Code, Mode
 from tandem_core.verification.verifications import View
-from tests.app.encryption_seed import stands
+from tests.app.encryption_seed import person, stands
 from tests.app.glass import Glass
 from tests.app.panel_shots import LONG, dark, model, size
 from tests.app.seed import NOON_MS, Seed
-from tests.app.shots import BOB, Look, hike
+from tests.app.shots import BOB, CAROL, Look, hike
 
 # Verification.
 
@@ -143,6 +144,30 @@ def question(asked: str, *, width: int = 1120, is_dark: bool = False) -> Callabl
     return fill
 
 
+def identity(
+    *, was_verified: bool, width: int = 1120, is_dark: bool = False, settings: bool = False
+) -> Callable[[Seed], Look]:
+    def fill(seed: Seed) -> Look:
+        room = hike(seed)
+        person(seed, BOB, is_verified=was_verified, is_new=True)
+        person(seed, CAROL, is_verified=True)
+
+        def look(glass: Glass) -> None:
+            size(glass, width, 740)
+            if is_dark:
+                dark(glass)
+            glass.main.shell.openRoom(room)
+            made = model(glass, "identities")
+            made.show([Changed(UserId(BOB), "Bob", was_verified)])
+            glass.main.shell.set_identity(True)
+            if settings:
+                glass.main.shell.openSettings(room)
+
+        return look
+
+    return fill
+
+
 SCENES: dict[str, Callable[[Seed], Look]] = {
     "verify-asked": verification("asked"), "verify-person-dark": verification("asked-person", is_dark=True),
     "verify-asking": verification("asking"), "verify-ready": verification("ready"),
@@ -165,4 +190,8 @@ SCENES: dict[str, Callable[[Seed], Look]] = {
     "encryption-problem": encryption("unverified", "locked", "closed", doing="problem"),
     "question": question("verify_or_recover"), "question-narrow": question("reset", width=360),
     "question-dark": question("set_up_recovery", is_dark=True),
+    "identity-violated": identity(was_verified=True),
+    "identity-changed-dark": identity(was_verified=False, is_dark=True),
+    "identity-narrow": identity(was_verified=True, width=360),
+    "identity-settings": identity(was_verified=True, settings=True),
 }  # fmt: skip
