@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tandem_core.attachments.content import PICTURES
+from tandem_core.attachments import PICTURES
 from tandem_core.attachments.names import size_words
 
 if TYPE_CHECKING:

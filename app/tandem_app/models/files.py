@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import Property, QObject, QUrl, Signal, Slot
 
-from tandem_core.attachments.content import PICTURES
+from tandem_core.attachments import PICTURES
 from tandem_core.attachments.names import saved
 from tandem_core.errors import Cancelled, Expected, NotSignedIn
 from tandem_core.store import attachments

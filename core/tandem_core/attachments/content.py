@@ -10,13 +10,10 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from tandem_core.attachments import mxc, names
+from tandem_core.attachments import KINDS, mxc, names
 from tandem_core.attachments.mxc import Mxc
 from tandem_core.types import Json
 
-KINDS = frozenset({"image", "file", "audio", "video", "sticker"})
-"""Rows that have something attached."""
-PICTURES = frozenset({"image", "sticker"})
 _MOST_SIZE = 2**50
 _MOST_SIDE = 100_000
 _MOST_DURATION_MS = 7 * 24 * 3_600_000

@@ -18,10 +18,9 @@ _MOST_SUFFIX = 16
 # Invisible, or changing what is seen around them (Unicode, "Bidirectional Formatting Characters", UTR 36).
 _TRICKS = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
-_SEPARATORS = re.compile(r'[/\\:*?"<>|]')
-_RESERVED = re.compile(
-    r"(con|prn|aux|nul|clock\$|com[0-9\u00b9\u00b2\u00b3]|lpt[0-9\u00b9\u00b2\u00b3])\Z", re.IGNORECASE
-)
+# Patterns are compiled where they are first used: rows need this module before the first frame.
+_SEPARATORS = r'[/\\:*?"<>|]'
+_RESERVED = r"(?i)(con|prn|aux|nul|clock\$|com[0-9\u00b9\u00b2\u00b3]|lpt[0-9\u00b9\u00b2\u00b3])\Z"
 
 
 def shown(name: str) -> str:
@@ -39,13 +38,13 @@ def shown(name: str) -> str:
 def saved(name: str) -> str:
     """A name for a new file in a folder that the user chose: never a path, never hidden, never reserved."""
     text = re.split(r"[/\\]", name[-_MOST_READ:])[-1]
-    text = _SEPARATORS.sub("_", _plain(text)).strip(" .")
+    text = re.sub(_SEPARATORS, "_", _plain(text)).strip(" .")
     if not text:
         return NAMELESS
     stem, dot, suffix = text.rpartition(".")
     if not dot or not stem or len(suffix) > _MOST_SUFFIX or " " in suffix:
         stem, dot, suffix = text, "", ""
-    if _RESERVED.match(stem.split(".", 1)[0].strip()):
+    if re.match(_RESERVED, stem.split(".", 1)[0].strip()):
         stem = f"_{stem}"
     tail = f"{dot}{suffix}"
     room = MOST_BYTES - len(tail.encode())

@@ -11,20 +11,24 @@ import sqlite3
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from tandem_core.attachments import content
-from tandem_core.attachments.content import Attachment
+from tandem_core.attachments import KINDS
 from tandem_core.rows import local_name, make_row
-from tandem_core.store import uploads
 from tandem_core.store.codec import loads
-from tandem_core.types import Role, RoomId
+from tandem_core.types import Json, Role, RoomId
+
+if TYPE_CHECKING:
+    # Read where a row has something attached: the first frame need not wait for it.
+    from tandem_core.attachments.content import Attachment
+    from tandem_core.store.uploads import Progress
 
 BORROWED = 1 << 60
 PENDING = 1 << 62
 _TAIL_MOST = 500
 _PENDING_LOOK = 100
 _ID_CHUNK = 400
-_ATTACHED = ", ".join(f"'{kind}'" for kind in sorted(content.KINDS))
+_ATTACHED = ", ".join(f"'{kind}'" for kind in sorted(KINDS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ class Row:
     edited: bool
     redacted: bool
     attachment: Attachment | None = None
-    upload: uploads.Progress | None = None
+    upload: Progress | None = None
     """Of our own attachment, until it is at the server."""
 
 
@@ -199,7 +203,7 @@ def _event_rows(
                 error=row["error"],
                 edited=row["edited_by"] is not None,
                 redacted=row["redacted_by"] is not None,
-                attachment=content.read(row["kind"], loads(row["attached"])) if row["attached"] else None,
+                attachment=_attachment(row["kind"], loads(row["attached"])) if row["attached"] else None,
             )
 
 
@@ -240,9 +244,23 @@ def _pending_rows(
             error=row["error"],
             edited=False,
             redacted=False,
-            attachment=content.read(facts.kind, said),
-            upload=uploads.progress(conn, row["txn_id"]) if facts.kind in content.KINDS else None,
+            attachment=_attachment(facts.kind, said),
+            upload=_progress(conn, row["txn_id"]) if facts.kind in KINDS else None,
         )
+
+
+def _attachment(kind: str, said: Json) -> Attachment | None:
+    if kind not in KINDS:
+        return None
+    from tandem_core.attachments import content
+
+    return content.read(kind, said)
+
+
+def _progress(conn: sqlite3.Connection, txn_id: str) -> Progress | None:
+    from tandem_core.store import uploads
+
+    return uploads.progress(conn, txn_id)
 
 
 def _me(conn: sqlite3.Connection) -> str:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tandem_core.attachments import content, mxc, names
-from tandem_core.attachments.content import KINDS, Cipher
+from tandem_core.attachments import KINDS, content, mxc, names
+from tandem_core.attachments.content import Cipher
 from tandem_core.attachments.mxc import Mxc
 from tandem_core.codec import dumps
 from tandem_core.http import quote
