@@ -398,3 +398,45 @@ def test_dropped_files_stand_beside_the_composer_and_go_with_enter(
     made = content.read("file", loads(row["content"]))
     assert made is not None
     assert (made.name, made.size) == ("notes.txt", 5)
+
+
+@pytest.fixture
+def at_server(seed: Seed, repository: Repository) -> Iterator[None]:
+    """The account's homeserver has files, and nothing else."""
+    with MediaServer(repository) as server:
+        seed.db.write_now(lambda txn: txn.execute("UPDATE session SET homeserver = ?", (server.base_url,)))
+        yield
+
+
+def test_a_picture_comes_by_itself_when_it_is_in_sight(
+    seed: Seed, show: Show, repository: Repository, at_server: None
+) -> None:
+    event = came(seed, repository, picture(1600, 1200))
+    glass = show(engine=True)
+    glass.wait(lambda: glass.main.engine_thread.engine is not None, "the engine runs")
+    glass.click(glass.item("roomRow"))
+    files: Any = glass.main.panels.make("files")
+    glass.wait(lambda: files.look(event)["state"] == "shown", "it is shown")
+    assert repository.asked[-1].token == "token-of-a-test"
+    (said,) = [words for words in glass.sayings() if words.startswith("Picture cat.png, ")]
+    glass.click(glass.named(said))
+    glass.wait(lambda: files.property("viewPicture").endswith(".large"), "it is shown large")
+
+
+def test_fetching_can_be_stopped_and_begun_again(
+    seed: Seed, show: Show, repository: Repository, at_server: None
+) -> None:
+    repository.stall = True
+    event = came(seed, repository, picture() + bytes(300_000))
+    glass = show(engine=True)
+    glass.wait(lambda: glass.main.engine_thread.engine is not None, "the engine runs")
+    glass.click(glass.item("roomRow"))
+    files: Any = glass.main.panels.make("files")
+    glass.wait(lambda: repository.asked and files.look(event)["state"] == "fetching", "it is being fetched")
+    glass.click(glass.item("stopButton"))
+    glass.wait(lambda: files.look(event)["state"] == "failed", "it was stopped")
+    assert "Cancelled" in glass.sayings()
+    assert list(seed.paths.media.iterdir()) == []
+    repository.stall = False
+    glass.click(glass.item("againButton"))
+    glass.wait(lambda: files.look(event)["state"] == "shown", "it is shown")
