@@ -17,6 +17,7 @@ from tandem_app.models.room_list import RoomListModel
 from tandem_app.models.timeline import TimelineModel
 from tandem_app.panels import Panels
 from tandem_app.reader import Reader
+from tandem_app.shields import Shields
 from tandem_app.store_source import StoreSource
 from tandem_app.watch import Watch
 
@@ -56,6 +57,7 @@ class MainWindow(QObject):
         self.rooms = RoomListModel(clock_ms, self)
         self.timeline = TimelineModel(self.source, clock_ms, self)
         self.watch = Watch(self.reader, self.source, self.rooms, self.timeline, self)
+        self.shields = Shields(thread, self.timeline, self)
         self.commands = commands
         self.shell = Shell(self.source, self.watch, self.rooms, self.timeline, commands, self)
         self.panels = Panels(thread, self.reader, self.shell, clock_ms, self)

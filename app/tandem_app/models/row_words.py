@@ -10,6 +10,7 @@ from tandem_app.models import attachment_words, words
 from tandem_app.models.roles import USER_ROLE
 
 if TYPE_CHECKING:
+    from tandem_app.shields import Shield
     from tandem_core.receipts.summary import Summary
     from tandem_core.store.timeline import Row
 
@@ -40,6 +41,8 @@ class RowRole(IntEnum):
     MARK_WORDS = _FIRST + 16
     SPOKEN = _FIRST + 17
     ATTACHMENT = _FIRST + 18
+    SHIELD = _FIRST + 19
+    SHIELD_GRAVE = _FIRST + 20
 
 
 NAMES = {
@@ -62,8 +65,11 @@ NAMES = {
     RowRole.MARK_WORDS: b"markWords",
     RowRole.SPOKEN: b"spoken",
     RowRole.ATTACHMENT: b"attachment",
+    RowRole.SHIELD: b"shield",
+    RowRole.SHIELD_GRAVE: b"shieldGrave",
 }
 MARK_ROLES = [int(role) for role in (RowRole.MARK, RowRole.MARK_COUNT, RowRole.MARK_WORDS, RowRole.SPOKEN)]
+SHIELD_ROLES = [int(role) for role in (RowRole.SHIELD, RowRole.SHIELD_GRAVE, RowRole.SPOKEN)]
 
 # From the furthest behind to the furthest on: an earlier message that is behind shows its own mark.
 _PROGRESS = (
@@ -149,7 +155,7 @@ def edge(row: Row, around: Neighbours, role: int, now_ms: int, marks: dict[str, 
     return _shown_mark(row, around.newer, marks)
 
 
-def value(row: Row, role: int, summary: Summary | None) -> Any:
+def value(row: Row, role: int, summary: Summary | None, shield: Shield | None = None) -> Any:
     """The roles that depend on the row alone."""
     match role:
         case RowRole.KEY:
@@ -177,13 +183,17 @@ def value(row: Row, role: int, summary: Summary | None) -> Any:
         case RowRole.MARK_WORDS:
             return summary.text if summary is not None else ""
         case RowRole.SPOKEN:
-            return spoken(row, summary)
+            return spoken(row, summary, shield)
         case RowRole.ATTACHMENT:
             return attachment_words.facts(row)
+        case RowRole.SHIELD:
+            return shield.words if shield is not None else ""
+        case RowRole.SHIELD_GRAVE:
+            return shield is not None and shield.is_grave
     return None
 
 
-def spoken(row: Row, summary: Summary | None) -> str:
+def spoken(row: Row, summary: Summary | None, shield: Shield | None = None) -> str:
     """The whole row for a screen reader."""
     match kind(row):
         case "state":
@@ -203,6 +213,8 @@ def spoken(row: Row, summary: Summary | None) -> str:
             parts.append("Not sent")
         elif summary is not None:
             parts.append(summary.accessible)
+    if shield is not None:
+        parts.append(shield.words)
     return ", ".join(parts)
 
 
@@ -213,7 +225,14 @@ def missing(role: int) -> Any:
             return 0
         case RowRole.ATTACHMENT:
             return {}
-        case RowRole.OWN | RowRole.EDITED | RowRole.RUN_START | RowRole.RUN_END | RowRole.UNREAD_LINE:
+        case (
+            RowRole.OWN
+            | RowRole.SHIELD_GRAVE
+            | RowRole.EDITED
+            | RowRole.RUN_START
+            | RowRole.RUN_END
+            | RowRole.UNREAD_LINE
+        ):
             return False
     return "" if role in NAMES else None
 

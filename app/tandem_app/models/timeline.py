@@ -18,9 +18,10 @@ from tandem_app.models import row_words
 from tandem_app.models.listdiff import Insert, Move, Remove, steps
 from tandem_app.models.roles import DISPLAY_ROLE
 from tandem_app.models.room_list import Index
-from tandem_app.models.row_words import MARK_ROLES, NAMES, Neighbours, RowRole
+from tandem_app.models.row_words import MARK_ROLES, NAMES, SHIELD_ROLES, Neighbours, RowRole
 
 if TYPE_CHECKING:
+    from tandem_app.shields import Shield
     from tandem_core.receipts.summary import Summary
     from tandem_core.store.timeline import Row
 
@@ -58,6 +59,7 @@ class TimelineModel(QAbstractListModel):
         self._ords: array[int] = array("q")
         self._rows: OrderedDict[int, Row] = OrderedDict()
         self._marks: dict[str, Summary] = {}
+        self._shields: dict[str, Shield] = {}
         self._read_up_to: int | None = None
 
     # What the window does.
@@ -68,6 +70,7 @@ class TimelineModel(QAbstractListModel):
         self._room = room_id
         self._rows.clear()
         self._marks.clear()
+        self._shields = {}
         self._read_up_to = read_up_to
         head = self._source.page(room_id, None, PAGE) if room_id else []
         self._ords = array("q", (row.ord for row in head))
@@ -103,6 +106,27 @@ class TimelineModel(QAbstractListModel):
     def refresh_marks(self) -> None:
         """Ask again how far our own messages got, as far as they are in memory."""
         self._ask_marks(list(self._rows.values()))
+
+    def others_messages(self, limit: int) -> list[str]:
+        """The event ids of others' messages in memory, newest first."""
+        rows = sorted(self._rows.values(), key=lambda row: -row.ord)
+        wanted = (row.event_id for row in rows if not row.is_own and row.kind != "state")
+        return [event_id for event_id in wanted if event_id][:limit]
+
+    def set_shields(self, room_id: str, shields: dict[str, Shield]) -> None:
+        """What is to be said of senders, by event; messages without a word are not among them."""
+        if room_id != self._room or shields == self._shields:
+            return
+        differ = {
+            event_id
+            for event_id in shields.keys() | self._shields.keys()
+            if shields.get(event_id) != self._shields.get(event_id)
+        }
+        self._shields = shields
+        changed = {row.ord for row in self._rows.values() if row.event_id in differ}
+        places = [place for place, number in enumerate(self._ords) if number in changed]
+        if places:
+            self.dataChanged.emit(self.index(places[0]), self.index(places[-1]), SHIELD_ROLES)
 
     def refresh_days(self) -> None:
         """Say that Today may read differently now."""
@@ -195,7 +219,8 @@ class TimelineModel(QAbstractListModel):
             return row_words.edge(row, around, role, self._now_ms(), self._marks)
         if role == RowRole.UNREAD_LINE:
             return self._is_first_unread(place)
-        return row_words.value(row, role, self._marks.get(row.key))
+        shield = self._shields.get(row.event_id or "")
+        return row_words.value(row, role, self._marks.get(row.key), shield)
 
     # How it is done.
 

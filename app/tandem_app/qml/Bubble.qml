@@ -122,6 +122,15 @@ Item {
             anchors.bottomMargin: 6
             spacing: 4
 
+            Loader {
+                anchors.verticalCenter: parent.verticalCenter
+                active: root.row.shield !== "" && !root.bare
+                visible: active
+                sourceComponent: Shield {
+                    words: root.row.shield
+                    grave: root.row.shieldGrave
+                }
+            }
             Text {
                 anchors.verticalCenter: parent.verticalCenter
                 visible: root.row.edited && !root.bare

@@ -26,6 +26,9 @@ Item {
     required property string markWords
     required property string spoken
     required property var attachment
+    // What speaks against the sender being who it says, in a sentence.
+    required property string shield
+    required property bool shieldGrave
     required property var shell
     property bool focused: false
 
