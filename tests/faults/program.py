@@ -43,11 +43,9 @@ def know_newer_schema(file: Path) -> None:
 
 def die_at(phase: str) -> None:
     """Kill this process at a phase of a migration."""
-    from sqlite_utils import Database
-
     from tandem_core.store import migrations
 
-    locked, execute, run = migrations._locked, Database.executescript, migrations._run
+    locked, split, run = migrations._locked, migrations._statements, migrations._run
 
     @contextlib.contextmanager
     def before_lock(path: Path) -> Iterator[None]:
@@ -55,13 +53,13 @@ def die_at(phase: str) -> None:
         with locked(path):
             yield
 
-    def inside(self: Database, sql: str) -> Any:
-        statements = sql.split(";")
-        execute(self, ";".join(statements[: len(statements) // 2]) + ";")
+    def inside(text: str) -> Iterator[str]:
+        statements = list(split(text))
+        yield from statements[: len(statements) // 2]
         _die()
 
-    def before_commit(self: Database, sql: str) -> Any:
-        execute(self, sql)
+    def before_commit(text: str) -> Iterator[str]:
+        yield from split(text)
         _die()
 
     def after_commit(path: Path) -> None:
@@ -72,9 +70,9 @@ def die_at(phase: str) -> None:
         case "before the lock":
             migrations._locked = before_lock
         case "inside a step":
-            Database.executescript = inside
+            migrations._statements = inside
         case "before the commit":
-            Database.executescript = before_commit
+            migrations._statements = before_commit
         case "after the commit":
             migrations._run = after_commit
 

@@ -116,6 +116,21 @@ def _beside(path: Path) -> tuple[Path, Path]:
     return path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
 
 
+def _statements(text: str) -> Iterator[str]:
+    """The statements of a script. sqlite-utils finds them, too, but looks at every letter: 0.1 s for ours."""
+    statement = ""
+    for part in text.split(";"):
+        statement += part
+        if sqlite3.complete_statement(f"{statement};"):
+            yield f"{statement};"
+            statement = ""
+        else:
+            statement += ";"  # of a comment or a text, or the script's end
+    rest = statement.removesuffix(";")
+    if rest.strip():
+        yield rest
+
+
 def _run(path: Path) -> None:
     """Take all steps that are still to be taken, in one transaction: a kill leaves the schema as it was."""
     from sqlite_utils import Database
@@ -128,6 +143,7 @@ def _run(path: Path) -> None:
         db = Database(conn)
         done = refuse_other(conn)
         for name in STEPS[done:]:
-            db.executescript(script(name))  # statement by statement: Python's own would commit first
+            for statement in _statements(script(name)):  # Python's own executescript would commit first
+                db.execute(statement)
         conn.execute(f"PRAGMA user_version={len(STEPS)}")
         conn.execute("COMMIT")
