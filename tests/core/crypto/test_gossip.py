@@ -222,14 +222,14 @@ def test_a_device_that_did_not_answer_is_asked_again_ever_later(
 ) -> None:
     verify(laptop, phone)
     times = [0]
-    for minutes in range(180):
+    for minutes in range(0, 180, 10):
         work(phone)
         if len(server.asked(REQUEST)) != sum(times):
             times.append(len(server.asked(REQUEST)) - sum(times))
             phone.clock.time_ms += 1
         if minutes == 0:
             assert times == [0, 4]
-        phone.clock.time_ms += 60_000
+        phone.clock.time_ms += 600_000
     assert times == [0, 4, 4, 4, 4]
     assert len(open_requests(phone)) == 4
     laptop.receive()
@@ -378,8 +378,15 @@ def test_either_program_goes_on_where_the_other_one_died(laptop: Device, phone: 
         device.close()
 
 
-@pytest.mark.parametrize("part", ["lose_request", "lose_answer"])
-@pytest.mark.parametrize("where", ["sendToDevice", "keys/claim", "keys/query", "signatures/upload"])
+@pytest.mark.parametrize(
+    ("part", "where"),
+    [
+        ("lose_request", "sendToDevice"),
+        ("lose_answer", "sendToDevice"),
+        ("lose_answer", "keys/claim"),
+        ("lose_request", "keys/query"),
+    ],
+)
 def test_a_lost_request_is_repeated_and_nothing_is_doubled(
     laptop: Device, phone: Device, where: str, part: str
 ) -> None:
@@ -448,19 +455,22 @@ def test_no_request_breaks_the_drain(alice: Device, content: Json) -> None:
     assert not [error for error in alice.inbox_errors() if error and error.startswith("unexpected")]
 
 
-@pytest.mark.parametrize(
-    "content",
-    [{}, {"request_id": 1}, {"secret": ""}, {"secret": "x" * 5000}, {"secret": ["x"]}, {"request_id": ""}],
-)
-def test_a_malformed_answer_is_ignored(laptop: Device, phone: Device, content: Json) -> None:
+def test_a_malformed_answer_is_ignored(laptop: Device, phone: Device) -> None:
     verify(laptop, phone)
     work(phone)
-    send_secret(laptop, phone, {"request_id": open_requests(phone)[MASTER], "secret": "x", **content})
+    good = {"request_id": open_requests(phone)[MASTER], "secret": "x"}
+    for wrong in (
+        {"request_id": 1},
+        {"request_id": ""},
+        {"secret": ""},
+        {"secret": "x" * 5000},
+        {"secret": ["x"]},
+    ):
+        send_secret(laptop, phone, {**good, **wrong})
+    send_secret(laptop, phone, {})
     phone.receive()
-    said = phone.inbox_errors()
-    assert said in ([], ["malformed secret"])
-    work(phone)
-    assert held(phone) == {}
+    assert phone.inbox_errors() == ["malformed secret"] * 6
+    assert phone.rows("SELECT * FROM secret_offer") == []
 
 
 def test_the_own_list_is_fetched_for_a_device_that_is_not_known(
