@@ -34,7 +34,10 @@ VIEWS = {
     "compare": replace(ASKED, phase=Phase.COMPARE, emoji=STRING, decimals=(1782, 7037, 1233)),
     "confirmed": replace(ASKED, phase=Phase.CONFIRMED, emoji=STRING, decimals=(1782, 7037, 1233)),
     "shown": replace(ASKED, phase=Phase.SHOWN),
-    "done": replace(ASKED, phase=Phase.DONE, is_signed=True),
+    "done": replace(ASKED, phase=Phase.DONE, is_settled=True),
+    "unkept": replace(
+        ASKED, phase=Phase.DONE, is_settled=True, reason="The other side's account has no identity."
+    ),
     "cancelled": replace(ASKED, phase=Phase.CANCELLED, code="m.user", is_theirs=True),
     "attacked": replace(ASKED, phase=Phase.CANCELLED, code="m.key_mismatch"),
 }

@@ -254,7 +254,7 @@ class VerificationModel(QObject):
         now = self._now()
         if now is None or not now.phase.is_over:
             return "key"
-        return "check" if now.phase == "done" else "warning"
+        return "check" if now.phase == "done" and not now.reason else "warning"
 
     phase = Property(str, _phase, notify=changed)
     """asked_us, or a value of ``Phase``; empty when there is none."""

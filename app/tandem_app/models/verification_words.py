@@ -68,6 +68,8 @@ def said(view: View, who: str, is_own: bool) -> tuple[str, str]:
                 "Did it work on the other side?",
                 f"{who} has read your code. Look whether it says so there.",
             )
+        case Phase.DONE if view.reason:
+            return "Both sides match, but that cannot be kept", view.reason
         case Phase.DONE:
             own = "The device is trusted, and shares the account's keys."
             return f"{who} is verified", own if is_own else "Your messages go to them and nobody in between."

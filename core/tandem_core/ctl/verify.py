@@ -94,10 +94,13 @@ async def _talk(here: world.World, verifications: Verifications, options: argpar
         await talk.give_up()
         raise
     await _sent(here.db)
-    if view.phase is Phase.DONE:
+    if view.phase is Phase.DONE and view.is_signed:
         if not options.json:
             show(["Verified."])
         return DONE
+    if view.phase is Phase.DONE:
+        note(f"Both sides match, but that cannot be kept. {view.reason}")
+        return FAILED
     note(f"Not verified. {_ENDS.get(view.code or '', clean(view.reason) or 'It was cancelled.')}")
     return FAILED
 
@@ -143,7 +146,7 @@ class _Talk:
                 self._said_at = asyncio.get_running_loop().time()
                 self._answer = None
                 await self._tell(view)
-            if view.phase is Phase.CANCELLED or view.is_signed:
+            if view.phase is Phase.CANCELLED or view.is_settled:
                 self._current = None
                 return view
             await self._go_on(view)

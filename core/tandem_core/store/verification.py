@@ -163,10 +163,11 @@ def rename(txn: Transaction, room_id: RoomId, flow: str, event_id: str) -> None:
     txn.changed(Topic.VERIFICATION)
 
 
-def settled(txn: Transaction, room_id: RoomId | None, flow: str) -> None:
-    """What was verified is signed."""
+def settled(txn: Transaction, room_id: RoomId | None, flow: str, why_not: str) -> None:
+    """What was verified is signed, or (``why_not``) cannot be."""
     txn.execute(
-        "UPDATE verification SET pending = NULL WHERE room_id = ? AND flow = ?", (room_id or "", flow)
+        "UPDATE verification SET pending = NULL, reason = ? WHERE room_id = ? AND flow = ?",
+        (why_not, room_id or "", flow),
     )
     txn.changed(Topic.VERIFICATION)
 

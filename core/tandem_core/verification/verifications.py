@@ -37,6 +37,11 @@ class NoDevice(Expected):
     advice = "Sign in with another device first, or use your recovery key."
 
 
+class NothingToSign(Expected):
+    title = "The other side's account has no identity"
+    advice = "Have them set one up in their app, then verify again."
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """A verification as a person may see it. ``id`` stays the same all its life; times in ms."""
@@ -58,8 +63,13 @@ class View:
     """A code for the other side to scan."""
     can_compare: bool
     can_scan: bool
-    is_signed: bool
-    """It is done, and what it has shown is signed and kept."""
+    is_settled: bool
+    """It is done, and what it has shown is signed and kept, or cannot be: then ``reason`` says why."""
+
+    @property
+    def is_signed(self) -> bool:
+        """It has verified what it was to verify, for good."""
+        return self.is_settled and not self.reason
 
 
 class Verifications:
@@ -202,10 +212,12 @@ class Verifications:
 
     async def _begin(self) -> None:
         """Once: end what the last run left behind."""
-        if not self._has_begun:
+        if self._has_begun:
+            return
+        if await self._db.read(rows.all_standing):
             await self._db.write(steps.name_sent, self._me, self._clock.now_ms())
             await self._db.write(steps.give_up_left_over, self._me, self._clock.now_ms())
-            self._has_begun = True
+        self._has_begun = True
 
     async def _name(self) -> None:
         if not any(place.room_id is not None and not place.flow.startswith("$") for place in self._ids):
@@ -225,19 +237,22 @@ class Verifications:
             for row in await self._db.read(rows.all_standing):
                 if row.pending is None:
                     continue
+                why = ""
                 try:
                     await self._sign(row)
-                except (NoIdentity, NotConfirmed, IdentityChanged) as error:
+                except (NoIdentity, NotConfirmed, IdentityChanged, NothingToSign) as error:
                     log.warning("what was verified cannot be signed: %s", error.title)
-                await self._db.write(rows.settled, row.room_id, row.flow)
+                    why = f"{error.title}. {error.advice}"
+                await self._db.write(rows.settled, row.room_id, row.flow, why)
 
     async def _sign(self, row: Standing) -> None:
         assert row.pending is not None
         user, device, ed25519, master = (row.pending[key] for key in ("user", "device", "ed25519", "master"))
         ours = await self._crypto.cross_signing()
         if user != self._me.user_id:
-            if master is not None:
-                await ours.confirm_person(UserId(user), master)
+            if master is None:
+                raise NothingToSign
+            await ours.confirm_person(UserId(user), master)
             return
         if master is not None:
             await ours.confirm_own_identity(master)

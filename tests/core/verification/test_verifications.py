@@ -199,6 +199,18 @@ def test_what_was_verified_is_signed_after_all_when_the_server_was_away(
     assert alice.device.read(trust.person, alice.device.me, user("bob")) is PersonTrust.VERIFIED
 
 
+def test_what_cannot_be_kept_is_not_called_signed(make_device: Make) -> None:
+    """Bob has compared all right, but neither of them has an identity."""
+    alice, bob = people(make_device, has_identities=False)
+    alice.run(alice.verifications.request_person(user("bob")))
+    compare(alice, bob)
+    for window in (alice, bob):
+        assert window.view.phase is Phase.DONE
+        assert window.view.is_settled
+        assert not window.view.is_signed
+        assert window.view.reason.startswith("The other side's account has no identity")
+
+
 def test_requests_and_silences_are_over_in_time(make_device: Make, clock: StillClock) -> None:
     old, new = own_devices(make_device)
     new.run(new.verifications.request_own())
