@@ -6,6 +6,7 @@ law or decision of ours that forbids it. An anchor is small and found exactly on
 
 from __future__ import annotations
 
+from tests.mutations.of_the_files import FILES
 from tests.mutations.of_the_identity import IDENTITY
 from tests.mutations.of_the_readers import READERS
 from tests.mutations.of_the_store import FENCES, INBOX, TOKENS
@@ -21,4 +22,14 @@ SOUND = (
 )
 """What works under every mutant (unless it is what must notice it): a first try shows none of these bugs."""
 
-MUTANTS: tuple[Mutant, ...] = (*INBOX, *TOKENS, *READERS, *FENCES, *CRYPTO, *IDENTITY, *SENDING, *RECEIPTS)
+MUTANTS: tuple[Mutant, ...] = (
+    *INBOX,
+    *TOKENS,
+    *READERS,
+    *FENCES,
+    *CRYPTO,
+    *IDENTITY,
+    *SENDING,
+    *RECEIPTS,
+    *FILES,
+)

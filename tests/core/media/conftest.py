@@ -31,13 +31,15 @@ def server(media_url: str) -> MediaKeyServer:
 
 
 @pytest.fixture
-def make_device(tmp_path: Path, server: MediaKeyServer) -> Iterator[Callable[[str], Device]]:
+def make_device(tmp_path: Path, server: MediaKeyServer) -> Iterator[Callable[..., Device]]:
     made: list[Device] = []
     clock = StillClock()
 
-    def make(name: str) -> Device:
+    def make(name: str, *, is_new: bool = False) -> Device:
         device = Device(tmp_path / name, named(name, "ONE"), server, clock)
         made.append(device)
+        if is_new:
+            return device
         asyncio.run(device.keys.upload())
         device.hear_counts()
         return device
@@ -48,7 +50,7 @@ def make_device(tmp_path: Path, server: MediaKeyServer) -> Iterator[Callable[[st
 
 
 @pytest.fixture
-def talk(make_device: Callable[[str], Device]) -> tuple[Device, Device]:
+def talk(make_device: Callable[..., Device]) -> tuple[Device, Device]:
     """Alice and Bob in an encrypted room that both know."""
     alice, bob = make_device("alice"), make_device("bob")
     alice.knows(bob)
@@ -57,3 +59,11 @@ def talk(make_device: Callable[[str], Device]) -> tuple[Device, Device]:
     alice.is_in(ROOM, bob.me.user_id)
     bob.is_in(ROOM, alice.me.user_id)
     return alice, bob
+
+
+@pytest.fixture
+def alone(make_device: Callable[..., Device]) -> Device:
+    """Alice in an encrypted room, before she has keys: for what ends before anything is encrypted for others."""
+    alice = make_device("alice", is_new=True)
+    alice.is_in(ROOM)
+    return alice

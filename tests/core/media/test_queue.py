@@ -22,7 +22,7 @@ from tandem_core.media.outgoing import Draft, Picture
 from tandem_core.store import members, room_facts, rooms, uploads
 from tandem_core.store.codec import loads
 from tandem_core.store.database import Transaction
-from tandem_core.types import RoomId
+from tandem_core.types import RoomId, UserId
 from tests.core.crypto.world import ENCRYPTION, NOW, ROOM, Device
 from tests.core.media.media_server import MediaKeyServer, Repository
 
@@ -77,18 +77,17 @@ def opened(repository: Repository, file: dict[str, Any]) -> bytes:
 
 
 @pytest.fixture
-def plain(talk: tuple[Device, Device], server: MediaKeyServer) -> Device:
+def plain(alone: Device, server: MediaKeyServer) -> Device:
     """Alice, also in a room without encryption."""
-    alice, bob = talk
 
     def join(txn: Transaction) -> None:
-        rooms.set_room(txn, alice.role, PLAIN, {"membership": "join", "members_complete": 1})
-        for user in (alice.me.user_id, bob.me.user_id):
-            members.set_member(txn, alice.role, PLAIN, user, {"membership": "join"}, NOW)
+        rooms.set_room(txn, alone.role, PLAIN, {"membership": "join", "members_complete": 1})
+        for user in (alone.me.user_id, UserId("@bob:example.org")):
+            members.set_member(txn, alone.role, PLAIN, user, {"membership": "join"}, NOW)
 
-    alice.write(join)
-    server.members[PLAIN] = {alice.me.user_id: "join"}
-    return alice
+    alone.write(join)
+    server.members[PLAIN] = {alone.me.user_id: "join"}
+    return alone
 
 
 def test_a_picture_arrives_with_thumbnail_sides_and_caption(
@@ -268,17 +267,16 @@ def test_a_file_that_is_deleted_while_it_goes_up_is_not_sent(
 
 
 def test_a_cancelled_choice_leaves_nothing(
-    talk: tuple[Device, Device], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    alone: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alice, _ = talk
     (tmp_path / "big").write_bytes(bytes(3_000_000))
 
     async def choose() -> None:
         loop, begun = asyncio.get_running_loop(), asyncio.Event()
         task = asyncio.ensure_future(
             outgoing.enqueue(
-                alice.paths,
-                alice.db,
+                alone.paths,
+                alone.db,
                 ROOM,
                 Draft(tmp_path / "big", "big"),
                 now_ms=lambda: NOW,
@@ -291,7 +289,7 @@ def test_a_cancelled_choice_leaves_nothing(
             await task
 
     asyncio.run(choose())
-    assert (state(alice), waiting_files(alice)) == ([], [])
+    assert (state(alone), waiting_files(alone)) == ([], [])
 
 
 def test_a_copy_that_is_gone_fails_in_words_and_stops_nobody(
@@ -313,30 +311,26 @@ def test_a_copy_that_is_gone_fails_in_words_and_stops_nobody(
     assert [said["body"] for said in arrived(bob, server, alice)] == ["c.bin"]
 
 
-def test_too_big_is_said_at_once_where_the_limit_is_known(
-    talk: tuple[Device, Device], repository: Repository
-) -> None:
-    alice, _ = talk
+def test_too_big_is_said_at_once_where_the_limit_is_known(alone: Device, repository: Repository) -> None:
     repository.limit = 1000
 
     async def ask() -> None:
-        await limits.refresh(alice.db, alice.http)
-        await alice.http.close()
+        await limits.refresh(alone.db, alone.http)
+        await alone.http.close()
 
     asyncio.run(ask())
     with pytest.raises(TooBigForServer, match=r"307 kB; it takes 1\.0 kB at most"):
-        put(alice, Draft(DATA, "a.bin"))
-    assert (state(alice), waiting_files(alice)) == ([], [])
+        put(alone, Draft(DATA, "a.bin"))
+    assert (state(alone), waiting_files(alone)) == ([], [])
 
 
 def test_too_big_is_said_before_a_byte_goes_out_where_it_was_not(
-    talk: tuple[Device, Device], repository: Repository
+    alone: Device, repository: Repository
 ) -> None:
-    alice, _ = talk
-    put(alice, Draft(DATA, "a.bin"))
+    put(alone, Draft(DATA, "a.bin"))
     repository.limit = 1000
-    send(alice)
-    assert state(alice) == [("failed", "The file is too big; your homeserver takes 1.0 kB at most")]
+    send(alone)
+    assert state(alone) == [("failed", "The file is too big; your homeserver takes 1.0 kB at most")]
     assert repository.uploads == []
 
 
@@ -420,9 +414,8 @@ def test_progress_is_there_to_be_shown(talk: tuple[Device, Device], repository: 
 
 @pytest.mark.parametrize("kind", ["missing", "folder", "pipe", "forbidden"])
 def test_only_files_that_can_be_read_are_taken(
-    talk: tuple[Device, Device], tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+    alone: Device, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alice, _ = talk
     source = tmp_path / "source"
     if kind == "folder":
         source.mkdir()
@@ -439,14 +432,13 @@ def test_only_files_that_can_be_read_are_taken(
 
         monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(BadInput):
-        put(alice, Draft(source, "source"))
-    assert (state(alice), waiting_files(alice)) == ([], [])
+        put(alone, Draft(source, "source"))
+    assert (state(alone), waiting_files(alone)) == ([], [])
 
 
 def test_a_disk_that_fills_up_while_copying_leaves_nothing(
-    talk: tuple[Device, Device], monkeypatch: pytest.MonkeyPatch
+    alone: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alice, _ = talk
 
     def full(descriptor: int, data: Any) -> int:
         raise OSError(28, "No space left on device")
@@ -454,8 +446,8 @@ def test_a_disk_that_fills_up_while_copying_leaves_nothing(
     with monkeypatch.context() as filling:
         filling.setattr(os, "write", full)
         with pytest.raises(DiskFull):
-            put(alice, Draft(DATA, "a.bin"))
-    assert (state(alice), waiting_files(alice)) == ([], [])
+            put(alone, Draft(DATA, "a.bin"))
+    assert (state(alone), waiting_files(alone)) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -469,21 +461,19 @@ def test_a_disk_that_fills_up_while_copying_leaves_nothing(
     ],
 )
 def test_what_nobody_has_looked_at_is_no_picture(
-    talk: tuple[Device, Device], name: str, msgtype: str, mimetype: str
+    alone: Device, name: str, msgtype: str, mimetype: str
 ) -> None:
-    alice, _ = talk
-    put(alice, Draft(b"x", name))
-    said = loads(alice.one("SELECT content FROM send_queue"))
+    put(alone, Draft(b"x", name))
+    said = loads(alone.one("SELECT content FROM send_queue"))
     assert (said["msgtype"], said["info"]["mimetype"]) == (msgtype, mimetype)
 
 
-def test_signing_out_leaves_no_file(talk: tuple[Device, Device], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signing_out_leaves_no_file(alone: Device, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TANDEM_VAULT", "file")
-    alice, _ = talk
-    put(alice, Draft(DATA, "a.png", picture=PICTURE))
-    assert waiting_files(alice)
-    assert list(alice.paths.media.iterdir())
-    alice.close()
-    sign_out.wipe(alice.paths)
-    assert not alice.paths.outgoing.exists()
-    assert not alice.paths.media.exists()
+    put(alone, Draft(DATA, "a.png", picture=PICTURE))
+    assert waiting_files(alone)
+    assert list(alone.paths.media.iterdir())
+    alone.close()
+    sign_out.wipe(alone.paths)
+    assert not alone.paths.outgoing.exists()
+    assert not alone.paths.media.exists()
