@@ -270,9 +270,10 @@ def _track_own(txn: Transaction, me: Me) -> int:
 
 def _is_open(conn: sqlite3.Connection, me: Me) -> bool:
     """Whether there is something to be done without the person."""
-    if identities.new(conn) is not None:
-        return not own_identity.is_asked(conn, me)
-    return identities.identity(conn, me.user_id) is None and not own_identity.is_asked(conn, me)
+    is_asked = own_identity.is_asked(conn, me)
+    if identities.new(conn) is None:
+        return identities.identity(conn, me.user_id) is None and not is_asked
+    return not is_asked
 
 
 def _holds_master(conn: sqlite3.Connection, state: CryptoState) -> bool:

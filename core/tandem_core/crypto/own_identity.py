@@ -212,7 +212,8 @@ def key_of(value: Json) -> str:
 def is_asked(conn: sqlite3.Connection, me: Me) -> bool:
     """Whether the server wants the person's approval before this account has its first identity."""
     asked = sessions.fact(conn, _ASKED_FACT)
-    return asked is not None and asked == me.device_id
+    is_first = identities.identity(conn, me.user_id) is None  # another device of ours may have been quicker
+    return is_first and asked is not None and asked == me.device_id
 
 
 def note_asked(txn: Transaction, me: Me) -> None:
