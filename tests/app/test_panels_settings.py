@@ -272,6 +272,17 @@ def test_signing_out_takes_a_second_press_and_then_removes_everything(
     assert glass.items("roomList") == []
 
 
+def test_the_window_finishes_a_sign_out_that_was_cut_off(
+    server: FakeHomeserver, seed: Seed, paths: ProfilePaths, show: Show
+) -> None:
+    device = signed_in_at(server, seed)
+    paths.leaving.write_text("asked")
+    glass = show(engine=True)
+    glass.wait(lambda: glass.focus() == "homeserver", "the form to sign in")
+    assert device.request("GET", "/_matrix/client/v3/account/whoami")[0] == 401
+    assert not paths.leaving.exists()
+
+
 def test_leaving_the_page_takes_the_question_back(seed: Seed, show: Show) -> None:
     glass = account(show, engine=False)
     tab_to(glass, "signOut")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from tandem_core import session, sign_out, vault
+from tandem_core.ctl.main import main
 from tandem_core.errors import DiskFull, NotSignedIn, Offline, SignedOut
 from tandem_core.paths import ProfilePaths, profile_paths
 from tandem_core.role import take_role
@@ -136,6 +138,17 @@ def test_a_sign_out_that_was_cut_off_is_finished_at_the_next_start(
             await session.finish_logout(paths)  # there is nothing more to do
 
     go()
+
+
+@in_loop
+async def test_a_command_finishes_a_sign_out_that_was_cut_off_before_it_looks(
+    paths: ProfilePaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with _signed_in(paths):
+        paths.leaving.write_text("told")
+        assert await asyncio.to_thread(main, ["messages", "!r:x"]) == 1
+    assert "Nobody is signed in" in capsys.readouterr().err
+    assert _found(paths) == []
 
 
 @in_loop

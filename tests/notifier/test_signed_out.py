@@ -112,3 +112,14 @@ async def test_it_ends_when_what_it_waits_for_is_given_up(
             await asyncio.wait_for(task, 30)
         assert ended.group_contains((SignedOut, NotSignedIn))
         assert not paths.database.exists()
+
+
+def test_it_finishes_a_sign_out_that_was_cut_off_and_does_not_start(
+    server: FakeHomeserver, paths: ProfilePaths
+) -> None:
+    asyncio.run(_sign_in(server, paths))
+    paths.leaving.write_text("told")
+    with pytest.raises(NotSignedIn):
+        daemon.run(paths, lambda _: None)
+    assert not paths.database.exists()
+    assert not paths.leaving.exists()
