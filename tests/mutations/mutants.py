@@ -9,6 +9,7 @@ from __future__ import annotations
 from tests.mutations.of_the_files import FILES
 from tests.mutations.of_the_identity import IDENTITY
 from tests.mutations.of_the_readers import READERS
+from tests.mutations.of_the_secrets import SECRETS
 from tests.mutations.of_the_store import FENCES, INBOX, TOKENS
 from tests.mutations.of_the_work import CRYPTO, RECEIPTS, SENDING
 from tests.mutations.record import CORE_TESTS, Mutant
@@ -29,6 +30,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *FENCES,
     *CRYPTO,
     *IDENTITY,
+    *SECRETS,
     *SENDING,
     *RECEIPTS,
     *FILES,
