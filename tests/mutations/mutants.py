@@ -11,6 +11,7 @@ from tests.mutations.of_the_identity import IDENTITY
 from tests.mutations.of_the_readers import READERS
 from tests.mutations.of_the_secrets import SECRETS
 from tests.mutations.of_the_store import FENCES, INBOX, TOKENS
+from tests.mutations.of_the_verification import VERIFICATION
 from tests.mutations.of_the_work import CRYPTO, RECEIPTS, SENDING
 from tests.mutations.record import CORE_TESTS, Mutant
 
@@ -31,6 +32,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *CRYPTO,
     *IDENTITY,
     *SECRETS,
+    *VERIFICATION,
     *SENDING,
     *RECEIPTS,
     *FILES,
