@@ -74,9 +74,9 @@ def watch_requests(reached: Reached, known: list[str]) -> None:
 
     exchange: Any = http.Http._exchange
     request_now: Any = http.request_now
+    bounded = http._bounded
 
     async def watched(self: http.Http, method: str, path: str, *rest: Any) -> Any:
-        _watch_bodies(reached)
         name = template(method, path, known)
         reached(name, "before")
         _asked.set(name)
@@ -91,24 +91,14 @@ def watch_requests(reached: Reached, known: list[str]) -> None:
         reached(name, "answered")
         return answer
 
-    http.Http._exchange = watched  # type: ignore[method-assign]
-    first.request_now = watched_now
-
-
-def _watch_bodies(reached: Reached) -> None:
-    import aiohttp
-
-    read: Any = aiohttp.ClientResponse.read
-    if read.__name__ == "watched":
-        return
-
-    async def watched(self: aiohttp.ClientResponse) -> bytes:
+    async def watched_body(answer: Any) -> bytes:
         if name := _asked.get():
             reached(name, "body")
-        content: bytes = await read(self)
-        return content
+        return await bounded(answer)
 
-    aiohttp.ClientResponse.read = watched  # type: ignore[method-assign]
+    http.Http._exchange = watched  # type: ignore[method-assign]
+    http._bounded = watched_body
+    first.request_now = watched_now
 
 
 def watch_popups(reached: Reached) -> None:

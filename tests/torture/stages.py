@@ -211,7 +211,7 @@ EXCUSED = (
     ("both", r"device_signing|signatures/upload|own_identity\.|signatures_done|_track_own|_note_asked|accept_change",
      "only when an account gets, changes or uses its identity; tests/core/crypto dies at each of these steps"),
     ("both", r"account\.skip_ids", "only where keys lie under our ids already; tests/core/crypto brings it there"),
-    ("both", r"room_keys/keys|room_keys/version/|POST \S+room_keys|backup_worker\.|_restore$|judge_again",
+    ("both", r"room_keys/keys|room_keys/version/|POST \S+room_keys|backup_worker\.|_restore$|judge_again|adopt_key",
      "only with a key backup; tests/core/crypto loses each of these requests and of their answers"),
     ("both", r"backup\._prepare|crypto\.secrets\.forget", _COMMAND),
     ("both", r"joined_rooms|departures\._settle", "only for a room that was left while its place was lost"),
