@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from tests.ctl.test_against_synapse import Person, alice, bob, chat
+from tests.ctl.test_against_synapse import WITHIN_S, Person, alice, bob, chat, until
 
 __all__ = ["alice", "bob", "chat"]
 pytestmark = pytest.mark.synapse
@@ -66,3 +68,22 @@ def test_a_file_too_big_for_the_server_is_refused_before_anything_is_queued(
     assert (status, out) == (1, "")
     assert "1 byte too much; it takes 5.2 MB at most" in err
     assert alice.value("status")["outbox"]["messages"] == 0
+
+
+def test_the_notifier_alone_brings_a_queued_file_there(
+    alice: Person, bob: Person, chat: str, tmp_path: Path
+) -> None:
+    data = os.urandom(300_000)
+    (tmp_path / "album.zip").write_bytes(data)
+    queued = alice.value("send-file", chat, str(tmp_path / "album.zip"), "--no-wait")
+    assert queued["state"] == "queued"
+    environment = {**os.environ, "TANDEM_HOME": str(alice.home), "TANDEM_VAULT": "file"}
+    notifier = subprocess.Popen([sys.executable, "-m", "tandem_notifier.main", "run"], env=environment)
+    try:
+        until(lambda: alice.value("status")["outbox"]["messages"] == 0)
+    finally:
+        notifier.terminate()
+        notifier.wait(WITHIN_S)
+    [got] = [m for m in bob.value("messages", chat) if (m["attachment"] or {}).get("name") == "album.zip"]
+    bob.value("save", got["event_id"], str(tmp_path / "bobs.zip"))
+    assert (tmp_path / "bobs.zip").read_bytes() == data
