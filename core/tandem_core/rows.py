@@ -129,7 +129,7 @@ def _message(type: str, content: Json) -> tuple[str, str, str | None]:
     if type == "m.room.encrypted":
         return "sealed", "", None
     if type == "m.sticker":
-        return "sticker", _text(content.get("body")) or "", None
+        return "sticker", shown(_text(content.get("body")) or "Sticker"), None
     if type in _POLL_TYPES:
         return "poll", _poll_question(content), None
     if type != "m.room.message":
