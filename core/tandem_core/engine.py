@@ -203,12 +203,14 @@ class Engine:
     async def _close(self, final: Status) -> None:
         """Say goodbye; the store may be locked by somebody else, which must not keep us."""
         self.status = final
-        with contextlib.suppress(StoreError, TimeoutError):
-            async with asyncio.timeout(_GOODBYE_S):
-                await self._say(final)
-        self._bell.ring([Change(Topic.STATUS)])
-        self._bell.close()
-        await self.http.close()
+        try:
+            with contextlib.suppress(StoreError, TimeoutError):
+                async with asyncio.timeout(_GOODBYE_S):
+                    await self._say(final)
+            self._bell.ring([Change(Topic.STATUS)])
+        finally:  # also when somebody loses patience meanwhile
+            self._bell.close()
+            await self.http.close()
 
     def _make_sync(self) -> SyncLoop:
         """The long poll, in turns with the other program's."""

@@ -104,6 +104,8 @@ class SynapseServer:
             "enable_registration": False,
             "allow_guest_access": True,
             "bcrypt_rounds": 4,
+            # A store that is put back must not meet tokens that were renewed meanwhile, unless that is the subject.
+            "refreshable_access_token_lifetime": "24h",
             "presence": {"enabled": True},
             "rc_message": fast,
             "rc_registration": fast,

@@ -186,6 +186,28 @@ async def test_it_stops_cleanly_while_everything_waits(paths: ProfilePaths, db: 
 
 
 @in_loop
+async def test_whoever_loses_patience_with_its_goodbye_leaves_no_connection_open(
+    paths: ProfilePaths, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire = Wire(SignedOut(soft=True))
+    engine = _engine(paths, db, wire)
+    say, is_leaving = engine._say, asyncio.Event()
+
+    async def slowly(status: Any) -> None:
+        if status.state is session.ProgramState.SIGNED_OUT:
+            is_leaving.set()
+            await asyncio.Event().wait()
+        await say(status)
+
+    monkeypatch.setattr(engine, "_say", slowly)
+    running = asyncio.ensure_future(engine.run())
+    await is_leaving.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert wire.closed
+
+
+@in_loop
 async def test_signing_out_elsewhere_ends_it(paths: ProfilePaths, db: Database) -> None:
     wire = Wire()
     running = asyncio.ensure_future(_engine(paths, db, wire).run())
