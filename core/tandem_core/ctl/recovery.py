@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -24,7 +25,7 @@ from tandem_core.ctl.identity import ask_twice
 from tandem_core.ctl.output import note, show, show_json
 from tandem_core.errors import Offline
 from tandem_core.paths import ProfilePaths
-from tandem_core.store import identities
+from tandem_core.store import gossip, identities
 from tandem_core.types import Change, Json, Topic
 from tandem_core.vault import pickle_key
 
@@ -78,6 +79,9 @@ def _status(paths: ProfilePaths, options: argparse.Namespace) -> int:
 
     with world.opened(paths) as here:
         asyncio.run(world.refresh(here, options.timeout))
+        if here.db.read_now(gossip.offers):
+            # What another device has sent is taken over first, which takes a word with the server.
+            asyncio.run(world.until(here, _has_looked, options.timeout, even_offline=False))
         now = asyncio.run(_with(here, look))
         asked = here.db.read_now(recovery_question.due)
         ways = here.db.read_now(recovery_question.ways, here.session.me)
@@ -238,3 +242,7 @@ def _done(options: argparse.Namespace, words: str) -> int:
 
 def _passphrase(options: argparse.Namespace) -> str | None:
     return read_secret(options.passphrase_file, "passphrase") if options.passphrase_file else None
+
+
+def _has_looked(conn: sqlite3.Connection) -> bool | None:
+    return not gossip.offers(conn) or None
