@@ -6,6 +6,7 @@ law or decision of ours that forbids it. An anchor is small and found exactly on
 
 from __future__ import annotations
 
+from tests.mutations.of_the_backup import BACKUP
 from tests.mutations.of_the_files import FILES
 from tests.mutations.of_the_identity import IDENTITY
 from tests.mutations.of_the_readers import READERS
@@ -32,6 +33,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *CRYPTO,
     *IDENTITY,
     *SECRETS,
+    *BACKUP,
     *VERIFICATION,
     *SENDING,
     *RECEIPTS,

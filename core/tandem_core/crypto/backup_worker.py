@@ -235,7 +235,9 @@ class _Job:
 
 
 def _is_usable(row: BackupRow | None) -> bool:
-    return row is not None and row.version is not None and row.standing is Standing.TRUSTED
+    if row is None or row.version is None or row.used != row.version:
+        return False  # what waits is counted against another version
+    return row.standing is Standing.TRUSTED
 
 
 def _body(
