@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tandem_core.paths import ProfilePaths
+from tandem_core.paths import profile_paths
 from tandem_core.role import take_role
 from tandem_core.types import Role
 from tandem_demo.synapse import SynapseServer
@@ -182,12 +183,21 @@ def _ask(person: Person, sql: str) -> Any:
         return conn.execute(sql).fetchone()[0]
 
 
-def test_only_one_program_answers(alice: Person) -> None:
-    [file] = alice.home.rglob("tandem.db")
-    run = next(alice.home.rglob("role-*")).parent
-    paths = ProfilePaths("default", file.parent, run, alice.home / "log")
-    with take_role(paths, Role.APP):
+def test_only_one_program_answers_and_the_window_comes_forward(
+    alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TANDEM_HOME", str(alice.home))
+    paths = profile_paths()
+    with take_role(paths, Role.APP), socket.socket(socket.AF_UNIX) as door:
+        paths.socket(Role.APP).unlink(missing_ok=True)
+        door.bind(str(paths.socket(Role.APP)))
+        door.listen()
+        door.settimeout(WITHIN_S)
         status, _, said = alice.run("verify", "--wait")
+        knock, _ = door.accept()
+        with knock:
+            assert json.loads(knock.recv(4096))["kind"] == "open"
+    paths.socket(Role.APP).unlink()
     assert (status, said) == (
         1,
         "tandemctl: Tandem's window is open (app). Verify there, or close it first.\n",

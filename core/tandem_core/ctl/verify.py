@@ -15,6 +15,7 @@ from tandem_core.clock import SystemClock, system_chance
 from tandem_core.command_line import DONE, FAILED
 from tandem_core.ctl import world
 from tandem_core.ctl.output import clean, note, show, show_json
+from tandem_core.doorbell import ring_once
 from tandem_core.errors import AlreadyRuns, BadInput, Expected
 from tandem_core.paths import ProfilePaths
 from tandem_core.store import devices, outbox, session
@@ -58,6 +59,8 @@ async def _in_the_windows_place(here: world.World, options: argparse.Namespace) 
     try:
         role_lock = take_role(here.paths, Role.APP)
     except AlreadyRuns as runs:
+        # It comes forward, and shows who waits.
+        ring_once(here.paths.socket(Role.APP), {"kind": "open", "uri": "", "token": ""})
         raise AlreadyRuns(
             "app", title="Tandem's window is open", advice="Verify there, or close it first."
         ) from runs
