@@ -69,6 +69,7 @@ def test_a_sealed_message_opens_by_itself_when_the_other_program_got_the_key(see
         ("withheld:m.unverified", "The sender only shares keys with verified devices"),
         ("withheld:m.blacklisted", "The sender has blocked this device"),
         ("forged", "does not come from whom it claims"),
+        ("bad_key", "does not fit"),
     ],
 )
 def test_a_message_that_cannot_be_opened_says_why(seed: Seed, show: Show, reason: str, words: str) -> None:

@@ -29,6 +29,7 @@ _WITHHELD = {
 _SEALED = {
     "no_key": "Waiting for the key to this message\N{HORIZONTAL ELLIPSIS}",
     "too_early": "This was written before this device got the key. Your key backup or another device may have it.",
+    "bad_key": "The key that a backup or a key file has for this message does not fit. Waiting for its sender's own.",
     "replay": "This message repeats an earlier one and was not opened.",
     "forged": "This message does not come from whom it claims, and was not opened.",
     "malformed": "This message is damaged and cannot be opened.",
