@@ -356,6 +356,8 @@ def test_a_picture_opens_and_closes_by_keyboard(seed: Seed, show: Show) -> None:
     glass.press(Qt.Key.Key_Return)
     assert glass.main.shell.property("page") == "picture"
     assert "Picture cat.png" in glass.sayings()
+    glass.press(Qt.Key.Key_Tab)
+    assert glass.focus() == "savePicture"
     glass.press(Qt.Key.Key_Escape)
     assert glass.main.shell.property("page") == ""
     assert glass.focus() == "composer"
@@ -421,6 +423,10 @@ def test_a_picture_comes_by_itself_when_it_is_in_sight(
     (said,) = [words for words in glass.sayings() if words.startswith("Picture cat.png, ")]
     glass.click(glass.named(said))
     glass.wait(lambda: files.property("viewPicture").endswith(".large"), "it is shown large")
+    large = glass.item("largePicture")
+    glass.wait(lambda: large.property("sourceSize").width() == 1600, "it is loaded")
+    assert 0 < large.property("paintedWidth") <= large.width()
+    assert large.property("paintedHeight") / large.property("paintedWidth") == pytest.approx(0.75)
 
 
 def test_fetching_can_be_stopped_and_begun_again(

@@ -17,11 +17,28 @@ Item {
     }
     PageBar {
         id: bar
-        width: parent.width
+        width: parent.width - save.width - Theme.small
         title: root.model.viewName
         leaveLabel: qsTr("Back to the messages")
         leaveName: "closePicture"
         onLeaving: root.closed()
+    }
+    IconButton {
+        id: save
+        objectName: "savePicture"
+        anchors.right: parent.right
+        anchors.rightMargin: Theme.small
+        anchors.verticalCenter: bar.verticalCenter
+        icon: "save"
+        label: qsTr("Save %1 as…").arg(root.model.viewName)
+        onClicked: root.model.askSave(root.model.viewKey)
+    }
+    Rectangle {
+        anchors.left: bar.right
+        anchors.right: parent.right
+        anchors.bottom: bar.bottom
+        height: 1
+        color: Theme.line
     }
     Image {
         id: picture
