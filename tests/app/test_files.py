@@ -24,7 +24,7 @@ from tandem_core.paths import ProfilePaths
 from tandem_core.store import uploads
 from tandem_core.store.codec import loads
 from tandem_core.types import Json, RoomId
-from tests.app.glass import Glass
+from tests.app.glass import Glass, says
 from tests.app.seed import Seed
 from tests.core.media.media_server import MediaServer, Repository
 
@@ -446,3 +446,25 @@ def test_fetching_can_be_stopped_and_begun_again(
     repository.stall = False
     glass.click(glass.item("againButton"))
     glass.wait(lambda: files.look(event)["state"] == "shown", "it is shown")
+
+
+def test_pasting_takes_pictures_and_leaves_words_to_the_composer(seed: Seed, show: Show) -> None:
+    seed.room("Talk")
+    glass = show()
+    glass.click(glass.item("roomRow"))
+    QGuiApplication.clipboard().setText("just words")
+    glass.press(Qt.Key.Key_V, Qt.KeyboardModifier.ControlModifier)
+    assert glass.item("composer").property("text") == "just words"
+    assert glass.items("chosenFile") == []
+    image = QImage(20, 10, QImage.Format.Format_RGB32)
+    image.fill(0)
+    held = QMimeData()
+    held.setImageData(image)
+    QGuiApplication.clipboard().setMimeData(held)
+    glass.press(Qt.Key.Key_V, Qt.KeyboardModifier.ControlModifier)
+    assert glass.item("composer").property("text") == "just words"
+    (chip,) = glass.items("chosenFile")
+    assert says(chip).startswith("Pasted picture.png, ")
+    glass.click(glass.item("removeFile"))
+    assert glass.items("chosenFile") == []
+    assert glass.focus() == "composer"
