@@ -191,10 +191,3 @@ def running_peer(folder: Path) -> Iterator[Peer]:
             child.wait()
         if child.stdout is not None:
             child.stdout.close()
-
-
-def versions() -> dict[str, str]:
-    """What is installed of the SDK's side, by package."""
-    lock = json.loads((FOLDER / "package-lock.json").read_text("utf-8"))["packages"]
-    names = ("matrix-js-sdk", "@matrix-org/matrix-sdk-crypto-wasm", "matrix-encrypt-attachment")
-    return {name: lock[f"node_modules/{name}"]["version"] for name in names}

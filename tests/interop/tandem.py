@@ -11,10 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tandem_core import trust
 from tandem_core.doorbell import ring_once
 from tandem_core.sending import enqueue
 from tandem_core.store.database import Database, Transaction
-from tandem_core.types import Change, RoomId, Topic
+from tandem_core.types import Change, DeviceId, Me, RoomId, Topic, UserId
 from tandem_demo.device import PROCESSES, Device, wait_for
 from tandem_demo.raw import RawClient
 from tandem_demo.synapse import SynapseServer
@@ -143,11 +144,30 @@ class Tandem:
     def _reads(self, room_id: str, link: str, bodies: set[str]) -> bool:
         return bodies <= set(self.bodies(room_id, link))
 
+    def has(self, event_id: str) -> None:
+        """Wait until an event can be read."""
+        sql = "SELECT 1 FROM event WHERE event_id = ? AND seal = 'opened'"
+        wait_for(f"{event_id} at {self.device.name}", lambda: self.device.ask(sql, (event_id,)))
+
     def session_of(self, body: str) -> str:
         """The Megolm session that words were sent with."""
         sql = "SELECT session_id FROM event WHERE body = ? AND session_id IS NOT NULL"
         rows = wait_for(f"the session of {body!r}", lambda: self.device.ask(sql, (body,)))
         return str(rows[0][0])
+
+    def trusts(self, user_id: str) -> str:
+        """What this device knows of a person's identity, as both programs compute it."""
+        with closing(Database.open(self.device.paths.database)) as db:
+            return db.read_now(trust.person, self._me, UserId(user_id)).value
+
+    def trusts_device(self, user_id: str, device_id: str) -> str:
+        """What it knows of a device."""
+        with closing(Database.open(self.device.paths.database)) as db:
+            return db.read_now(trust.device, self._me, UserId(user_id), DeviceId(device_id)).value
+
+    @property
+    def _me(self) -> Me:
+        return Me(UserId(self.user_id), DeviceId(self.device_id))
 
     def has_device(self, user_id: str, device_id: str) -> bool:
         """Whether it is on this device's list."""

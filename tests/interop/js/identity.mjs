@@ -90,7 +90,10 @@ export const verbs = {
             if ((await person.client.secretStorage.isStored(name)) === null) continue;
             if (await person.client.secretStorage.get(name)) opened.push(name);
         }
-        if (opened.includes("m.cross_signing.master")) await person.crypto.bootstrapCrossSigning({});
+        if (opened.includes("m.cross_signing.master")) {
+            await person.crypto.userHasCrossSigningKeys(person.access.userId, true);
+            await person.crypto.bootstrapCrossSigning({});
+        }
         if (opened.includes("m.megolm_backup.v1")) {
             await person.crypto.loadSessionBackupPrivateKeyFromSecretStorage();
             await person.crypto.checkKeyBackupAndEnable();
@@ -107,8 +110,11 @@ export const verbs = {
     },
 
     async backup_state(person) {
-        const info = await person.crypto.getKeyBackupInfo();
-        if (info === null) return { version: null };
+        if ((await person.crypto.getKeyBackupInfo()) === null) return { version: null };
+        // The SDK remembers what it saw first; how many keys there are now, the server knows.
+        const info = await person.client.http.authedRequest("GET", "/room_keys/version", undefined, undefined, {
+            prefix: "/_matrix/client/v3",
+        });
         return {
             version: info.version,
             count: info.count,

@@ -86,18 +86,10 @@ export class Person {
         return { user_id: this.access.userId, device_id: this.access.deviceId };
     }
 
-    room(roomId) {
-        const room = this.client.getRoom(roomId);
-        if (!room) throw new Error(`${roomId} is not known`);
-        return room;
-    }
-
-    /** Every event of the room that is a message or should be one, oldest first. */
+    /** Every event of the room that is a message or should be one, oldest first; none in a room that is not known. */
     events(roomId) {
-        return this.room(roomId)
-            .getLiveTimeline()
-            .getEvents()
-            .filter((event) => event.isEncrypted() || event.getType() === "m.room.message");
+        const events = this.client.getRoom(roomId)?.getLiveTimeline().getEvents() ?? [];
+        return events.filter((event) => event.isEncrypted() || event.getType() === "m.room.message");
     }
 
     event(roomId, eventId) {
@@ -154,11 +146,7 @@ export const verbs = {
         await person.client.leave(room);
     },
 
-    members: (person, { room }) =>
-        person
-            .room(room)
-            .getJoinedMembers()
-            .map((member) => member.userId),
+    members: (person, { room }) => (person.client.getRoom(room)?.getJoinedMembers() ?? []).map(({ userId }) => userId),
 
     async send(person, { room, text }) {
         const answer = await person.client.sendTextMessage(room, text);

@@ -47,13 +47,20 @@ function shown({ request, sas, qr, failed }) {
         room: request.roomId ?? null,
         mine: request.initiatedByMe,
         phase: PHASES[request.phase],
-        methods: request.phase >= VerificationPhase.Ready && request.pending ? request.methods : [],
         emoji: sas?.sas.emoji ?? null,
         numbers: sas?.sas.decimal ?? null,
         scanned: qr !== null,
         cancel_code: request.cancellationCode,
         failed,
     };
+}
+
+/** Let it go on, as a screen does; what becomes of it, the verification shows. */
+function go(entry, promise) {
+    promise.catch((error) => {
+        console.error(error);
+        entry.failed = String(error?.message ?? error);
+    });
 }
 
 export const verbs = {
@@ -68,8 +75,9 @@ export const verbs = {
 
     verifications: (person) => person.verifications.entries.map(shown),
 
-    async verify_accept(person, { id }) {
-        await person.verifications.find(id).request.accept();
+    verify_accept(person, { id }) {
+        const entry = person.verifications.find(id);
+        go(entry, entry.request.accept());
     },
 
     async verify_start(person, { id }) {
@@ -78,10 +86,10 @@ export const verbs = {
         person.verifications.follow(entry);
     },
 
-    async verify_confirm(person, { id }) {
-        const { sas, qr } = person.verifications.find(id);
-        if (sas) await sas.confirm();
-        else if (qr) qr.confirm();
+    verify_confirm(person, { id }) {
+        const entry = person.verifications.find(id);
+        if (entry.sas) go(entry, entry.sas.confirm());
+        else if (entry.qr) entry.qr.confirm();
         else throw new Error("there is nothing to confirm");
     },
 
@@ -89,8 +97,9 @@ export const verbs = {
         person.verifications.find(id).sas.mismatch();
     },
 
-    async verify_cancel(person, { id }) {
-        await person.verifications.find(id).request.cancel();
+    verify_cancel(person, { id }) {
+        const entry = person.verifications.find(id);
+        go(entry, entry.request.cancel());
     },
 
     /** The code for the other side's camera, as base64. */
