@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from tandem_core import own_devices
+from tandem_core import own_devices, settings
 from tandem_core import session as sessions_api
 from tandem_core.engine import Engine
 from tandem_core.errors import Cancelled, SignedOut
 from tandem_core.http import Http
 from tandem_core.paths import ProfilePaths, paths_below
-from tandem_core.store import crypto, session
+from tandem_core.store import crypto, identities, session
 from tandem_core.store.database import Database
 from tandem_core.types import DeviceId, Role
 from tandem_demo.device import Device, wait_for
@@ -182,6 +182,9 @@ async def test_other_devices_are_renamed_and_signed_out_with_the_password(
     third = RawClient(hasty.base_url).login(*login)
     async with running(here) as alice:
         http, db = alice.engine.http, alice.engine.db
+        # Two first devices at the same moment would both give the account an identity.
+        await until(lambda: identities.identity(alice.conn, me.user_id))
+        await db.write(_write_to_all_devices)
         async with _ending(there) as ended:
             room_id = await alice.create_encrypted()
             await until(lambda: set(alice.devices_of(me.user_id)) >= {me.device_id, other.device_id})
@@ -245,6 +248,10 @@ async def _ending(paths: ProfilePaths) -> Any:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         db.close()
+
+
+def _write_to_all_devices(txn: Any) -> None:
+    settings.set_value(txn, "encryption.exclude_unsigned", False, now_ms=1)
 
 
 def _forget_refresh_token(txn: Any) -> None:
