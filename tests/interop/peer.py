@@ -43,7 +43,7 @@ class Peer:
     def ask(self, who: str, verb: str, within_s: float = 60.0, **words: Any) -> Any:
         """Have a person do something; returns the answer, raises PeerRefused with the SDK's words."""
         number = next(self._numbers)
-        order = {"id": number, "who": who, "do": verb, **words}
+        order = {"number": number, "who": who, "do": verb, **words}
         assert self.child.stdin is not None
         self.child.stdin.write(json.dumps(order) + "\n")
         self.child.stdin.flush()
@@ -86,7 +86,7 @@ class Peer:
                 raise PeerRefused(f"no answer within {within_s:.0f} s") from None
             if answer is None:
                 raise PeerRefused("the process has ended")
-            if answer["id"] != number:
+            if answer["number"] != number:
                 continue  # of an order that we gave up waiting for
             if "error" in answer:
                 raise PeerRefused(answer["error"])

@@ -1,8 +1,8 @@
 /**
  * People with matrix-js-sdk and its Rust cryptography, without a screen.
  *
- * One JSON object a line on stdin, `{"id", "who", "do", ...}`, and one a line on stdout, `{"id", "value"}` or
- * `{"id", "error"}`. Each `who` is one signed-in device. Everything the SDK has to say goes to stderr. The process
+ * One JSON object a line on stdin, `{"number", "who", "do", ...}`, and one a line on stdout, `{"number", "value"}` or
+ * `{"number", "error"}`. Each `who` is one signed-in device. Everything the SDK has to say goes to stderr. The process
  * ends with its stdin.
  */
 
@@ -46,13 +46,13 @@ process.on("unhandledRejection", (reason) => console.error("unhandled rejection:
 
 const lines = createInterface({ input: process.stdin });
 lines.on("line", async (line) => {
-    const { id, ...order } = JSON.parse(line);
+    const { number, ...order } = JSON.parse(line);
     try {
-        say({ id, value: (await obey(order)) ?? null });
+        say({ number, value: (await obey(order)) ?? null });
     } catch (error) {
         console.error(error);
-        say({ id, error: `${error?.name ?? "Error"}: ${error?.message ?? error}` });
+        say({ number, error: `${error?.name ?? "Error"}: ${error?.message ?? error}` });
     }
 });
 lines.on("close", () => process.exit(0));
-say({ id: 0, value: process.version });
+say({ number: 0, value: process.version });
