@@ -337,13 +337,13 @@ def _keep_entries(
     if secret is None:
         return 0, 0
     key = form.opener(secret)
-    new = unusable = 0
+    new, unusable, why = 0, 0, ""
     kept: list[tuple[RoomId, str, int]] = []
     for session_id, value in entries:
         try:
             found = form.read_entry(key, session_id, value)
         except form.BadEntry as error:
-            log.warning("a session of the key backup cannot be used: %s", error)
+            why = str(error)
             unusable += 1
             continue
         new += megolm.keep_copy(
@@ -358,6 +358,8 @@ def _keep_entries(
         )
         kept.append((room_id, session_id, found.session.first_known_index))
     rows.note_kept(txn, version, kept)
+    if unusable:
+        log.warning("%d sessions of the key backup cannot be used; the last of them: %s", unusable, why)
     return new, unusable
 
 
