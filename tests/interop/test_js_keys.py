@@ -210,6 +210,7 @@ def alice_reads_all_after(bob: Person, alice: Tandem, room: str) -> None:
     assert hers[hers.index(first) :] == theirs[theirs.index(first) :]
 
 
+@pytest.mark.complete
 def test_they_mend_their_side_after_they_lost_their_olm_sessions(
     synapse: SynapseServer, alice: Tandem, peer: Peer
 ) -> None:

@@ -39,6 +39,7 @@ def is_signed(person: Person, alice: Tandem) -> bool:
     return bool(seen["has_identity"] and seen["devices"].get(alice.device_id, {}).get("signed"))
 
 
+@pytest.mark.complete
 def test_tandems_device_is_signed_by_its_owner_in_their_eyes(alice: Tandem, bob: Person) -> None:
     meet(alice, bob)
     wait_for("alice's signature", lambda: is_signed(bob, alice), every_s=0.3)
@@ -101,6 +102,7 @@ def test_tandem_notices_that_they_replaced_their_identity(
     assert alice.trusts(bob.user_id) == "seen"
 
 
+@pytest.mark.complete
 def test_their_unsigned_device_gets_no_key_and_is_told_why(
     synapse: SynapseServer, alice: Tandem, peer: Peer
 ) -> None:

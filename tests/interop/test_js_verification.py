@@ -214,6 +214,7 @@ def test_the_notifier_tells_that_somebody_waits_and_answers_nothing(
     bob.do("verify_cancel", id=row["id"])
 
 
+@pytest.mark.complete
 def test_a_verified_person_who_replaced_their_identity_gets_nothing_until_it_is_decided(
     alice: Tandem, bob: Person, room: str
 ) -> None:
