@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from tandem_core.approval import Approver
-from tandem_core.clock import Clock
 from tandem_core.errors import Cancelled
-from tandem_core.http import Http
 from tandem_core.paths import ProfilePaths
 from tandem_core.store.database import Database
 
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
     from tandem_core.crypto.backup import Backup
     from tandem_core.crypto.cross_signing import CrossSigning
     from tandem_core.crypto.recovery import Recovery
-    from tandem_core.crypto.worker import CryptoWorker, LocalOpener
+    from tandem_core.crypto.worker import CryptoWorker
 
 
 class Asker(Approver, Protocol):
@@ -34,24 +32,11 @@ class Asker(Approver, Protocol):
 class Encryption:
     """The account's encryption in one program; made with the engine, loaded when it is first wanted."""
 
-    def __init__(
-        self,
-        paths: ProfilePaths,
-        db: Database,
-        http: Http,
-        opener: LocalOpener,
-        crypto: CryptoWorker,
-        *,
-        clock: Clock,
-    ) -> None:
+    def __init__(self, paths: ProfilePaths, db: Database, crypto: CryptoWorker) -> None:
         self._paths = paths
         self._db = db
-        self._http = http
-        self._opener = opener
         self._crypto = crypto
-        self._clock = clock
         self._recovery: Recovery | None = None
-        self._backup: Backup | None = None
 
     async def refresh(self) -> None:
         """Ask the server how recovery and the backup stand."""
@@ -133,21 +118,12 @@ class Encryption:
     async def recovery(self) -> Recovery:
         """Secret storage; it remembers the recovery key that it was unlocked with."""
         if self._recovery is None:
-            from tandem_core.crypto.recovery_steps import recovery_of
-
-            own, backup = await self.cross_signing(), await self.backup()
-            state = await self._opener.state()
-            self._recovery = recovery_of(self._paths, self._db, self._http, state, own, backup)
+            self._recovery = await self._crypto.recovery()
         return self._recovery
 
     async def backup(self) -> Backup:
         """The key backup."""
-        if self._backup is None:
-            from tandem_core.crypto.backup import Backup
-
-            state = await self._opener.state()
-            self._backup = Backup(self._paths, self._db, self._http, state, clock=self._clock)
-        return self._backup
+        return await self._crypto.backup()
 
 
 def _shower(asker: Asker) -> Callable[[str], Awaitable[None]]:

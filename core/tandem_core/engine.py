@@ -242,7 +242,7 @@ class Engine:
         opener = LocalOpener(paths, db, me, role, clock=clock, chance=chance)
         crypto = CryptoWorker(paths, db, http, opener, clock=clock, chance=chance, follows_sync=True)
         self._on_synced = crypto.note_synced
-        self.encryption = Encryption(paths, db, http, opener, crypto, clock=clock)
+        self.encryption = Encryption(paths, db, crypto)
         answering: list[Worker] = []
         if role is Role.APP:
             # Only the window answers: a person has to look.

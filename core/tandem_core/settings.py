@@ -164,7 +164,7 @@ SETTINGS: dict[str, Setting] = {
         ),
         Setting(
             "encryption.exclude_unsigned",
-            False,
+            True,
             "Leave out devices that their owner has not confirmed",
             "Anybody who controls a homeserver could add such a device.",
         ),

@@ -103,6 +103,10 @@ class Device:
         self.running[program] = child
         return child
 
+    def trust_unconfirmed(self) -> None:
+        """Write to devices, too, that their owner has not confirmed: for stories that are not about trust."""
+        self.ctl("settings", "set", "encryption.exclude_unsigned", "false")
+
     def start_notifier(self) -> None:
         self.start("notifier", [str(_BIN / "tandem-notifier"), "run"])
         wait_for(f"{self.name}'s notifier", lambda: self.is_syncing("notifier"))

@@ -87,6 +87,11 @@ def _people(
         )
     alice, phone, laptop = devices
     tell.line("Signed in: Alice's Desktop, Bob's Phone, Bob's Laptop")
+    for device in (alice, phone):
+        device.ctl("identity", "set-up")
+    recovery_key = phone.ctl("recovery", "set-up")["recovery_key"]
+    laptop.ctl("recovery", "unlock", "--key-file", "-", password=recovery_key)
+    tell.line("Alice and Bob have an identity each; Bob's Laptop joined his with the Phone's recovery key")
     tell.line('Bob shares device details with "accepted contacts" for this demo:')
     for device in (phone, laptop):
         device.ctl("settings", "set", "receipts.device_detail", "accepted")

@@ -79,6 +79,10 @@ def verification(
                 made._problem = "This is no verification code. Copy the whole code that the other side shows."
                 made.changed.emit()
 
+        return look
+
+    return fill
+
 
 # Encryption.
 

@@ -66,6 +66,7 @@ class People:
         self._stack.callback(device.stop_all)
         words = ("--homeserver", self.server.base_url, "--user", login[0], "--password-file", "-")
         device.ctl("login", *words, password=login[1])
+        device.trust_unconfirmed()
         return device
 
     def another_of_alices(self) -> Device:

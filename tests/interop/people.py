@@ -13,6 +13,7 @@ from nio import AsyncClient, AsyncClientConfig, InviteMemberEvent, MegolmEvent, 
 from nio.store import SqliteMemoryStore
 
 from tandem_core import session as sessions_api
+from tandem_core import settings
 from tandem_core.engine import Engine
 from tandem_core.paths import ProfilePaths
 from tandem_core.sending import enqueue
@@ -112,6 +113,8 @@ async def sign_in(
 async def running(paths: ProfilePaths, role: Role = APP) -> AsyncIterator[Tandem]:
     """A program of the account in these paths."""
     db = Database.open(paths.database)
+    # Stock nio knows no cross-signing: nobody vouches for its devices.
+    await db.write(settings.set_value, "encryption.exclude_unsigned", False, now_ms=0)
     engine = Engine(paths, db, sessions_api.current(db), role)
     task = asyncio.ensure_future(engine.run())
     conn = db.reader()

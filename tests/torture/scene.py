@@ -42,6 +42,8 @@ class Scene:
         self.rng = random.Random(seed)
         self.written = 0
         self._folder = folder
+        for device in world.devices:
+            device.trust_unconfirmed()  # the newcomers of the stages only sign in
         self._pens = {device.name: Pen(device, stack) for device in world.devices}
         folder.mkdir(exist_ok=True)
         for program in PROCESSES:

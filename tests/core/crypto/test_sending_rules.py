@@ -42,6 +42,11 @@ def _verify(device: Device, other: Device) -> None:
     asyncio.run(device.cross_signing.confirm_person(other.me.user_id, master))
 
 
+def _as_shipped(device: Device, key: str) -> None:
+    """What holds for somebody who has never chosen."""
+    device.write(lambda txn: txn.execute("DELETE FROM setting WHERE key = ?", (key,)) and None)
+
+
 def _withheld(server: KeyServer, device: Device) -> list[Json]:
     """What this device was told about keys that it does not get."""
     waiting = server.inboxes.get(me_key(device.me), [])
@@ -91,7 +96,7 @@ def test_a_device_that_its_owner_did_not_sign_is_left_out_and_told_once(
     alice, bob = pair
     injected = make_device("bob", "TWO")
     alice.knows(bob)
-    _choose(alice, "encryption.exclude_unsigned", True)
+    _as_shipped(alice, "encryption.exclude_unsigned")
     wires = [alice.seal(body, BOTH) for body in ("one", "two")]
     asyncio.run(alice.flush())
     (told,) = _withheld(server, injected)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tandem_core import settings
 from tandem_core.crypto import drain, group
 from tandem_core.crypto import outbox as to_device
 from tandem_core.crypto.backup import Backup
@@ -77,6 +78,8 @@ class Device:
         self.paths.vault_file.write_bytes(base64.b64encode(KEY))
         self.db = Database.open(self.paths.database)
         self.db.write_now(session.set_session, me, "http://127.0.0.1:9", "token", NOW)
+        # Most tests are about ratchets and not about whom to trust: a device need not be confirmed by its owner.
+        self.db.write_now(settings.set_value, "encryption.exclude_unsigned", False, now_ms=NOW)
         self.state = CryptoState(self.db, me, KEY)
         self.http = server.http(me)
         self.keys = Keys(self.paths, self.db, self.http, self.state, clock=clock)

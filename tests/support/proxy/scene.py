@@ -240,6 +240,7 @@ class Scene:
         device.home.mkdir(mode=0o700, parents=True)
         self._stack.callback(device.stop_all)
         self._login(device, person, url)
+        device.trust_unconfirmed()
         return device
 
     def _login(self, device: Device, person: str, url: str) -> None:
