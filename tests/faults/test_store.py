@@ -142,7 +142,7 @@ def test_a_full_disk_acknowledges_nothing_unsaved_and_heals(alice: Alice, server
     resource.prlimit(alice.child.pid, resource.RLIMIT_FSIZE, (unlimited, unlimited))
     until(lambda: list(dict.fromkeys(alice.inbox())) == kinds)
     until(lambda: server.queued(alice.user_id) == [])
-    assert alice.is_syncing()
+    until(alice.is_syncing)
 
 
 def _has_logged(alice: Alice, word: str) -> bool:

@@ -258,4 +258,6 @@ async def test_two_devices_at_once_make_one_identity(make: Stage) -> None:
         await account.own.keep_up()
         await account.sees(account)
     assert both[0].master() == both[1].master()
-    assert sorted(account.knows(account)[0].value for account in both) == ["seen", "verified"]
+    # Both may find none and publish at the same moment: the server keeps the last, and the other device says so.
+    others = {account.knows(account)[0].value for account in both} - {"verified"}
+    assert others in ({"seen"}, {"violated"})
