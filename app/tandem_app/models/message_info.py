@@ -106,6 +106,7 @@ class MessageInfoModel(QObject):
         self._facts = [
             _sent_line(sent, now_ms),
             _seal_line(conn, sent, said.people_total, said.devices_total),
+            *_left_out_lines(conn, sent),
         ]
         self._tracked = all(person.tracked for person in people)
         rows = [_person(person, now_ms) for person in people]
@@ -119,7 +120,7 @@ class MessageInfoModel(QObject):
     summary = Property(str, lambda self: self._summary, notify=changed)
     """How far it got, in a sentence."""
     facts = Property("QVariantList", lambda self: self._facts, notify=changed)  # type: ignore[arg-type]
-    """Short lines: when it was sent, how it is protected and for whom."""
+    """Short lines: when it was sent, how it is protected and for whom, and which devices were left out."""
     people = Property("QVariantList", lambda self: self._people, notify=changed)  # type: ignore[arg-type]
     """``{heading, name, userId, hue, line, devices: [{name, line, has}], spoken}``, those waited for first."""
     tracked = Property(bool, lambda self: self._tracked, notify=changed)
@@ -146,6 +147,28 @@ def _seal_line(conn: sqlite3.Connection, sent: SentMessage, people: int, devices
     if not devices:
         return f"Encrypted · for {_count(people, 'person', 'people')}"
     return f"Encrypted · key sent to {_count(devices, 'device', 'devices')} of {_count(people, 'person', 'people')}"
+
+
+_LEFT_OUT = {
+    "m.unverified": "not confirmed by its owner, or not verified",
+    "m.blacklisted": "blocked",
+    "m.no_olm": "it gave no keys to reach it with",
+}
+_MOST_LEFT_OUT = 5
+
+
+def _left_out_lines(conn: sqlite3.Connection, sent: SentMessage) -> list[str]:
+    """Which devices cannot read it, and why; the first few by name."""
+    from tandem_core.store import audience, members
+
+    found = audience.left_out(conn, sent.event_id) if sent.event_id else []
+    lines = [
+        f"Left out: {members.display_name(conn, RoomId(sent.room_id), device.user_id)}'s {device.device_name}"
+        f" ({_LEFT_OUT.get(device.code, 'not entitled')})"
+        for device in found[:_MOST_LEFT_OUT]
+    ]
+    more = len(found) - _MOST_LEFT_OUT
+    return [*lines, f"and {_count(more, 'more device', 'more devices')}"] if more > 0 else lines
 
 
 def _is_encrypted(conn: sqlite3.Connection, sent: SentMessage) -> bool:

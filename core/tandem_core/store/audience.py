@@ -23,6 +23,38 @@ class SentMessage:
     sent_at: int
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A device that did not get the key of a message; ``code`` as in ``m.room_key.withheld``, or ``m.no_olm``."""
+
+    user_id: UserId
+    device_name: str
+    code: str
+
+
+def left_out(conn: sqlite3.Connection, event_id: EventId) -> list[LeftOut]:
+    """The devices that the key of our own encrypted message was kept from, by person.
+
+    One that got the key later, for what was written then, is not among them any more.
+    """
+    rows = conn.execute(
+        "SELECT k.user_id, coalesce(nullif(d.display_name, ''), k.device_id) AS name, k.outcome FROM event AS e"
+        " JOIN key_share AS k ON k.session_id = e.session_id"
+        " LEFT JOIN device AS d ON d.user_id = k.user_id AND d.device_id = k.device_id"
+        " WHERE e.event_id = ? AND coalesce(d.deleted, 0) = 0 AND (k.outcome = 'no_olm' OR k.outcome LIKE 'withheld:%')"
+        " ORDER BY k.user_id, name",
+        (event_id,),
+    )
+    return [
+        LeftOut(
+            UserId(row["user_id"]),
+            row["name"],
+            "m.no_olm" if row["outcome"] == "no_olm" else row["outcome"].removeprefix("withheld:"),
+        )
+        for row in rows
+    ]
+
+
 def sent_messages(conn: sqlite3.Connection, keys: Sequence[str]) -> dict[str, SentMessage]:
     """Those of the keys that are messages of ours."""
     found: dict[str, SentMessage] = {}
