@@ -1,19 +1,17 @@
-"""Message keys to and from the file format of the specification ("Key exports"), by matrix-nio's code for it.
-
-nio is imported on first use only: its import takes most of a second.
-"""
+"""Message keys to and from files that other Matrix clients read and write, too (spec, "Key exports")."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
 from vodozemac import ExportedSessionKey, InboundGroupSession
 
-from tandem_core.crypto import megolm
+from tandem_core.crypto import key_file_format, megolm
 from tandem_core.crypto.state import MEGOLM
 from tandem_core.errors import BadInput
 from tandem_core.paths import ProfilePaths
@@ -91,33 +89,35 @@ def _import(txn: Transaction, sessions: list[Any], key: bytes, now_ms: int) -> i
 
 
 def _write(file: Path, sessions: list[Json], passphrase: str) -> None:
-    from nio.crypto import key_export
-
     if file.exists():
         raise BadInput(f"{file} exists already")
+    text = key_file_format.seal(json.dumps(sessions).encode(), passphrase)
     temporary = file.with_name(f".{file.name}.new")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        # nio makes the file anew, for its owner only, and refuses one that is there.
-        key_export.encrypt_and_save(json.dumps(sessions).encode(), str(temporary), passphrase)
-        temporary.chmod(0o600)
+        with open(descriptor, "w", encoding="ascii") as written:
+            written.write(text)
+            written.flush()
+            os.fsync(descriptor)
         temporary.rename(file)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def _read(file: Path, passphrase: str) -> list[Any]:
-    from nio.crypto import key_export
-
     try:
         if file.stat().st_size > _MOST_BYTES:
             raise BadInput(f"{file} is too large to be a key file")
-        text = key_export.decrypt_and_read(str(file), passphrase)
+        text = file.read_text("ascii")
     except OSError as error:
         raise BadInput(f"{file}: {error.strerror}") from error
     except ValueError as error:
-        raise BadInput(f"{file} is no key file, or the passphrase is wrong") from error
+        raise BadInput(f"{file} is no key file") from error
     try:
-        sessions = parse(text)
+        sessions = parse(key_file_format.open_sealed(text, passphrase))
+    except key_file_format.BadKeyFile as error:
+        raise BadInput(f"{file} is no key file, or the passphrase is wrong") from error
     except ValueError as error:
         raise BadInput(f"{file} is no key file") from error
     if not isinstance(sessions, list):
