@@ -132,6 +132,22 @@ def devices(
     }
 
 
+def is_verified(conn: sqlite3.Connection, me: Me, device_id: DeviceId) -> bool:
+    """Whether this device of ours is verified."""
+    return device(conn, me, me.user_id, device_id) is DeviceTrust.VERIFIED
+
+
+def verified_others(conn: sqlite3.Connection, me: Me) -> list[DeviceId]:
+    """Our other devices that are verified; none before our own identity is confirmed here."""
+    if person(conn, me, me.user_id) is not PersonTrust.VERIFIED:
+        return []
+    return sorted(
+        device_id
+        for (_, device_id), verdict in devices(conn, me, [me.user_id]).items()
+        if verdict is DeviceTrust.VERIFIED and device_id != me.device_id
+    )
+
+
 def notices(conn: sqlite3.Connection, me: Me) -> list[Notice]:
     """People whose identity changed and who were not dealt with yet, ourselves included."""
     own = identities.identity(conn, me.user_id)

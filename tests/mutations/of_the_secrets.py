@@ -15,7 +15,7 @@ SECRETS: tuple[Mutant, ...] = (
         "CVE-2021-40823: keys were given to a device because its name was right, verified or not.",
         core(
             "crypto/gossip.py",
-            "        and _is_verified(conn, me, asked.device_id)\n",
+            "        and trust.is_verified(conn, me, asked.device_id)\n",
             "        and asked.device_id\n",
         ),
         by=(f"{_GOSSIP}::test_a_device_that_is_not_verified_waits_and_is_answered_once_it_is",),
@@ -25,7 +25,7 @@ SECRETS: tuple[Mutant, ...] = (
         "CVE-2022-39251 and its kin: a message is taken for the word of one of our own devices, and is not.",
         core(
             "crypto/gossip.py",
-            "    if device is None or not _is_verified(txn.conn, state.me, device.device_id):\n",
+            "    if device is None or not trust.is_verified(txn.conn, state.me, device.device_id):\n",
             "    if device is None:\n",
         ),
         by=(f"{_GOSSIP}::test_a_secret_from_a_device_that_is_not_verified_is_ignored",),

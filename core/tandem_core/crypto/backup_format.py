@@ -7,7 +7,6 @@ backup has no sender that is proven.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +21,7 @@ from vodozemac import (
     PkEncryption,
 )
 
+from tandem_core import unpadded
 from tandem_core.codec import canonical, parse
 from tandem_core.crypto.signed import is_signed_by
 from tandem_core.crypto.state import MEGOLM
@@ -164,14 +164,14 @@ def read_entry(key: PkDecryption, session_id: str, value: Any) -> Found:
 
 
 def encoded(raw: bytes) -> str:
-    return base64.b64encode(raw).decode("ascii").rstrip("=")
+    return unpadded.encode(raw)
 
 
 def decoded(text: str) -> bytes:
     """Base64 with or without padding; raises ValueError."""
     if len(text) > _MOST_TEXT:
         raise ValueError("too long")
-    return base64.b64decode(text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4), validate=True)
+    return unpadded.decode(text.rstrip("="))
 
 
 def _field(value: Any, name: str) -> bytes:

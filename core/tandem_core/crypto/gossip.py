@@ -12,30 +12,27 @@ import logging
 import secrets as random
 import sqlite3
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, TypeGuard
+from typing import TYPE_CHECKING, ClassVar
 
 from tandem_core import trust
-from tandem_core.clock import Chance, Clock, elapsed_ms
+from tandem_core.clock import elapsed_ms
 from tandem_core.crypto import olm, outbox, secrets
 from tandem_core.crypto.adoption import adopt
+from tandem_core.crypto.asking import AskingWorker, ask, call_off, is_id
 from tandem_core.crypto.recovery_state import NAMES
 from tandem_core.crypto.state import CryptoState
-from tandem_core.http import Http
 from tandem_core.netlock import netlock
-from tandem_core.paths import ProfilePaths
 from tandem_core.store import backup as backup_rows
 from tandem_core.store import devices
 from tandem_core.store import gossip as rows
-from tandem_core.store.database import Database, Transaction
+from tandem_core.store.database import Transaction
 from tandem_core.store.devices import Device
 from tandem_core.store.gossip import Asked, Offer, Request
 from tandem_core.store.outbox import put_to_device
-from tandem_core.trust import DeviceTrust, PersonTrust
-from tandem_core.types import DeviceId, Json, Me, Topic, UserId
-from tandem_core.worker import Worker
+from tandem_core.types import DeviceId, Json, Me, UserId
 
 if TYPE_CHECKING:
-    from tandem_core.crypto.worker import CryptoWorker, LocalOpener
+    pass
 
 log = logging.getLogger("tandem.crypto.gossip")
 
@@ -50,7 +47,6 @@ ANSWERS_PER_HOUR = 12
 _HOUR_MS = 3_600_000
 _MOST_WAITING = 16
 _MOST_SECRET = 4096
-_MOST_ID = 255
 _LOOK_AGAIN_S = 30.0
 
 
@@ -59,7 +55,7 @@ def take_request(txn: Transaction, me: Me, sender: UserId, content: Json, now_ms
     device_id, request_id = content.get("requesting_device_id"), content.get("request_id")
     if sender != me.user_id:
         return "somebody else asks for a secret"
-    if not _is_id(device_id) or not _is_id(request_id):
+    if not is_id(device_id) or not is_id(request_id):
         return "malformed request for a secret"
     if device_id == me.device_id:
         return None  # our own, which the server gave to all of our devices
@@ -87,10 +83,10 @@ def take_secret(txn: Transaction, state: CryptoState, opened: olm.Opened, now_ms
     if opened.sender != state.me.user_id:
         return "a secret from somebody else"
     device = devices.device_with_key(txn.conn, opened.sender, opened.sender_key)
-    if device is None or not _is_verified(txn.conn, state.me, device.device_id):
+    if device is None or not trust.is_verified(txn.conn, state.me, device.device_id):
         return "a secret from a device that is not verified"
     request_id, secret = opened.content.get("request_id"), opened.content.get("secret")
-    if not _is_id(request_id) or not isinstance(secret, str) or not 0 < len(secret) <= _MOST_SECRET:
+    if not is_id(request_id) or not isinstance(secret, str) or not 0 < len(secret) <= _MOST_SECRET:
         return "malformed secret"
     asked = rows.request(txn.conn, request_id)
     if asked is None or elapsed_ms(asked.made_at, now_ms) >= REQUEST_ENDS_MS:
@@ -111,59 +107,27 @@ def ask_for_missing(txn: Transaction, me: Me, now_ms: int) -> int:
     to_ask = _to_ask(txn.conn, me, now_ms)
     for request, fresh in to_ask:
         rows.put_request(txn, request)
-        content = {
-            "action": "request",
-            "name": request.name,
-            "requesting_device_id": me.device_id,
-            "request_id": request.request_id,
-        }
-        put_to_device(txn, REQUEST, {me.user_id: dict.fromkeys(fresh, content)}, now_ms)
+        ask(txn, me, REQUEST, request.request_id, fresh, {"name": request.name}, now_ms)
     return len(to_ask)
 
 
-class GossipWorker(Worker):
+class GossipWorker(AskingWorker):
     """Asks for what this device lacks, takes over what fits, and answers our other devices."""
 
     name: ClassVar[str] = "gossip"
-    wants: ClassVar[frozenset[Topic]] = frozenset({Topic.KEYS, Topic.DEVICES})
-
-    def __init__(
-        self,
-        paths: ProfilePaths,
-        db: Database,
-        http: Http,
-        me: Me,
-        opener: LocalOpener,
-        crypto: CryptoWorker,
-        *,
-        clock: Clock,
-        chance: Chance,
-    ) -> None:
-        super().__init__(chance)
-        self._paths = paths
-        self._db = db
-        self._http = http
-        self._me = me
-        self._opener = opener
-        self._crypto = crypto
-        self._clock = clock
 
     async def step(self) -> float | None:
         now_ms = self._clock.now_ms()
         if not await self._db.read(_has_work, self._me, now_ms):
             return _LOOK_AGAIN_S
         state = await self._opener.state()
-        keys = await self._crypto.keys()
         async with netlock(self._paths, "gossip"):
             for offer in await self._db.read(rows.offers):
                 await self._look_at(state, offer)
             await self._db.write(_tidy, self._me, now_ms)
             await self._db.write(ask_for_missing, self._me, now_ms)
             due = await self._db.read(_due, self._me, now_ms)
-            asking = {asked.device_id for asked in due}
-            known = await self._db.read(devices.devices_of, [self._me.user_id])
-            # No session is opened towards a device that gets nothing.
-            await keys.claim([device for device in known if device.device_id in asking])
+            await self._open_sessions({asked.device_id for asked in due})
             for asked in due:
                 await self._db.write(_answer, state, asked, now_ms)
         await outbox.flush(self._paths, self._db, self._http)
@@ -211,7 +175,7 @@ def _to_ask(conn: sqlite3.Connection, me: Me, now_ms: int) -> list[tuple[Request
     found_backup = backup_rows.current(conn)
     if secrets.BACKUP in missing and (found_backup is None or found_backup.version is None):
         missing.remove(secrets.BACKUP)  # there is none to have the key of
-    verified = _verified_devices(conn, me) if missing else []
+    verified = trust.verified_others(conn, me) if missing else []
     known = {request.name: request for request in rows.requests(conn)} if verified else {}
     found: list[tuple[Request, list[DeviceId]]] = []
     for name in missing:
@@ -242,13 +206,8 @@ def _end(txn: Transaction, me: Me, request: Request, tell: list[DeviceId], now_m
         if offer.request_id == request.request_id:
             secrets.forget(txn, _sealed_name(offer))
     rows.end_request(txn, request.request_id)
-    content = {
-        "action": "request_cancellation",
-        "requesting_device_id": me.device_id,
-        "request_id": request.request_id,
-    }
     if tell:
-        put_to_device(txn, REQUEST, {me.user_id: dict.fromkeys(tell, content)}, now_ms)
+        call_off(txn, me, REQUEST, request.request_id, tell, now_ms)
 
 
 def _answer(txn: Transaction, state: CryptoState, asked: Asked, now_ms: int) -> bool:
@@ -275,7 +234,7 @@ def _due(conn: sqlite3.Connection, me: Me, now_ms: int) -> list[Asked]:
         for asked in rows.waiting(conn)
         if elapsed_ms(asked.asked_at, now_ms) <= REMEMBER_MS
         and secrets.has(conn, asked.name)
-        and _is_verified(conn, me, asked.device_id)
+        and trust.is_verified(conn, me, asked.device_id)
         and rows.answers_since(conn, asked.device_id, now_ms - _HOUR_MS) < ANSWERS_PER_HOUR
     ]
 
@@ -290,22 +249,6 @@ def _has_work(conn: sqlite3.Connection, me: Me, now_ms: int) -> bool:
     )
 
 
-def _verified_devices(conn: sqlite3.Connection, me: Me) -> list[DeviceId]:
-    """Our other devices that are verified; none before our own identity is confirmed here."""
-    if trust.person(conn, me, me.user_id) is not PersonTrust.VERIFIED:
-        return []
-    known = trust.devices(conn, me, [me.user_id])
-    return sorted(
-        device_id
-        for (_, device_id), verdict in known.items()
-        if verdict is DeviceTrust.VERIFIED and device_id != me.device_id
-    )
-
-
-def _is_verified(conn: sqlite3.Connection, me: Me, device_id: DeviceId) -> bool:
-    return trust.device(conn, me, me.user_id, device_id) is DeviceTrust.VERIFIED
-
-
 def _device(conn: sqlite3.Connection, me: Me, device_id: DeviceId) -> Device | None:
     known = devices.devices_of(conn, [me.user_id])
     return next((device for device in known if device.device_id == device_id), None)
@@ -314,7 +257,3 @@ def _device(conn: sqlite3.Connection, me: Me, device_id: DeviceId) -> Device | N
 def _sealed_name(offer: Offer) -> str:
     """Under which name an offered secret lies sealed: never one that counts as a secret of ours."""
     return f"tandem.offered {offer.request_id} {offer.device_id}"
-
-
-def _is_id(value: object) -> TypeGuard[str]:
-    return isinstance(value, str) and 0 < len(value) <= _MOST_ID

@@ -11,6 +11,8 @@ import hashlib
 import hmac
 import secrets
 
+from tandem_core import unpadded
+
 HEADER = "-----BEGIN MEGOLM SESSION DATA-----"
 FOOTER = "-----END MEGOLM SESSION DATA-----"
 ROUNDS = 500_000
@@ -48,7 +50,7 @@ def open_sealed(text: str, passphrase: str) -> bytes:
         raise BadKeyFile("not a key file")
     packed = "".join(stripped.removeprefix(HEADER).removesuffix(FOOTER).split()).rstrip("=")
     try:
-        raw = base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True)
+        raw = unpadded.decode(packed)
     except ValueError as error:
         raise BadKeyFile("not a key file") from error
     if len(raw) < _HEAD_BYTES + _TAG_BYTES or raw[0] != _VERSION:

@@ -12,31 +12,27 @@ import logging
 import secrets as random
 import sqlite3
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, TypeGuard
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from vodozemac import ExportedSessionKey, InboundGroupSession
 
 from tandem_core import trust
-from tandem_core.clock import Chance, Clock
 from tandem_core.crypto import megolm, olm, outbox, secrets
+from tandem_core.crypto.asking import AskingWorker, ask, call_off, is_id
 from tandem_core.crypto.state import MEGOLM, CryptoState
 from tandem_core.netlock import netlock
-from tandem_core.paths import ProfilePaths
 from tandem_core.store import backup as backup_rows
 from tandem_core.store import crypto as crypto_rows
 from tandem_core.store import devices
 from tandem_core.store import key_requests as rows
 from tandem_core.store.backup import Standing
-from tandem_core.store.database import Database, Transaction
+from tandem_core.store.database import Transaction
 from tandem_core.store.key_requests import Asked, Request
 from tandem_core.store.outbox import put_to_device
-from tandem_core.trust import DeviceTrust, PersonTrust
-from tandem_core.types import DeviceId, Json, Me, RoomId, Topic, UserId
-from tandem_core.worker import Worker
+from tandem_core.types import DeviceId, Json, Me, RoomId, UserId
 
 if TYPE_CHECKING:
-    from tandem_core.crypto.worker import CryptoWorker, LocalOpener
-    from tandem_core.http import Http
+    pass
 
 log = logging.getLogger("tandem.crypto.key_requests")
 
@@ -52,7 +48,6 @@ ANSWERS_PER_HOUR = 100
 _ANSWERS_A_STEP = 20
 _HOUR_MS = 3_600_000
 _MOST_ASKED = 1_000
-_MOST_ID = 255
 _LOOK_AGAIN_S = 60.0
 
 
@@ -61,7 +56,7 @@ def take_request(txn: Transaction, me: Me, sender: UserId, content: Json, now_ms
     device_id, request_id = content.get("requesting_device_id"), content.get("request_id")
     if sender != me.user_id:
         return "somebody else asks for a room key"
-    if not _is_id(device_id) or not _is_id(request_id):
+    if not is_id(device_id) or not is_id(request_id):
         return "malformed request for a room key"
     if device_id == me.device_id:
         return None  # our own, which the server gave to all of our devices
@@ -71,7 +66,7 @@ def take_request(txn: Transaction, me: Me, sender: UserId, content: Json, now_ms
     body = content.get("body")
     wanted = body if isinstance(body, dict) else {}
     room_id, session_id = wanted.get("room_id"), wanted.get("session_id")
-    if content.get("action") != "request" or not _is_id(room_id) or not _is_id(session_id):
+    if content.get("action") != "request" or not is_id(room_id) or not is_id(session_id):
         return "malformed request for a room key"
     if (
         wanted.get("algorithm") != MEGOLM
@@ -90,10 +85,10 @@ def take_forwarded(txn: Transaction, state: CryptoState, opened: olm.Opened, now
     if opened.sender != state.me.user_id:
         return "a forwarded room key from somebody else"
     device = devices.device_with_key(txn.conn, opened.sender, opened.sender_key)
-    if device is None or not _is_verified(txn.conn, state.me, device.device_id):
+    if device is None or not trust.is_verified(txn.conn, state.me, device.device_id):
         return "a forwarded room key from a device that is not verified"
     room_id, session_id = content.get("room_id"), content.get("session_id")
-    if content.get("algorithm") != MEGOLM or not _is_id(room_id) or not _is_id(session_id):
+    if content.get("algorithm") != MEGOLM or not is_id(room_id) or not is_id(session_id):
         return "malformed forwarded room key"
     asked = rows.request_for(txn.conn, room_id, session_id)
     if asked is None or not 0 <= now_ms - asked.made_at < REQUEST_ENDS_MS:
@@ -102,7 +97,7 @@ def take_forwarded(txn: Transaction, state: CryptoState, opened: olm.Opened, now
         return "a forwarded room key from a device that was not asked"
     session = _imported(content.get("session_key"))
     sender_key, claimed = content.get("sender_key"), content.get("sender_claimed_ed25519_key")
-    if session is None or not _is_id(sender_key):
+    if session is None or not is_id(sender_key):
         return "malformed forwarded room key"
     if session.session_id != session_id:
         return "a forwarded room key under a wrong id"
@@ -112,54 +107,28 @@ def take_forwarded(txn: Transaction, state: CryptoState, opened: olm.Opened, now
         asked.room_id,
         session,
         sender_key,
-        claimed if _is_id(claimed) else None,
+        claimed if is_id(claimed) else None,
         "forward",
         now_ms,
     )
     return None
 
 
-class KeyRequests(Worker):
+class KeyRequests(AskingWorker):
     """Asks our other devices for what neither its sender nor the backup gives, and answers them."""
 
     name: ClassVar[str] = "key_requests"
-    wants: ClassVar[frozenset[Topic]] = frozenset({Topic.KEYS, Topic.DEVICES})
-
-    def __init__(
-        self,
-        paths: ProfilePaths,
-        db: Database,
-        http: Http,
-        me: Me,
-        opener: LocalOpener,
-        crypto: CryptoWorker,
-        *,
-        clock: Clock,
-        chance: Chance,
-    ) -> None:
-        super().__init__(chance)
-        self._paths = paths
-        self._db = db
-        self._http = http
-        self._me = me
-        self._opener = opener
-        self._crypto = crypto
-        self._clock = clock
 
     async def step(self) -> float | None:
         now_ms = self._clock.now_ms()
         if not await self._db.read(_has_work, self._me, now_ms):
             return _LOOK_AGAIN_S
         state = await self._opener.state()
-        keys = await self._crypto.keys()
         async with netlock(self._paths, "key_requests"):
             await self._db.write(_tidy, self._me, now_ms)
             await self._db.write(_ask, self._me, now_ms)
             while due := await self._db.read(_due, self._me, now_ms):
-                asking = {asked.device_id for asked in due}
-                known = await self._db.read(devices.devices_of, [self._me.user_id])
-                # No session is opened towards a device that gets nothing.
-                await keys.claim([device for device in known if device.device_id in asking])
+                await self._open_sessions({asked.device_id for asked in due})
                 if not await self._db.write(_answer, state, due, now_ms):
                     break  # no session with any of them: they are asked for keys again in a while
         await outbox.flush(self._paths, self._db, self._http)
@@ -170,25 +139,15 @@ def _ask(txn: Transaction, me: Me, now_ms: int) -> None:
     """Ask our verified devices for what is missing; a device that was asked for a session is not asked again."""
     for request, fresh in _to_ask(txn.conn, me, now_ms):
         rows.put_request(txn, request)
-        content = {
-            "action": "request",
-            "body": {"algorithm": MEGOLM, "room_id": request.room_id, "session_id": request.session_id},
-            "requesting_device_id": me.device_id,
-            "request_id": request.request_id,
-        }
-        put_to_device(txn, REQUEST, {me.user_id: dict.fromkeys(fresh, content)}, now_ms)
+        body = {"algorithm": MEGOLM, "room_id": request.room_id, "session_id": request.session_id}
+        ask(txn, me, REQUEST, request.request_id, fresh, {"body": body}, now_ms)
 
 
 def _tidy(txn: Transaction, me: Me, now_ms: int) -> None:
     """End requests for what came, and those that nobody answered; forget what is long over."""
     for request in _over(txn.conn, now_ms):
         rows.end_request(txn, request.request_id, now_ms)
-        content = {
-            "action": "request_cancellation",
-            "requesting_device_id": me.device_id,
-            "request_id": request.request_id,
-        }
-        put_to_device(txn, REQUEST, {me.user_id: dict.fromkeys(request.devices, content)}, now_ms)
+        call_off(txn, me, REQUEST, request.request_id, request.devices, now_ms)
     rows.forget_old(txn, _times(now_ms))
 
 
@@ -250,7 +209,7 @@ def _over(conn: sqlite3.Connection, now_ms: int) -> list[Request]:
 
 def _to_ask(conn: sqlite3.Connection, me: Me, now_ms: int) -> list[tuple[Request, list[DeviceId]]]:
     """Requests as they will be, with the devices to be asked now."""
-    verified = _verified_devices(conn, me)
+    verified = trust.verified_others(conn, me)
     if not verified:
         return []
     found: list[tuple[Request, list[DeviceId]]] = []
@@ -285,29 +244,13 @@ def _due(conn: sqlite3.Connection, me: Me, now_ms: int) -> list[Asked]:
         if not 0 <= now_ms - asked.asked_at < REMEMBER_MS:
             continue
         if asked.device_id not in left:
-            is_verified = _is_verified(conn, me, asked.device_id)
+            is_verified = trust.is_verified(conn, me, asked.device_id)
             given = rows.answers_since(conn, asked.device_id, now_ms - _HOUR_MS) if is_verified else 0
             left[asked.device_id] = ANSWERS_PER_HOUR - given if is_verified else 0
         if left[asked.device_id] > 0:
             left[asked.device_id] -= 1
             found.append(asked)
     return found[:_ANSWERS_A_STEP]
-
-
-def _verified_devices(conn: sqlite3.Connection, me: Me) -> list[DeviceId]:
-    """Our other devices that are verified; none before our own identity is confirmed here."""
-    if trust.person(conn, me, me.user_id) is not PersonTrust.VERIFIED:
-        return []
-    known = trust.devices(conn, me, [me.user_id])
-    return sorted(
-        device_id
-        for (_, device_id), verdict in known.items()
-        if verdict is DeviceTrust.VERIFIED and device_id != me.device_id
-    )
-
-
-def _is_verified(conn: sqlite3.Connection, me: Me, device_id: DeviceId) -> bool:
-    return trust.device(conn, me, me.user_id, device_id) is DeviceTrust.VERIFIED
 
 
 def _imported(key: Any) -> InboundGroupSession | None:
@@ -319,7 +262,3 @@ def _imported(key: Any) -> InboundGroupSession | None:
 
 def _times(now_ms: int) -> tuple[int, int, int]:
     return now_ms - _HOUR_MS, now_ms - REQUEST_ENDS_MS, now_ms
-
-
-def _is_id(value: object) -> TypeGuard[str]:
-    return isinstance(value, str) and 0 < len(value) <= _MOST_ID

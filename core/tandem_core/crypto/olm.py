@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 from typing import Any
 
 from vodozemac import AnyOlmMessage, Curve25519PublicKey, PreKeyMessage, Session
 
+from tandem_core import unpadded
 from tandem_core.crypto import signed
 from tandem_core.crypto.state import OLM, CryptoState
 from tandem_core.store import crypto as rows
@@ -90,7 +90,7 @@ def encrypt(
     return {
         "algorithm": OLM,
         "sender_key": account.curve25519_key.to_base64(),
-        "ciphertext": {device.curve25519: {"type": message_type, "body": _unpadded(body)}},
+        "ciphertext": {device.curve25519: {"type": message_type, "body": unpadded.encode(body)}},
     }
 
 
@@ -130,7 +130,7 @@ def _open_pre_key(txn: Transaction, state: CryptoState, sender_key: str, body: s
 
 def _open_normal(txn: Transaction, state: CryptoState, sender_key: str, body: str, now_ms: int) -> bytes:
     try:
-        message = AnyOlmMessage.from_parts(1, _decoded(body))
+        message = AnyOlmMessage.from_parts(1, unpadded.decode(body))
     except ValueError as error:
         raise CannotOpen("malformed message") from error
     for _, pickle in rows.olm_sessions(txn.conn, sender_key):
@@ -183,11 +183,3 @@ def _shows_its_device(payload: Json, sender: UserId, sender_key: str, sender_ed2
     device_id = shown.get("device_id") if isinstance(shown, dict) else None
     found = signed.device_from_keys(sender, device_id, shown) if isinstance(device_id, str) else None
     return found is not None and (found[0].curve25519, found[0].ed25519) == (sender_key, sender_ed25519)
-
-
-def _unpadded(raw: bytes) -> str:
-    return base64.b64encode(raw).decode("ascii").rstrip("=")
-
-
-def _decoded(text: str) -> bytes:
-    return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)

@@ -7,13 +7,13 @@ one in another's place. pycryptodome is imported on first use.
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass
 from typing import Any
 
+from tandem_core import unpadded
 from tandem_core.errors import Expected
 from tandem_core.types import Json
 
@@ -71,7 +71,11 @@ def new_passphrase() -> Passphrase:
 def describe(key: bytes, *, name: str = "", passphrase: Passphrase | None = None) -> Json:
     """The content of ``m.secret_storage.key.ID`` for a key: how to know it again."""
     iv = _new_iv()
-    content: Json = {"algorithm": ALGORITHM, "iv": _to_base64(iv), "mac": _to_base64(_proof(key, iv))}
+    content: Json = {
+        "algorithm": ALGORITHM,
+        "iv": unpadded.encode(iv),
+        "mac": unpadded.encode(_proof(key, iv)),
+    }
     if name:
         content["name"] = name
     if passphrase is not None:
@@ -124,7 +128,7 @@ def encrypt(key: bytes, name: str, secret: str) -> Json:
     """The encrypted form of a secret under its name: ``iv``, ``ciphertext``, ``mac`` in unpadded base64."""
     iv = _new_iv()
     ciphertext, mac = _sealed(key, name, iv, secret.encode())
-    return {"iv": _to_base64(iv), "ciphertext": _to_base64(ciphertext), "mac": _to_base64(mac)}
+    return {"iv": unpadded.encode(iv), "ciphertext": unpadded.encode(ciphertext), "mac": unpadded.encode(mac)}
 
 
 def decrypt(key: bytes, name: str, sealed: Any) -> str:
@@ -210,16 +214,11 @@ def _new_iv() -> bytes:
     return bytes(iv)
 
 
-def _to_base64(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii").rstrip("=")
-
-
 def _from_base64(text: Any) -> bytes | None:
     """Padded or not, as clients write it both ways; None for anything else, or more than a secret can be."""
     if not isinstance(text, str) or len(text) > _MOST_SECRET:
         return None
-    bare = text.rstrip("=")
     try:
-        return base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
+        return unpadded.decode(text.rstrip("="))
     except ValueError:
         return None

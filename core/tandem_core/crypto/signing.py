@@ -5,9 +5,9 @@ vodozemac's binding has no secret half; pycryptodome has.
 
 from __future__ import annotations
 
-import base64
 import secrets
 
+from tandem_core import unpadded
 from tandem_core.store.codec import canonical
 from tandem_core.types import Json
 
@@ -34,7 +34,7 @@ class SigningKey:
     def from_secret(cls, text: str) -> SigningKey:
         """From the form in which secret storage and gossip carry it (base64); raises ValueError."""
         try:
-            seed = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+            seed = unpadded.decode(text)
         except ValueError as error:
             raise ValueError("a seed is base64") from error
         return cls(seed)
@@ -42,12 +42,12 @@ class SigningKey:
     @property
     def secret(self) -> str:
         """The seed in unpadded base64: for secret storage and sealed rows only."""
-        return base64.b64encode(self._seed).decode("ascii").rstrip("=")
+        return unpadded.encode(self._seed)
 
     @property
     def public(self) -> str:
         """The public half in unpadded base64, which is also its key id in signatures."""
-        return base64.b64encode(self._key.public_key().export_key(format="raw")).decode("ascii").rstrip("=")
+        return unpadded.encode(self._key.public_key().export_key(format="raw"))
 
     def sign(self, value: Json, user_id: str) -> Json:
         """The object with this key's signature beside those it has (spec, appendices, "Signing JSON")."""
@@ -55,7 +55,7 @@ class SigningKey:
 
         bare = {key: item for key, item in value.items() if key not in ("signatures", "unsigned")}
         made = eddsa.new(self._key, "rfc8032").sign(canonical(bare))
-        signature = base64.b64encode(made).decode("ascii").rstrip("=")
+        signature = unpadded.encode(made)
         present = value.get("signatures")
         signatures = {**present} if isinstance(present, dict) else {}
         mine = signatures.get(user_id)

@@ -5,11 +5,11 @@ Spec, "Key verification framework" and "Device verification".
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from tandem_core import unpadded
 from tandem_core.types import DeviceId, Json, RoomId
 
 SAS = "m.sas.v1"
@@ -231,7 +231,7 @@ def starts_reciprocate(device: DeviceId, secret: bytes) -> Json:
     return {
         "from_device": device,
         "method": RECIPROCATE,
-        "secret": base64.b64encode(secret).decode("ascii").rstrip("="),
+        "secret": unpadded.encode(secret),
     }
 
 
@@ -287,7 +287,7 @@ def _start(content: Json) -> Message:
     if method == RECIPROCATE:
         text = _text(content, "secret")
         try:
-            return StartReciprocate(device, base64.b64decode(text + "=" * (-len(text) % 4), validate=True))
+            return StartReciprocate(device, unpadded.decode(text))
         except ValueError as error:
             raise _NotSound from error
     return StartOther(device, method)

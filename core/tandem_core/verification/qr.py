@@ -6,6 +6,7 @@ import base64
 from dataclasses import dataclass
 from enum import IntEnum
 
+from tandem_core import unpadded
 from tandem_core.errors import BadInput
 
 _MAGIC = b"MATRIX"
@@ -46,7 +47,7 @@ class Code:
         """What the picture holds, in byte mode."""
         flow = self.flow.encode()
         head = _MAGIC + bytes([_VERSION, self.mode]) + len(flow).to_bytes(2, "big") + flow
-        return head + _decoded(self.first) + _decoded(self.second) + self.secret
+        return head + unpadded.decode(self.first) + unpadded.decode(self.second) + self.secret
 
     def to_text(self) -> str:
         """The same in URL-safe base64, to copy and paste."""
@@ -72,7 +73,7 @@ class Code:
         except UnicodeDecodeError as error:
             raise BadCode from error
         first, second = raw[keys_at : keys_at + _KEY_BYTES], raw[keys_at + _KEY_BYTES : secret_at]
-        return cls(Mode(mode), flow, _encoded(first), _encoded(second), secret)
+        return cls(Mode(mode), flow, unpadded.encode(first), unpadded.encode(second), secret)
 
     @classmethod
     def from_text(cls, text: str) -> Code:
@@ -80,7 +81,7 @@ class Code:
         packed = "".join(text[:8192].split()).rstrip("=")
         try:
             standard = packed.replace("-", "+").replace("_", "/")
-            raw = base64.b64decode(standard + "=" * (-len(packed) % 4), validate=True)
+            raw = unpadded.decode(standard)
         except ValueError as error:
             raise BadCode from error
         return cls.from_bytes(raw)
@@ -89,14 +90,6 @@ class Code:
 def is_key(text: str) -> bool:
     """Whether this is 32 bytes in base64."""
     try:
-        return len(_decoded(text)) == _KEY_BYTES
+        return len(unpadded.decode(text)) == _KEY_BYTES
     except ValueError:
         return False
-
-
-def _decoded(text: str) -> bytes:
-    return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-
-
-def _encoded(raw: bytes) -> str:
-    return base64.b64encode(raw).decode("ascii").rstrip("=")

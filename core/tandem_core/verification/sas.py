@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from tandem_core import unpadded
 from tandem_core.codec import canonical
 from tandem_core.types import DeviceId, Json, UserId
 
@@ -111,7 +111,7 @@ def mac_info(owner: Party, other: Party, flow: str, key_id: str) -> str:
 def commitment(public: str, start: Json) -> str:
     """The promise of who accepts: hash of its key and of the ``start`` it answers."""
     made = hashlib.sha256(public.encode() + canonical(start)).digest()
-    return base64.b64encode(made).decode("ascii").rstrip("=")
+    return unpadded.encode(made)
 
 
 def macs(shared: Shared, owner: Party, other: Party, flow: str, keys: dict[str, str]) -> Json:
