@@ -204,7 +204,7 @@ def test_a_stock_server_is_sent_no_receipt_and_the_reason_is_kept(
         dropped = wait_for(
             "the decision", lambda: [row for row in _owed(reader, event_id) if row[0] != "owed"]
         )
-        assert [(row[0], row[2]) for row in dropped] == [("dropped", "server_without_support")]
+        assert [(row[0], row[2]) for row in dropped] == [("dropped", "no_way")]
         assert _told(author, event_id) == []
     finally:
         for device in (author, reader):

@@ -371,9 +371,12 @@ RECEIPTS: tuple[Mutant, ...] = (
         "Ticked off, then sent: an answer that never came loses it (our law 7).",
         core(
             "receipts/outbox.py",
-            "                try:\n                    await transport.send(",
-            "                await self._db.write(store.mark_sent, row.event_id, transport.name, now_ms)\n"
-            "                try:\n                    await transport.send(",
+            "                answers = await way.send(sender, left)\n",
+            "                done: Answers = {due.row.event_id: Outcome.SENT for due in left}\n"
+            "                await self._db.write(\n"
+            "                    _settle, sender, way.name, done, self._clock.now_ms(), is_counted=said\n"
+            "                )\n"
+            "                answers = await way.send(sender, left)\n",
         ),
         by=(
             f"{CORE_TESTS}/receipts/test_judge_and_outbox.py::test_offline_keeps_a_receipt_and_a_definite_refusal_ends_it",
@@ -422,8 +425,8 @@ RECEIPTS: tuple[Mutant, ...] = (
         "A stock Synapse shows an unknown receipt type to the whole room (our law 10).",
         core(
             "receipts/transports.py",
-            "    if capabilities.delivery and capabilities.receipt_type:\n        return ServerTransport(http, ",
-            "    if capabilities:\n        return ServerTransport(http, 'org.matrix.msc4089.delivery' or ",
+            "    if server.delivery and server.receipt_type:\n        return [ServerTransport(http, server.receipt_type)",
+            "    if server:\n        return [ServerTransport(http, 'org.matrix.msc4089.delivery')",
         ),
         by=(
             f"{CORE_TESTS}/receipts/test_judge_and_outbox.py::test_a_server_without_support_gets_none_but_is_asked_afresh_first",

@@ -208,7 +208,7 @@ EXCUSED = (
     ("app", r"recovery_question\.later|cross_signing\.accept_change", _COMMAND),
     ("both", r"devices\.mark_outdated",
      "only when a verification begins; tests/core/verification ends the window at each commit"),
-    ("both", r"note_failed|note_gap_attempt|mark_dropped|forget_tokens|session\.set_fact", _TROUBLE),
+    ("both", r"note_failed|note_gap_attempt|forget_tokens|session\.set_fact", _TROUBLE),
     ("both", r"m\.room\.encryption|set_encryption", "only where a room's encryption is not known yet"),
     ("both", r"keys\._mend", "only after a broken Olm session; tests/core/crypto holds its transaction"),
     ("both", r"device_signing|signatures/upload|own_identity\.|signatures_done|_track_own|_note_asked|accept_change",

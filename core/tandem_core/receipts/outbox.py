@@ -13,11 +13,11 @@ from typing import ClassVar
 
 from tandem_core import capabilities, settings
 from tandem_core.clock import Chance, Clock
-from tandem_core.errors import ServerRefused
 from tandem_core.http import Http
 from tandem_core.netlock import netlock
 from tandem_core.paths import ProfilePaths
 from tandem_core.receipts import facts, gate, inbound, transports
+from tandem_core.receipts.transports import Answers, Due, Outcome, Refused, Transport
 from tandem_core.store import receipts as store
 from tandem_core.store.database import Database, Transaction
 from tandem_core.types import Me, Role, Topic, UserId
@@ -32,6 +32,8 @@ BUDGET = 60
 BUDGET_MS = 3_600_000
 UNSETTLED_MS = 10 * 60 * 1000
 """How long a receipt waits for the two connections to agree about its room."""
+NO_WAY = "no_way"
+"""Why a receipt was dropped that no way leads to the author of."""
 _LOOK_AGAIN_S = 5.0
 
 
@@ -51,7 +53,9 @@ class ReceiptOutbox(Worker):
         *,
         clock: Clock,
         chance: Chance,
+        others: Sequence[Transport] = (),
     ) -> None:
+        """``others`` are the ways that are tried after the server's own, in order."""
         super().__init__(chance)
         self._paths = paths
         self._db = db
@@ -59,6 +63,7 @@ class ReceiptOutbox(Worker):
         self._me = me
         self._role = role
         self._clock = clock
+        self._others = others
 
     async def step(self) -> float | None:
         """Flush to every author whose receipts are due and whose turn it is."""
@@ -84,51 +89,36 @@ class ReceiptOutbox(Worker):
             by_sender.setdefault(row.sender, []).append(row)
         if not by_sender:
             return []
-        transport = await self._transport()
+        ways = await self._ways()
         pauses = []
         for sender, rows in by_sender.items():
             wait_ms = await self._db.read(_wait_ms, sender, self._clock.now_ms())
-            pause = wait_ms / 1000 if wait_ms else await self._flush(sender, rows, transport)
+            pause = wait_ms / 1000 if wait_ms else await self._flush(sender, rows, ways)
             if pause is not None:
                 pauses.append(pause)
         return pauses
 
-    async def _transport(self) -> transports.Transport | None:
-        """The way to send. That there is none is believed only after asking the server afresh."""
+    async def _ways(self) -> list[Transport]:
+        """The ways to send. That the server offers none is believed only after asking it afresh."""
         known = await self._db.read(capabilities.kept)
-        transport = None if known is None else transports.choose(self._http, known)
-        if transport is None:
+        if known is None or not known.delivery:
             known = await capabilities.refresh(self._db, self._http, now_ms=self._clock.now_ms())
-            transport = transports.choose(self._http, known)
-        return transport
+        return transports.ways(self._http, known, self._others)
 
     async def _flush(
-        self, sender: UserId, rows: Sequence[store.OwedRow], transport: transports.Transport | None
+        self, sender: UserId, rows: Sequence[store.OwedRow], ways: Sequence[Transport]
     ) -> float | None:
-        now_ms = self._clock.now_ms()
-        ready, unsettled = await self._db.write(_look_again, self._me, rows, now_ms)
+        left, unsettled = await self._db.write(_look_again, self._me, rows, self._clock.now_ms())
         said = False
-        try:
-            for row, share in ready:
-                if transport is None:
-                    await self._db.write(store.mark_dropped, row.event_id, "server_without_support", now_ms)
-                    continue
-                try:
-                    await transport.send(row.room_id, row.event_id, share)
-                except ServerRefused as refusal:
-                    log.info("receipt for %s refused: %s %s", row.event_id, refusal.status, refusal.errcode)
-                    reason = refusal.errcode or f"http_{refusal.status}"
-                    await self._db.write(store.mark_dropped, row.event_id, reason, self._clock.now_ms())
-                else:
-                    await self._db.write(store.mark_sent, row.event_id, transport.name, self._clock.now_ms())
-                said = True
-        finally:
-            # Also when the rest of a flush failed: the author has seen the first of it.
-            if said:
-                flushed_at = self._clock.now_ms()
-                await self._db.write(
-                    store.note_flush, sender, flushed_at, forget_before_ms=flushed_at - BUDGET_MS
-                )
+        for way in ways:
+            if left:
+                answers = await way.send(sender, left)
+                now_ms = self._clock.now_ms()
+                said |= await self._db.write(_settle, sender, way.name, answers, now_ms, is_counted=said)
+                left = [due for due in left if answers.get(due.row.event_id) is Outcome.NO_WAY]
+        if left:
+            lost: Answers = {due.row.event_id: Refused(NO_WAY) for due in left}
+            await self._db.write(_settle, sender, "", lost, self._clock.now_ms(), is_counted=True)
         return _LOOK_AGAIN_S if unsettled else None
 
 
@@ -149,7 +139,7 @@ def _wait_ms(conn: sqlite3.Connection, sender: UserId, now_ms: int) -> int:
 
 def _look_again(
     txn: Transaction, me: Me, rows: Sequence[store.OwedRow], now_ms: int
-) -> tuple[list[tuple[store.OwedRow, str]], int]:
+) -> tuple[list[Due], int]:
     """Split what is due: to be sent now (and what it may say), dropped for a reason, or not settled yet."""
     inbound.sweep(txn, now_ms)
     ready = []
@@ -170,7 +160,31 @@ def _look_again(
         elif reason is not None:
             store.mark_dropped(txn, row.event_id, reason, now_ms)
         elif row.share == gate.Share.DEVICE and gate.share(room, sender, chosen) is gate.Share.DEVICE:
-            ready.append((row, str(gate.Share.DEVICE)))
+            ready.append(Due(row, gate.Share.DEVICE))
         else:
-            ready.append((row, str(gate.Share.USER)))
+            ready.append(Due(row, gate.Share.USER))
     return ready, unsettled
+
+
+def _settle(
+    txn: Transaction, sender: UserId, way: str, answers: Answers, now_ms: int, *, is_counted: bool
+) -> bool:
+    """Keep what became of the receipts of one flush, together with its place in the budget.
+
+    Returns whether the author may have been told anything.
+    """
+    said = False
+    for event_id, answer in answers.items():
+        match answer:
+            case Outcome.SENT:
+                store.mark_sent(txn, event_id, way, now_ms)
+                said = True
+            case Refused(errcode):
+                log.info("the receipt for %s was refused: %s", event_id, errcode)
+                store.mark_dropped(txn, event_id, errcode, now_ms)
+                said = True
+            case Outcome.NO_WAY:
+                pass
+    if said and not is_counted:
+        store.note_flush(txn, sender, now_ms, forget_before_ms=now_ms - BUDGET_MS)
+    return said

@@ -33,6 +33,8 @@ class Server(Http):
         self.posted: list[tuple[str, Json | None]] = []
         self.asked_versions = 0
         self.troubles: list[Exception] = []
+        self.answers: list[Exception | None] = []
+        """What the next requests are answered with; None: taken."""
 
     async def request(self, method: str, path: str, body: Json | None = None, **_: Any) -> Json:
         if path.endswith("/versions"):
@@ -40,6 +42,8 @@ class Server(Http):
             return {"versions": ["v1.11"], "unstable_features": self.features}
         if self.troubles:
             raise self.troubles.pop(0)
+        if self.answers and (trouble := self.answers.pop(0)) is not None:
+            raise trouble
         self.posted.append((path, body))
         return {}
 
@@ -242,7 +246,7 @@ def test_a_server_without_support_gets_none_but_is_asked_afresh_first(rig: Rig) 
     rig.step()
     assert rig.server.asked_versions == 1
     assert rig.server.posted == []
-    assert rig.owed()[0][1:] == ("dropped", "user", "server_without_support")
+    assert rig.owed()[0][1:] == ("dropped", "user", "no_way")
 
 
 def test_a_server_that_learned_it_meanwhile_gets_it(rig: Rig) -> None:
