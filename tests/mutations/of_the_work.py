@@ -425,8 +425,9 @@ RECEIPTS: tuple[Mutant, ...] = (
         "A stock Synapse shows an unknown receipt type to the whole room (our law 10).",
         core(
             "receipts/transports.py",
-            "    if server.delivery and server.receipt_type:\n        return [ServerTransport(http, server.receipt_type",
-            "    if server:\n        return [ServerTransport(http, 'org.matrix.msc4089.delivery'",
+            "    if server.delivery and server.receipt_type:\n"
+            "        return [ServerTransport(http, server.receipt_type), ",
+            "    if server:\n        return [ServerTransport(http, 'org.matrix.msc4089.delivery'), ",
         ),
         by=(
             f"{CORE_TESTS}/receipts/test_judge_and_outbox.py::test_a_server_without_support_gets_none_but_is_asked_afresh_first",
