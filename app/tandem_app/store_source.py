@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING
 
+from tandem_core.clock import SystemClock
 from tandem_core.store import rooms, view, window
 from tandem_core.types import Role, RoomId
 
@@ -20,7 +21,14 @@ LINK = Role.APP
 class StoreSource:
     """Rows, marks and rooms of this account; empty as long as there is no store."""
 
-    def __init__(self, reader: Callable[[], sqlite3.Connection | None]) -> None:
+    def __init__(
+        self,
+        reader: Callable[[], sqlite3.Connection | None],
+        clock_ms: Callable[[], int] = SystemClock().now_ms,
+    ) -> None:
+        self._reader = reader
+        self._clock_ms = clock_ms
+| None]) -> None:
         self._reader = reader
 
     def session_state(self) -> str | None:
@@ -53,7 +61,7 @@ class StoreSource:
         from tandem_core.receipts.summary import summaries  # not needed for the first frame
 
         conn = self._reader()
-        return summaries(conn, LINK, keys) if conn else {}
+        return summaries(conn, LINK, keys, self._clock_ms()) if conn else {}
 
     def read_up_to(self, room_id: str) -> int | None:
         """The number of the row we have read last, if this connection has it."""

@@ -53,7 +53,7 @@ class MainWindow(QObject):
         self.paths = paths
         self.engine_thread = thread
         self.reader = Reader(paths.database)
-        self.source = StoreSource(self.reader)
+        self.source = StoreSource(self.reader, clock_ms)
         self.rooms = RoomListModel(clock_ms, self)
         self.timeline = TimelineModel(self.source, clock_ms, self)
         self.watch = Watch(self.reader, self.source, self.rooms, self.timeline, self)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from typing import assert_never
 
+from tandem_core.clock import SystemClock
 from tandem_core.command_line import DONE
 from tandem_core.ctl import world
 from tandem_core.ctl.output import local_time, show, show_json, table
 from tandem_core.paths import ProfilePaths
 from tandem_core.receipts.summary import PersonDelivery, Summary, details, summary
+from tandem_core.receipts.words import DeviceDelivery, PersonState
 from tandem_core.store import deliveries as store
 from tandem_core.types import Json, UserId
 
@@ -19,8 +22,9 @@ def run(paths: ProfilePaths, options: argparse.Namespace) -> int:
     with world.opened(paths) as here:
         asyncio.run(world.refresh(here, options.timeout))
         link = here.link
-        whole = here.db.read_now(summary, link, options.event)
-        people = here.db.read_now(details, link, options.event)
+        now_ms = SystemClock().now_ms()
+        whole = here.db.read_now(summary, link, options.event, now_ms)
+        people = here.db.read_now(details, link, options.event, now_ms)
         via = {
             (row.user_id, row.device_id): row.via
             for rows in here.db.read_now(store.deliveries, [options.event]).values()
@@ -43,12 +47,14 @@ def _value(
         "people_total": whole.people_total,
         "people_delivered": whole.people_delivered,
         "people_read": whole.people_read,
+        "people_troubled": whole.people_troubled,
         "devices_total": whole.devices_total,
         "devices_delivered": whole.devices_delivered,
         "people": [
             {
                 "user_id": person.user_id,
                 "name": person.name,
+                "state": str(person.state),
                 "tracked": person.tracked,
                 "counted": person.counted,
                 "delivered_at": person.delivered_at,
@@ -60,6 +66,7 @@ def _value(
                         "name": device.name,
                         "counted": device.counted,
                         "delivered_at": device.delivered_at,
+                        "failed_at": device.failed_at,
                         "transport": via.get((person.user_id, device.device_id)),
                     }
                     for device in person.devices
@@ -71,19 +78,35 @@ def _value(
 
 
 def _lines(person: PersonDelivery, via: dict[tuple[UserId, str], str]) -> list[tuple[str, str, str, str]]:
-    if person.read_at is not None:
-        outcome, at = "read", person.read_at
-    elif person.delivered_at is not None:
-        outcome, at = "delivered", person.delivered_at
-    else:
-        outcome, at = "no confirmation" if person.tracked else "not tracked", None
+    outcome, at = _outcome(person)
     lines = [
         (f"{person.name} ({person.user_id})", outcome, local_time(at), via.get((person.user_id, ""), "-"))
     ]
     for device in person.devices:
-        heard = "no confirmation" if device.delivered_at is None else "delivered"
+        heard, since = _heard(device)
         name = device.name if device.name == device.device_id else f"{device.name} ({device.device_id})"
         note = "" if device.counted else ", not counted"
         transport = via.get((person.user_id, device.device_id), "-")
-        lines.append((f"  {name}", heard + note, local_time(device.delivered_at), transport))
+        lines.append((f"  {name}", heard + note, local_time(since), transport))
     return lines
+
+
+def _outcome(person: PersonDelivery) -> tuple[str, int | None]:
+    match person.state:
+        case PersonState.READ:
+            return "read", person.read_at
+        case PersonState.DELIVERED:
+            return "delivered", person.delivered_at
+        case PersonState.TROUBLE:
+            return "delivered, not to every device" if person.delivered_at else "cannot decrypt", None
+        case PersonState.PENDING:
+            return "no confirmation", None
+        case PersonState.UNTRACKED:
+            return "not tracked", None
+    assert_never(person.state)
+
+
+def _heard(device: DeviceDelivery) -> tuple[str, int | None]:
+    if device.failed_at is not None:
+        return "cannot decrypt", device.failed_at
+    return ("no confirmation" if device.delivered_at is None else "delivered"), device.delivered_at

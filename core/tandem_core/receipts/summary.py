@@ -4,27 +4,41 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
 
-from tandem_core import capabilities
+from tandem_core import capabilities, settings, trust
 from tandem_core.errors import BadInput
-from tandem_core.receipts.gate import MOST_PEOPLE
+from tandem_core.receipts.states import MOST_COUNTED, MOST_TRACKED, SILENT_MS
 from tandem_core.receipts.words import DeviceDelivery, Message, PersonDelivery, State, Summary, summarise
-from tandem_core.store import audience, members, rooms
+from tandem_core.store import audience, members, room_facts
 from tandem_core.store import deliveries as store
-from tandem_core.types import Role, RoomId, UserId
+from tandem_core.store import session as sessions
+from tandem_core.trust import DeviceTrust
+from tandem_core.types import DeviceId, Me, Role, RoomId, UserId
 
-__all__ = ["DeviceDelivery", "PersonDelivery", "State", "Summary", "details", "summaries", "summary"]
+__all__ = ["DeviceDelivery", "PersonDelivery", "State", "Summary", "details", "own_devices", "summaries", "summary"]
+
+_UNPROVEN = frozenset({"server", "bridge"})
+"""Ways whose word is not signed by the device that got an encrypted message."""
 
 
-def summary(conn: sqlite3.Connection, link: Role, key: str) -> Summary:
+def summary(conn: sqlite3.Connection, link: Role, key: str, now_ms: int) -> Summary:
     """How far one message of ours got; ``key`` is its event id or transaction id.
 
     Raises BadInput when it is no message of this account.
     """
-    return summaries(conn, link, [key]).get(key) or _not_ours(key)
+    return summaries(conn, link, [key], now_ms).get(key) or _not_ours(key)
 
 
-def details(conn: sqlite3.Connection, link: Role, key: str) -> list[PersonDelivery]:
+def summaries(conn: sqlite3.Connection, link: Role, keys: Sequence[str], now_ms: int) -> dict[str, Summary]:
+    """How far each of these messages got; keys that are no message of ours are left out."""
+    sent = list(audience.sent_messages(conn, keys).values())
+    look = _Look(conn, link, sent, now_ms)
+    return {message.key: summarise(*look.at(message)) for message in sent}
+
+
+def details(conn: sqlite3.Connection, link: Role, key: str, now_ms: int) -> list[PersonDelivery]:
     """The people one message of ours was for and their devices, in the order of their names.
 
     Raises BadInput when it is no message of this account.
@@ -32,83 +46,194 @@ def details(conn: sqlite3.Connection, link: Role, key: str) -> list[PersonDelive
     sent = audience.sent_messages(conn, [key])
     if key not in sent:
         _not_ours(key)
-    message = sent[key]
-    return _people(conn, link, [message], _tracking(conn, {message.room_id}))[key]
+    people = _Look(conn, link, [sent[key]], now_ms).at(sent[key])[1]
+    me = sessions.session(conn)
+    return people if me is None else _with_trust(conn, me.me, people)
 
 
-def summaries(conn: sqlite3.Connection, link: Role, keys: Sequence[str]) -> dict[str, Summary]:
-    """How far each of these messages got; keys that are no message of ours are left out."""
-    sent = list(audience.sent_messages(conn, keys).values())
-    why_not = _tracking(conn, {message.room_id for message in sent})
-    people = _people(conn, link, sent, why_not)
-    found = {}
-    for message in sent:
-        counted = people[message.key]
-        why = why_not[message.room_id]
-        if why is None and sum(person.counted for person in counted) > MOST_PEOPLE:
-            why = f"more than {MOST_PEOPLE} people"
-        found[message.key] = summarise(Message(message.send_state, why is None, why or ""), counted)
-    return found
+def own_devices(conn: sqlite3.Connection, key: str) -> list[DeviceDelivery]:
+    """Our own other devices, and since when each has one message of ours, in the order of their names."""
+    account = sessions.session(conn)
+    sent = audience.sent_messages(conn, [key]).get(key)
+    if account is None or sent is None:
+        return []
+    me = account.me
+    heard = {
+        row.device_id: row.ts
+        for row in store.deliveries(conn, [sent.event_id or ""]).get(sent.event_id or "", ())
+        if row.user_id == me.user_id
+    }
+    known = trust.devices(conn, me, [me.user_id])
+    found = [
+        DeviceDelivery(
+            device_id=device,
+            name=audience.device_name(conn, me.user_id, device) or device,
+            delivered_at=heard.get(device),
+            verified=verdict is DeviceTrust.VERIFIED,
+        )
+        for (_, device), verdict in known.items()
+        if device != me.device_id
+    ]
+    return sorted(found, key=lambda device: (device.name.casefold(), device.device_id))
 
 
-def _tracking(conn: sqlite3.Connection, room_ids: set[RoomId]) -> dict[RoomId, str | None]:
-    """Why delivery is not tracked in a room, or None where it is."""
-    # 0 is the time of an answer that was not given to this account: it says nothing.
-    server = capabilities.kept(conn) if capabilities.age_ms(conn, 0) else None
-    if server is not None and not server.delivery:
-        return dict.fromkeys(room_ids, "your server does not offer it")
-    public = rooms.RoomKind.PUBLIC
-    return {room: "public room" if rooms.kind(conn, room) is public else None for room in room_ids}
+class _Look:
+    """One look at the store for several messages; what many of them ask for is asked once."""
 
+    def __init__(
+        self, conn: sqlite3.Connection, link: Role, sent: Sequence[audience.SentMessage], now_ms: int
+    ) -> None:
+        self._conn = conn
+        self._link = link
+        self._now_ms = now_ms
+        account = sessions.session(conn)
+        self._me = None if account is None else account.me.user_id
+        ids = [message.event_id for message in sent if message.event_id]
+        self._heard = store.deliveries(conn, ids)
+        self._meant = audience.audiences(conn, link, sent)
+        self._read = audience.reads(conn, link, sent)
+        self._names: dict[tuple[RoomId, UserId], str] = {}
+        self._last: dict[UserId, int | None] = {}
+        self._silent: dict[tuple[RoomId, UserId], bool] = {}
+        self._left: dict[tuple[RoomId, UserId], bool] = {}
+        self._rooms: dict[RoomId, str | None] = {}
+        self._helpers: dict[RoomId, frozenset[UserId]] = {}
 
-def _people(
-    conn: sqlite3.Connection,
-    link: Role,
-    sent: Sequence[audience.SentMessage],
-    why_not: dict[RoomId, str | None],
-) -> dict[str, list[PersonDelivery]]:
-    heard = store.deliveries(conn, [m.event_id for m in sent if m.event_id])
-    meant = audience.audiences(conn, link, sent)
-    read = audience.reads(conn, link, sent)
-    found: dict[str, list[PersonDelivery]] = {}
-    for message in sent:
+    def at(self, message: audience.SentMessage) -> tuple[Message, list[PersonDelivery]]:
+        """What is known of a message, and the people it was for."""
+        people = self._people(message)
+        why = self._why_untracked(message, people)
+        if why is not None:
+            people = [replace(person, tracked=False) for person in people]
+        return Message(message.send_state, why is None, why or ""), people
+
+    def _people(self, message: audience.SentMessage) -> list[PersonDelivery]:
+        room = message.room_id
         said: dict[UserId, dict[str, int]] = {}
-        for row in heard.get(message.event_id or "", ()):
+        proven: set[UserId] = set()
+        for row in self._heard.get(message.event_id or "", ()):
+            if row.user_id == self._me:
+                continue
             said.setdefault(row.user_id, {})[row.device_id] = row.ts
-        readers = read.get(message.key, {})
-        counted = meant.get(message.key, {})
-        names = {
-            user: members.display_name(conn, message.room_id, user) for user in {*counted, *said, *readers}
-        }
+            if row.via not in _UNPROVEN:
+                proven.add(row.user_id)
+        readers = self._read.get(message.key, {})
+        meant = self._meant.get(message.key, {})
+        helpers = self._helpers_of(room) & meant.keys()
+        if len(helpers) == len(meant):
+            # A room of nothing but helpers: they are whom it was for.
+            helpers = frozenset()
         people = [
             PersonDelivery(
                 user_id=user,
-                name=names[user],
-                devices=_devices(conn, user, counted.get(user, {}), said.get(user, {})),
+                name=self._name(room, user),
+                devices=self._devices(user, meant.get(user, {}), said.get(user, {})),
                 delivered_at=min(said[user].values()) if user in said else None,
                 read_at=readers.get(user),
-                tracked=why_not[message.room_id] is None,
-                counted=user in counted,
+                tracked=not self._is_silent(room, user),
+                counted=user in meant and user not in helpers,
+                why_not="" if user in meant and user not in helpers else "bot" if user in helpers else "joined later",
+                reported=message.is_encrypted is True and user in said and user not in proven,
+                last_heard_at=self._last_heard(user),
+                has_left=self._has_left(room, user),
             )
-            for user in names
+            for user in {*meant, *said, *readers}
         ]
-        found[message.key] = sorted(people, key=lambda person: (person.name.casefold(), person.user_id))
-    return found
+        return sorted(people, key=lambda person: (person.name.casefold(), person.user_id))
 
-
-def _devices(
-    conn: sqlite3.Connection, user: UserId, meant: dict[str, str | None], said: dict[str, int]
-) -> tuple[DeviceDelivery, ...]:
-    ids = sorted({*meant, *said} - {""})
-    return tuple(
-        DeviceDelivery(
-            device_id=device,
-            name=meant.get(device) or audience.device_name(conn, user, device) or device,
-            delivered_at=said.get(device),
-            counted=device in meant,
+    def _devices(
+        self, user: UserId, meant: dict[str, str | None], said: dict[str, int]
+    ) -> tuple[DeviceDelivery, ...]:
+        return tuple(
+            DeviceDelivery(
+                device_id=device,
+                name=meant.get(device) or audience.device_name(self._conn, user, device) or device,
+                delivered_at=said.get(device),
+                counted=device in meant,
+            )
+            for device in sorted({*meant, *said} - {""})
         )
-        for device in ids
-    )
+
+    def _why_untracked(self, message: audience.SentMessage, people: Sequence[PersonDelivery]) -> str | None:
+        """Why no confirmation can be expected of a message; None where some can."""
+        why = self._room_why(message.room_id)
+        if why is not None:
+            return why
+        counted = [person for person in people if person.counted]
+        if len(counted) > MOST_TRACKED:
+            return f"more than {MOST_TRACKED} people"
+        if len(counted) > MOST_COUNTED and not self._is_chosen(message.room_id):
+            return f"more than {MOST_COUNTED} people"
+        if counted and not any(person.tracked for person in counted):
+            whom = counted[0].name if len(counted) == 1 else "anybody here"
+            return f"no confirmations from {whom} for a month"
+        return None
+
+    def _room_why(self, room_id: RoomId) -> str | None:
+        if room_id not in self._rooms:
+            is_public = room_facts.kind(self._conn, room_id) is room_facts.RoomKind.PUBLIC
+            without = "your server does not offer it" if self._is_without_server else None
+            self._rooms[room_id] = "public room" if is_public else without
+        return self._rooms[room_id]
+
+    @cached_property
+    def _is_without_server(self) -> bool:
+        # 0 is the time of an answer that was not given to this account: it says nothing.
+        server = capabilities.kept(self._conn) if capabilities.age_ms(self._conn, 0) else None
+        return server is not None and not server.delivery
+
+    def _is_chosen(self, room_id: RoomId) -> bool:
+        """Whether the account's owner wants confirmations in this room in particular."""
+        return settings.effective(self._conn, "receipts.room", room_id).value == "on"
+
+    def _is_silent(self, room_id: RoomId, user: UserId) -> bool:
+        """Whether a person has been asked for a month and has confirmed nothing meanwhile."""
+        if (room_id, user) not in self._silent:
+            since = self._now_ms - SILENT_MS
+            last, first = self._last_heard(user), audience.writing_since(self._conn, room_id)
+            standing = audience.standing(self._conn, self._link, room_id, user)
+            self._silent[room_id, user] = (
+                (last is None or last < since)
+                and first is not None
+                and first < since
+                and standing is not None
+                and standing[1] < since
+            )
+        return self._silent[room_id, user]
+
+    def _has_left(self, room_id: RoomId, user: UserId) -> bool:
+        if (room_id, user) not in self._left:
+            standing = audience.standing(self._conn, self._link, room_id, user)
+            self._left[room_id, user] = standing is not None and standing[0] in ("leave", "ban")
+        return self._left[room_id, user]
+
+    def _helpers_of(self, room_id: RoomId) -> frozenset[UserId]:
+        if room_id not in self._helpers:
+            self._helpers[room_id] = room_facts.service_members(self._conn, room_id)
+        return self._helpers[room_id]
+
+    def _last_heard(self, user: UserId) -> int | None:
+        if user not in self._last:
+            self._last[user] = store.last_heard(self._conn, user)
+        return self._last[user]
+
+    def _name(self, room_id: RoomId, user: UserId) -> str:
+        if (room_id, user) not in self._names:
+            self._names[room_id, user] = members.display_name(self._conn, room_id, user)
+        return self._names[room_id, user]
+
+
+def _with_trust(conn: sqlite3.Connection, me: Me, people: list[PersonDelivery]) -> list[PersonDelivery]:
+    known = trust.devices(conn, me, [person.user_id for person in people])
+
+    def told(user: UserId, device: DeviceDelivery) -> DeviceDelivery:
+        verdict = known.get((user, DeviceId(device.device_id)))
+        return device if verdict is None else replace(device, verified=verdict is DeviceTrust.VERIFIED)
+
+    return [
+        replace(person, devices=tuple(told(person.user_id, device) for device in person.devices))
+        for person in people
+    ]
 
 
 def _not_ours(key: str) -> Summary:

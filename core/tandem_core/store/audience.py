@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from tandem_core.types import EventId, Role, RoomId, UserId
 
 _PORTION = 400
+_SEALED = "m.room.encrypted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,8 @@ class SentMessage:
     room_id: RoomId
     send_state: str
     sent_at: int
+    is_encrypted: bool | None = None
+    """As it went to the server; None before it did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +65,23 @@ def sent_messages(conn: sqlite3.Connection, keys: Sequence[str]) -> dict[str, Se
     for portion in _portions(keys):
         marks = ",".join("?" * len(portion))
         for row in conn.execute(
-            "SELECT e.event_id, e.room_id, e.sent_at, q.txn_id FROM event e JOIN session s ON s.user_id = e.sender"
+            "SELECT e.event_id, e.room_id, e.sent_at, q.txn_id, e.type FROM event e JOIN session s ON s.user_id = e.sender"
             f" LEFT JOIN send_queue q ON q.event_id = e.event_id WHERE e.event_id IN ({marks})",
             portion,
         ):
-            found[row[0]] = SentMessage(row[0], row[0], row[3], row[1], "sent", row[2])
+            found[row[0]] = SentMessage(row[0], row[0], row[3], row[1], "sent", row[2], row[4] == _SEALED)
         for row in conn.execute(
-            "SELECT q.txn_id, q.event_id, q.room_id, q.state, coalesce(e.sent_at, q.sent_at, q.made_at)"
+            "SELECT q.txn_id, q.event_id, q.room_id, q.state, coalesce(e.sent_at, q.sent_at, q.made_at),"
+            " coalesce(e.type, q.wire_type)"
             " FROM send_queue q LEFT JOIN event e ON e.event_id = q.event_id"
             f" WHERE q.txn_id IN ({marks}) OR q.event_id IN ({marks})",
             (*portion, *portion),
         ):
-            txn_id, event_id, room_id, state, sent_at = row
+            txn_id, event_id, room_id, state, sent_at, kind = row
+            is_encrypted = None if kind is None else kind == _SEALED
             for key in (txn_id, event_id):
                 if key in wanted and key not in found:
-                    found[key] = SentMessage(key, event_id, txn_id, room_id, state, sent_at)
+                    found[key] = SentMessage(key, event_id, txn_id, room_id, state, sent_at, is_encrypted)
     return found
 
 
@@ -143,6 +148,24 @@ def device_name(conn: sqlite3.Connection, user_id: UserId, device_id: str) -> st
         "SELECT display_name FROM device WHERE user_id = ? AND device_id = ?", (user_id, device_id)
     ).fetchone()
     return None if row is None or not row[0] else str(row[0])
+
+
+def writing_since(conn: sqlite3.Connection, room_id: RoomId) -> int | None:
+    """When the first message went out that this device wrote in a room; None if there is none."""
+    row = conn.execute(
+        "SELECT coalesce(sent_at, made_at) FROM send_queue WHERE room_id = ? AND event_id IS NOT NULL ORDER BY id LIMIT 1",
+        (room_id,),
+    ).fetchone()
+    return None if row is None else int(row[0])
+
+
+def standing(conn: sqlite3.Connection, link: Role, room_id: RoomId, user_id: UserId) -> tuple[str, int] | None:
+    """A person's membership on this connection and when it last changed (0: not known); None if it knows nothing."""
+    row = conn.execute(
+        "SELECT membership, changed_at FROM member WHERE conn = ? AND room_id = ? AND user_id = ?",
+        (link, room_id, user_id),
+    ).fetchone()
+    return None if row is None else (str(row[0]), int(row[1]))
 
 
 def _joined_now(conn: sqlite3.Connection, link: Role, room_id: RoomId) -> list[UserId]:

@@ -99,6 +99,12 @@ def deliveries(conn: sqlite3.Connection, event_ids: Sequence[str]) -> dict[str, 
     return found
 
 
+def last_heard(conn: sqlite3.Connection, user_id: UserId) -> int | None:
+    """When a person last confirmed any message of ours."""
+    row = conn.execute("SELECT max(heard_at) FROM delivery WHERE user_id = ?", (user_id,)).fetchone()
+    return None if row[0] is None else int(row[0])
+
+
 def put_early(
     txn: Transaction,
     event_id: EventId,

@@ -30,6 +30,7 @@ _COLUMNS = frozenset(
         "guest_access",
         "encryption",
         "power_levels",
+        "service_members",
         "inviter",
         "members_complete",
         "last_at",
@@ -120,6 +121,17 @@ def power_levels(conn: sqlite3.Connection, room_id: RoomId) -> Json | None:
             content = loads(row["power_levels"])
             return content if isinstance(content, dict) else None
     return None
+
+
+def service_members(conn: sqlite3.Connection, room_id: RoomId) -> frozenset[UserId]:
+    """Bots and helpers that are in the room for its sake (MSC4171), as the best informed connection knows them."""
+    for link in current_links(conn, room_id):
+        row = conn.execute(
+            "SELECT service_members FROM room WHERE conn = ? AND room_id = ?", (link, room_id)
+        ).fetchone()
+        if row is not None and row["service_members"]:
+            return frozenset(UserId(user_id) for user_id in loads(row["service_members"]))
+    return frozenset()
 
 
 def current_links(conn: sqlite3.Connection, room_id: RoomId) -> list[Role]:

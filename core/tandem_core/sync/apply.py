@@ -27,6 +27,8 @@ log = logging.getLogger("tandem.sync.apply")
 
 READ_TYPES = {"m.read": False, "m.read.private": True}
 _MOST_TIME = 2**53
+_MOST_ID = 255
+_MOST_SERVICE_MEMBERS = 50
 _ANEW = Poll()
 
 
@@ -298,8 +300,17 @@ def _state_fields(kind: str, content: Json) -> dict[str, Any]:
             return {"guest_access": _text(content.get("guest_access"))}
         case "m.room.power_levels":
             return {"power_levels": dumps(content)}
+        case "io.element.functional_members":
+            return {"service_members": _user_ids(content.get("service_members"))}
     return {}
 
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
+
+
+def _user_ids(value: Any) -> str | None:
+    """A JSON list of the user ids in a list; None without any."""
+    said = value if isinstance(value, list) else []
+    found = [item for item in said if isinstance(item, str) and item.startswith("@") and len(item) <= _MOST_ID]
+    return dumps(found[:_MOST_SERVICE_MEMBERS]) if found else None

@@ -28,6 +28,7 @@ _STATE_TYPES = (
     "m.room.history_visibility",
     "m.room.guest_access",
     "m.room.power_levels",
+    "io.element.functional_members",
 )
 _REQUIRED_STATE = [
     *([kind, ""] for kind in _STATE_TYPES),

@@ -54,6 +54,7 @@ CREATE TABLE room (
   join_rule TEXT, history_visibility TEXT, guest_access TEXT,
   encryption TEXT,                      -- content of m.room.encryption as this connection sees it
   power_levels TEXT,                    -- content of m.room.power_levels
+  service_members TEXT,                 -- JSON [user_id]: bots that are no people (io.element.functional_members)
   inviter TEXT,
   members_complete INTEGER NOT NULL DEFAULT 0,  -- all members are known; cleared by every gap
   back_token TEXT,                      -- prev_batch below our oldest event; null at the room's start
@@ -307,6 +308,7 @@ CREATE TABLE delivery (                 -- receipts heard for our own messages
   ts INTEGER NOT NULL,                  -- as the receipt says, clamped to [event, now]
   heard_at INTEGER NOT NULL, via TEXT NOT NULL,
   PRIMARY KEY (event_id, user_id, device_id)) WITHOUT ROWID;
+CREATE INDEX delivery_person ON delivery(user_id, heard_at);   -- when somebody confirmed anything last
 CREATE TABLE delivery_early (           -- receipts for events we do not know yet; bounded, short-lived
   event_id TEXT, user_id TEXT, device_id TEXT NOT NULL DEFAULT '', room_id TEXT NOT NULL,
   ts INTEGER NOT NULL, heard_at INTEGER NOT NULL, via TEXT NOT NULL,
