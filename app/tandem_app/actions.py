@@ -65,6 +65,7 @@ class Shell(QObject):
         self._commands = commands
         self._session = "starting"
         self._theme = "system"
+        self._contrast = "system"
         self._status = ""
         self._loading = True
         self._room_id = ""
@@ -108,9 +109,9 @@ class Shell(QObject):
             self.closeAll()
         self.sessionChanged.emit()
 
-    def set_theme(self, theme: str) -> None:
-        if theme != self._theme:
-            self._theme = theme
+    def set_theme(self, theme: str, contrast: str = "system") -> None:
+        if (theme, contrast) != (self._theme, self._contrast):
+            self._theme, self._contrast = theme, contrast
             self.themeChanged.emit()
 
     def set_status(self, sentence: str) -> None:
@@ -422,6 +423,7 @@ class Shell(QObject):
 
     session = Property(str, lambda self: self._session, notify=sessionChanged)
     theme = Property(str, lambda self: self._theme, notify=themeChanged)
+    contrast = Property(str, lambda self: self._contrast, notify=themeChanged)
     statusWords = Property(str, lambda self: self._status, notify=statusChanged)
     loading = Property(bool, lambda self: self._loading, notify=loadingChanged)
     roomId = Property(str, lambda self: self._room_id, notify=roomChanged)

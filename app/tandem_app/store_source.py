@@ -46,6 +46,11 @@ class StoreSource:
         conn = self._reader()
         return window.theme(conn) if conn else "system"
 
+    def contrast(self) -> str:
+        """system or high."""
+        conn = self._reader()
+        return window.contrast(conn) if conn else "system"
+
     def find_room(self, name: str) -> str:
         """The id of a room of this account by its id or address; empty if there is none."""
         conn = self._reader()

@@ -101,7 +101,7 @@ class MainWindow(QObject):
 
     def _begin(self, state: str) -> None:
         """Somebody is signed in, or was: show what the store has."""
-        self.shell.set_theme(self.source.theme())
+        self.shell.set_theme(self.source.theme(), self.source.contrast())
         self.shell.set_session(state)
         self.watch.start()
 
@@ -128,7 +128,7 @@ class MainWindow(QObject):
 
     @Slot()
     def _follow_settings(self) -> None:
-        self.shell.set_theme(self.source.theme())
+        self.shell.set_theme(self.source.theme(), self.source.contrast())
 
     @Slot(object)
     def knock(self, message: Json) -> None:

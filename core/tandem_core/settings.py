@@ -209,6 +209,13 @@ SETTINGS: dict[str, Setting] = {
             "Follows your desktop, or not.",
             ("system", "light", "dark"),
         ),
+        Setting(
+            "appearance.contrast",
+            "system",
+            "Contrast",
+            "Follows your desktop where it says so, or is always high.",
+            ("system", "high"),
+        ),
     )
 }
 

@@ -44,6 +44,7 @@ def choose(db: Database, key: str, value: settings.Value, **target: object) -> N
         ("notifications.hide_content", False),
         ("background.notifier", True),
         ("appearance.theme", "system"),
+        ("appearance.contrast", "system"),
     ],
 )
 def test_a_setting_begins_with_its_default(db: Database, key: str, default: settings.Value) -> None:

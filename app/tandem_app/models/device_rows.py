@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tandem_app.models.message_info import moment
-from tandem_app.models.words import clock_time
+from tandem_app.models.words import clock_time, moment
 from tandem_core.trust import DeviceTrust
 
 if TYPE_CHECKING:

@@ -71,14 +71,8 @@ NAMES = {
 MARK_ROLES = [int(role) for role in (RowRole.MARK, RowRole.MARK_COUNT, RowRole.MARK_WORDS, RowRole.SPOKEN)]
 SHIELD_ROLES = [int(role) for role in (RowRole.SHIELD, RowRole.SHIELD_GRAVE, RowRole.SPOKEN)]
 
-# From the furthest behind to the furthest on: an earlier message that is behind shows its own mark.
-_PROGRESS = (
-    "failed", "queued", "sending", "untracked", "sent",
-    "delivered_some", "delivered_all", "read_some", "read_all",
-)  # fmt: skip
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass@dataclass(frozen=True, slots=True)
 class Neighbours:
     """The rows next to a row, where there are any."""
 
@@ -125,19 +119,18 @@ def mark_state(row: Row, summary: Summary | None) -> str:
         return ""
     if row.send_state in ("failed", "queued", "sending"):
         return row.send_state
-    return str(summary.state) if summary is not None else "sent"
+    if summary is None:
+        return "sent"
+    if str(summary.state) == "trouble" and not summary.people_delivered:
+        return "trouble_sent"  # two ticks would say that it has reached somebody
+    return str(summary.state)
 
 
-def mark_count(summary: Summary | None) -> str:
-    """The small number beside the mark, where only some have it."""
-    if summary is None or summary.people_total < 2:
+def mark_words(summary: Summary | None) -> str:
+    """What the mark says: its state, and who has the message where they are few enough to be named."""
+    if summary is None:
         return ""
-    match str(summary.state):
-        case "delivered_some":
-            return f"{summary.people_delivered}/{summary.people_total}"
-        case "read_some":
-            return f"{summary.people_read}/{summary.people_total}"
-    return ""
+    return f"{summary.text}: {summary.names}" if summary.names else summary.text
 
 
 def edge(row: Row, around: Neighbours, role: int, now_ms: int, marks: dict[str, Summary]) -> Any:
@@ -179,9 +172,9 @@ def value(row: Row, role: int, summary: Summary | None, shield: Shield | None = 
         case RowRole.ERROR:
             return row.error or ""
         case RowRole.MARK_COUNT:
-            return mark_count(summary)
+            return summary.number if summary is not None else ""
         case RowRole.MARK_WORDS:
-            return summary.text if summary is not None else ""
+            return mark_words(summary)
         case RowRole.SPOKEN:
             return spoken(row, summary, shield)
         case RowRole.ATTACHMENT:
@@ -237,12 +230,34 @@ def missing(role: int) -> Any:
     return "" if role in NAMES else None
 
 
+def news(before: Summary | None, after: Summary | None) -> str:
+    """What there is to tell aloud of a message whose mark has changed; empty where its state is the same.
+
+    That a message waits or is on its way is no news: its author has just written it.
+    """
+    if before is None or after is None or before.state == after.state:
+        return ""
+    match str(after.state):
+        case "queued" | "sending":
+            return ""
+        case "untracked":
+            return "Sent"
+    return mark_words(after)
+
+
+def is_grave(summary: Summary) -> bool:
+    """Whether its author has to do something about a message."""
+    return str(summary.state) in ("failed", "nobody", "trouble")
+
+
 def _shown_mark(row: Row, newer: Row | None, marks: dict[str, Summary]) -> str:
     """Only the last message of a run shows its mark, unless an earlier one is further behind or not yet sent."""
     state = mark_state(row, marks.get(row.key))
     if state in ("", "failed", "queued", "sending") or newer is None or not same_run(newer, row):
         return state
-    following = mark_state(newer, marks.get(newer.key))
-    if following and _PROGRESS.index(state) >= _PROGRESS.index(following):
-        return ""
-    return state
+    if not mark_state(newer, marks.get(newer.key)):
+        return state
+    own, following = marks.get(row.key), marks.get(newer.key)
+    if own is None or following is None:
+        return "" if own is None else state
+    return state if own.progress < following.progress else ""

@@ -44,7 +44,7 @@ _SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Encryption", ("encryption.verified_only", "encryption.exclude_unsigned")),
     ("Reading and typing", ("reads.mode", "typing.send")),
     ("Notifications", ("notifications.enabled", "notifications.hide_content", "background.notifier")),
-    ("Appearance", ("appearance.theme",)),
+    ("Appearance", ("appearance.theme", "appearance.contrast")),
 )
 _MOST_PEOPLE = 30
 _TRUST_WORDS = {
@@ -69,6 +69,7 @@ _WORDS = {
     "system": "As the desktop",
     "light": "Light",
     "dark": "Dark",
+    "high": "High",
     "all": "All messages",
     "mentions": "Mentions only",
     "mute": "None",

@@ -19,6 +19,7 @@ from tandem_app.models.listdiff import Insert, Move, Remove, steps
 from tandem_app.models.roles import DISPLAY_ROLE
 from tandem_app.models.room_list import Index
 from tandem_app.models.row_words import MARK_ROLES, NAMES, SHIELD_ROLES, Neighbours, RowRole
+from tandem_app.models.words import one_line
 
 if TYPE_CHECKING:
     from tandem_app.shields import Shield
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 PAGE = 100
 MOST_ROWS = 1000
 """Rows kept in memory; a screen shows about twenty."""
+_MOST_SAID = 80
 _ALL_ROLES = [int(role) for role in RowRole]
 _EDGE_ROLES = [int(role) for role in (RowRole.RUN_START, RowRole.RUN_END, RowRole.DAY, RowRole.MARK)]
 
@@ -50,6 +52,8 @@ class TimelineModel(QAbstractListModel):
     counted = Signal()
     newest = Signal()
     """A row came to stand at the newest end."""
+    told = Signal(str, bool)
+    """News of a message of ours, to be said aloud; whether it needs attention."""
 
     def __init__(self, source: Source, now_ms: Callable[[], int], parent: Any = None) -> None:
         super().__init__(parent)
@@ -59,6 +63,7 @@ class TimelineModel(QAbstractListModel):
         self._ords: array[int] = array("q")
         self._rows: OrderedDict[int, Row] = OrderedDict()
         self._marks: dict[str, Summary] = {}
+        self._said: set[tuple[str, str]] = set()
         self._shields: dict[str, Shield] = {}
         self._read_up_to: int | None = None
 
@@ -70,6 +75,7 @@ class TimelineModel(QAbstractListModel):
         self._room = room_id
         self._rows.clear()
         self._marks.clear()
+        self._said.clear()
         self._shields = {}
         self._read_up_to = read_up_to
         head = self._source.page(room_id, None, PAGE) if room_id else []
@@ -176,11 +182,11 @@ class TimelineModel(QAbstractListModel):
         row = self.row(place)
         return row.key if row else ""
 
-    @Slot(int, result=bool)
-    def ownAt(self, place: int) -> bool:
-        """Whether the row is a message of ours, of which delivery is known."""
+    @Slot(int, result=str)
+    def infoAt(self, place: int) -> str:
+        """The key of a row of which something is known about delivery: a message, ours or another's; else empty."""
         row = self.row(place)
-        return bool(row and row.is_own and row.kind != "state")
+        return row.key if row and row.kind != "state" else ""
 
     def keys(self) -> list[str]:
         """The keys of all rows, newest first. Reads everything: for tests of short rooms."""
@@ -245,12 +251,30 @@ class TimelineModel(QAbstractListModel):
             return
         fresh = self._source.marks(self._room, [row.key for row in own])
         changed = {row.ord for row in own if fresh.get(row.key) != self._marks.get(row.key)}
+        if changed:
+            self._tell(own, fresh)
         self._marks.update(fresh)
         places = [place for place, number in enumerate(self._ords) if number in changed] if changed else []
         if places:
             # The row above may show or hide its own mark for it.
             last = min(places[-1] + 1, len(self._ords) - 1)
             self.dataChanged.emit(self.index(places[0]), self.index(last), MARK_ROLES)
+
+    def _tell(self, own: list[Row], fresh: dict[str, Summary]) -> None:
+        """Have said aloud what is new: all that needs attention, of the rest the newest message only, each once."""
+        calm = ""
+        for row in sorted(own, key=lambda row: row.ord):
+            after = fresh.get(row.key)
+            words = row_words.news(self._marks.get(row.key), after)
+            if not words or after is None or (row.key, after.state) in self._said:
+                continue
+            self._said.add((row.key, after.state))
+            if row_words.is_grave(after):
+                self.told.emit(f"{words}. {one_line(row.body)[:_MOST_SAID]}", True)
+            else:
+                calm = words
+        if calm:
+            self.told.emit(calm, False)
 
     def _learn_marks(self, rows: list[Row]) -> None:
         own = [row.key for row in rows if row.is_own and row.key not in self._marks]

@@ -71,6 +71,15 @@ def list_time(at_ms: int, now_ms: int) -> str:
     return f"{local.tm_mday} {month} {local.tm_year}"
 
 
+def moment(at_ms: int, now_ms: int) -> str:
+    """A time to the minute, with its day unless that is today: 11:50, yesterday 11:50, 3 Nov 11:50."""
+    day = list_time(at_ms, now_ms)
+    hour = clock_time(at_ms)
+    if day == hour:
+        return hour
+    return f"{'yesterday' if day == 'Yesterday' else day} {hour}"
+
+
 def day_words(at_ms: int, now_ms: int) -> str:
     """For the line between two days: Today, Yesterday, or the full date."""
     days = _days_ago(at_ms, now_ms)

@@ -42,7 +42,7 @@ Item {
         topRightRadius: root.own && !root.row.runStart ? 5 : radius
         bottomRightRadius: root.own && !root.row.runEnd ? 5 : radius
         color: root.bare ? "transparent" : root.own ? Theme.ownBubble : Theme.bubble
-        border.width: root.bare ? 1 : 0
+        border.width: root.bare || Theme.strong ? 1 : 0
         border.color: Theme.line
 
         Text {

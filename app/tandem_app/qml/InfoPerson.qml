@@ -1,4 +1,4 @@
-// One person of the info panel, with their devices.
+// One person of the info panel with their devices, or our own other devices.
 pragma ComponentBehavior: Bound
 
 import QtQuick
@@ -6,27 +6,14 @@ import QtQuick
 Column {
     id: root
 
+    // A map of tandem_app.models.info_rows.
     required property var person
     property bool focused: false
 
-    Text {
-        visible: root.person.heading !== ""
-        width: root.width
-        topPadding: Theme.medium
-        bottomPadding: Theme.small
-        text: root.person.heading
-        textFormat: Text.PlainText
-        wrapMode: Text.Wrap
-        color: Theme.softText
-        font.pixelSize: Theme.smallFont
-        font.weight: Font.DemiBold
-        Accessible.role: Accessible.Heading
-        Accessible.name: text
-    }
     Rectangle {
         objectName: "infoPerson"
         width: root.width
-        height: Math.max(avatar.height, card.height) + 2 * Theme.medium
+        height: Math.max(root.person.kind === "person" ? avatar.height : 0, card.height) + 2 * Theme.medium
         radius: Theme.radius
         color: Theme.raised
         border.width: root.focused ? Theme.focusWidth : 1
@@ -38,6 +25,7 @@ Column {
 
         Avatar {
             id: avatar
+            visible: root.person.kind === "person"
             x: Theme.medium
             y: Theme.medium
             name: root.person.name
@@ -46,14 +34,14 @@ Column {
         }
         Column {
             id: card
-            anchors.left: avatar.right
-            anchors.leftMargin: Theme.medium
+            x: root.person.kind === "person" ? avatar.x + avatar.width + Theme.medium : Theme.medium
             y: Theme.medium
             width: root.width - x - Theme.medium
             spacing: 2
 
             Text {
                 width: parent.width
+                visible: text !== ""
                 text: root.person.name
                 textFormat: Text.PlainText
                 elide: Text.ElideRight
@@ -64,7 +52,7 @@ Column {
             }
             Text {
                 width: parent.width
-                visible: root.person.name !== root.person.userId
+                visible: text !== "" && root.person.name !== text
                 text: root.person.userId
                 textFormat: Text.PlainText
                 elide: Text.ElideMiddle
@@ -74,6 +62,7 @@ Column {
             }
             Text {
                 width: parent.width
+                visible: text !== ""
                 topPadding: 2
                 text: root.person.line
                 textFormat: Text.PlainText
@@ -87,48 +76,9 @@ Column {
                 height: 2
                 visible: root.person.devices.length > 0
             }
-            Repeater {
-                model: root.person.devices
-
-                Item {
-                    id: device
-
-                    required property var modelData
-
-                    width: card.width
-                    height: 24
-
-                    Icon {
-                        id: glyph
-                        anchors.verticalCenter: parent.verticalCenter
-                        name: device.modelData.has ? "check" : "clock"
-                        size: 14
-                        color: device.modelData.has ? Theme.accent : Theme.softText
-                    }
-                    Text {
-                        anchors.left: glyph.right
-                        anchors.leftMargin: Theme.small
-                        anchors.right: when.left
-                        anchors.rightMargin: Theme.small
-                        anchors.verticalCenter: parent.verticalCenter
-                        text: device.modelData.name
-                        textFormat: Text.PlainText
-                        elide: Text.ElideRight
-                        color: Theme.text
-                        font.pixelSize: Theme.smallFont + 1
-                        Accessible.ignored: true
-                    }
-                    Text {
-                        id: when
-                        anchors.right: parent.right
-                        anchors.verticalCenter: parent.verticalCenter
-                        text: device.modelData.line
-                        textFormat: Text.PlainText
-                        color: Theme.softText
-                        font.pixelSize: Theme.smallFont
-                        Accessible.ignored: true
-                    }
-                }
+            InfoDevices {
+                width: parent.width
+                devices: root.person.devices
             }
         }
     }

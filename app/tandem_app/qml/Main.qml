@@ -32,6 +32,11 @@ Window {
         property: "choice"
         value: root.shell.theme
     }
+    Binding {
+        target: Theme
+        property: "contrast"
+        value: root.shell.contrast
+    }
 
     Shortcut {
         sequence: "Ctrl+K"

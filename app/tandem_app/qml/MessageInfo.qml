@@ -11,6 +11,11 @@ FocusScope {
 
     signal closed
 
+    function use(row: var): void {
+        if (row?.kind === "heading" && row.canFold)
+            root.model.toggle(row.group);
+    }
+
     objectName: "messageInfo"
     Accessible.role: Accessible.Pane
     Accessible.name: qsTr("Message info")
@@ -37,6 +42,24 @@ FocusScope {
         height: parent.height
         color: Theme.line
     }
+    Loader {
+        id: finder
+        anchors.top: bar.bottom
+        anchors.left: parent.left
+        anchors.right: parent.right
+        anchors.margins: Theme.large
+        anchors.topMargin: active ? Theme.medium : 0
+        height: active ? Theme.controlHeight : 0
+        active: root.model.many
+        visible: active
+        z: 1
+        sourceComponent: Field {
+            input.objectName: "findPerson"
+            icon: "search"
+            label: qsTr("Find a person")
+            onEdited: text => root.model.find(text)
+        }
+    }
     ListView {
         id: list
         objectName: "infoPeople"
@@ -46,7 +69,7 @@ FocusScope {
             positionViewAtIndex(currentIndex, ListView.Contain);
         }
 
-        anchors.top: bar.bottom
+        anchors.top: finder.bottom
         anchors.bottom: foot.top
         anchors.left: parent.left
         anchors.right: parent.right
@@ -70,6 +93,8 @@ FocusScope {
                 step(-count);
             else if (event.key === Qt.Key_End)
                 step(count);
+            else if ([Qt.Key_Space, Qt.Key_Return, Qt.Key_Enter].includes(event.key))
+                root.use(root.model.rows[currentIndex]);
             else
                 return;
             event.accepted = true;
@@ -99,19 +124,42 @@ FocusScope {
             }
         }
         // By number: new word of one person must not rebuild the others.
-        model: root.model.people.length
-        delegate: InfoPerson {
+        model: root.model.rows.length
+        delegate: Loader {
+            id: row
+
             required property int index
+            readonly property var told: root.model.rows[index] ?? root.model.blank
+            readonly property bool focused: list.activeFocus && ListView.isCurrentItem
 
             width: list.width
-            person: root.model.people[Math.min(index, root.model.people.length - 1)]
-            focused: list.activeFocus && ListView.isCurrentItem
+            sourceComponent: row.told.kind === "heading" ? heading : person
+
+            Component {
+                id: heading
+
+                InfoHeading {
+                    width: row.width
+                    group: row.told
+                    focused: row.focused
+                    onToggled: root.model.toggle(row.told.group)
+                }
+            }
+            Component {
+                id: person
+
+                InfoPerson {
+                    width: row.width
+                    person: row.told
+                    focused: row.focused
+                }
+            }
         }
         footer: Text {
             width: list.width
             topPadding: Theme.medium
             bottomPadding: Theme.large
-            text: root.model.people.length === 0 ? "" : root.model.tracked
+            text: root.model.rows.length === 0 ? "" : root.model.tracked
                 ? qsTr("No confirmation only means that none came: people may be offline, or not send any.")
                 : qsTr("Nobody is asked to confirm here, so nothing can be said about delivery.")
             textFormat: Text.PlainText
@@ -134,7 +182,7 @@ FocusScope {
         anchors.bottom: parent.bottom
         width: parent.width
         height: visible ? 56 : 0
-        visible: root.model.people.length > 0
+        visible: root.model.rows.length > 0
         z: 1
 
         Rectangle {

@@ -52,6 +52,10 @@ FocusScope {
             else
                 root.arrived += 1;
         }
+        // Failures interrupt what a screen reader says, all else waits its turn.
+        function onTold(words: string, grave: bool): void {
+            view.Accessible.announce(words, grave ? Accessible.Assertive : Accessible.Polite);
+        }
         function onModelReset(): void {
             root.arrived = 0;
             view.currentIndex = -1;
@@ -196,8 +200,9 @@ FocusScope {
         }
     }
     function info(): void {
-        if (root.timeline.ownAt(view.currentIndex))
-            root.shell.showInfo(root.timeline.keyAt(view.currentIndex));
+        const key = root.timeline.infoAt(view.currentIndex);
+        if (key !== "")
+            root.shell.showInfo(key);
     }
     ScrollMark {
         anchors.top: parent.top

@@ -92,7 +92,8 @@ def _lines(person: PersonDelivery, via: dict[tuple[UserId, str], str]) -> list[t
 
 
 def _outcome(person: PersonDelivery) -> tuple[str, int | None]:
-    match person.state:
+    state = person.state
+    match state:
         case PersonState.READ:
             return "read", person.read_at
         case PersonState.DELIVERED:
@@ -103,7 +104,7 @@ def _outcome(person: PersonDelivery) -> tuple[str, int | None]:
             return "no confirmation", None
         case PersonState.UNTRACKED:
             return "not tracked", None
-    assert_never(person.state)
+    assert_never(state)
 
 
 def _heard(device: DeviceDelivery) -> tuple[str, int | None]:

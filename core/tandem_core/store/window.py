@@ -36,6 +36,14 @@ def theme(conn: sqlite3.Connection) -> str:
     return value if value in ("light", "dark") else "system"
 
 
+def contrast(conn: sqlite3.Connection) -> str:
+    """The setting appearance.contrast, for the first frame."""
+    row = conn.execute(
+        "SELECT value FROM setting WHERE scope = 'account' AND key = 'appearance.contrast'"
+    ).fetchone()
+    return "high" if row and loads(row["value"]) == "high" else "system"
+
+
 def find_room(conn: sqlite3.Connection, link: Role, name: str) -> str:
     """The id of a room we are in or invited to, by its id or main address; empty if there is none."""
     row = conn.execute(

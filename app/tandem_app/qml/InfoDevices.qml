@@ -1,0 +1,62 @@
+// The devices of a person in the info panel: which of them have the message, and since when.
+pragma ComponentBehavior: Bound
+
+import QtQuick
+
+Column {
+    id: root
+
+    // [{id, label, line, state: has | waits | failed}]
+    required property var devices
+
+    spacing: 2
+
+    Repeater {
+        model: root.devices
+
+        Column {
+            id: device
+
+            required property var modelData
+            readonly property bool failed: device.modelData.state === "failed"
+            readonly property bool beside: label.implicitWidth + when.implicitWidth + 40 <= root.width
+
+            width: root.width
+
+            Item {
+                width: parent.width
+                height: device.beside ? 22 : 22 + when.implicitHeight
+
+                Icon {
+                    id: glyph
+                    y: 4
+                    name: device.failed ? "keyOff" : device.modelData.state === "has" ? "check" : "clock"
+                    size: 14
+                    color: device.failed ? Theme.danger : device.modelData.state === "has" ? Theme.accent : Theme.softText
+                }
+                Text {
+                    id: label
+                    x: glyph.width + Theme.small
+                    y: 3
+                    width: device.beside ? implicitWidth : parent.width - x
+                    text: device.modelData.label
+                    textFormat: Text.PlainText
+                    elide: Text.ElideRight
+                    color: Theme.text
+                    font.pixelSize: Theme.smallFont + 1
+                    Accessible.ignored: true
+                }
+                Text {
+                    id: when
+                    x: device.beside ? parent.width - width : label.x
+                    y: device.beside ? 3 : 22
+                    text: device.modelData.line
+                    textFormat: Text.PlainText
+                    color: device.failed ? Theme.danger : Theme.softText
+                    font.pixelSize: Theme.smallFont
+                    Accessible.ignored: true
+                }
+            }
+        }
+    }
+}
