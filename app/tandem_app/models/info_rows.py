@@ -60,9 +60,9 @@ def rows(
             found.append(_heading(group, f"{name} ({number})", can_fold=can_fold, folded=folded))
         if not folded:
             found += [_person(person, now_ms, tracked) for person in shown]
-    if own and not looked_for:
+    having = sum(device.delivered_at is not None for device in own)
+    if having and not looked_for:
         folded = OWN not in unfolded
-        having = sum(device.delivered_at is not None for device in own)
         words = f"Your other devices ({having} of {len(own)})"
         found.append(_heading(OWN, words, can_fold=True, folded=folded))
         if not folded:

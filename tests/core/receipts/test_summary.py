@@ -1,151 +1,18 @@
-"""What the author sees says only what is known, and more receipts never take anything back."""
+"""What the author sees is what the store holds, and nothing that is only guessed."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from tandem_core import capabilities
+from tandem_core import capabilities, settings
 from tandem_core.errors import BadInput
 from tandem_core.receipts import inbound
-from tandem_core.receipts.summary import details, summaries, summary
-from tandem_core.receipts.words import DeviceDelivery, Message, PersonDelivery, State, Summary, summarise
-from tandem_core.types import Role, UserId
-from tests.core.receipts.conftest import BOB, CAROL, ME, MINUTE, NOW, ROOM, Account
-
-SENT = Message("sent", tracked=True)
-ORDER = [
-    {State.SENT, State.UNTRACKED},
-    {State.DELIVERED_SOME},
-    {State.DELIVERED_ALL},
-    {State.READ_SOME},
-    {State.READ_ALL},
-]
-
-
-def person(
-    name: str, *devices: bool, delivered: bool = False, read: bool = False, counted: bool = True
-) -> PersonDelivery:
-    return PersonDelivery(
-        user_id=UserId(f"@{name.lower()}:example.org"),
-        name=name,
-        devices=tuple(
-            DeviceDelivery(f"D{i}", f"D{i}", NOW if heard else None) for i, heard in enumerate(devices)
-        ),
-        delivered_at=NOW if delivered or any(devices) else None,
-        read_at=NOW if read else None,
-        tracked=True,
-        counted=counted,
-    )
-
-
-@pytest.mark.parametrize(
-    ("send_state", "text"),
-    [
-        ("failed", "Not sent. Try again or delete"),
-        ("queued", "Waiting for connection"),
-        ("sending", "Sending"),
-        ("sent", "Sent to your server"),
-    ],
-)
-def test_until_somebody_confirms_the_text_says_how_far_it_got(send_state: str, text: str) -> None:
-    assert summarise(Message(send_state, tracked=True), [person("Bob")]).text == text
-
-
-@pytest.mark.parametrize(
-    ("people", "state", "text"),
-    [
-        ([person("Bob", True, False)], State.DELIVERED_ALL, "Delivered to Bob (1 of 2 devices)"),
-        ([person("Bob", True, True)], State.DELIVERED_ALL, "Delivered to Bob (2 of 2 devices)"),
-        ([person("Bob", False, False, delivered=True)], State.DELIVERED_ALL, "Delivered to Bob"),
-        ([person("Bob", True)], State.DELIVERED_ALL, "Delivered to Bob"),
-        ([person("Bob", read=True)], State.READ_ALL, "Read by Bob"),
-        ([person("Bob", True), person("Carol")], State.DELIVERED_SOME, "Delivered to 1 of 2 people"),
-        ([person("Bob", True), person("Carol", True)], State.DELIVERED_ALL, "Delivered to everyone"),
-        ([person("Bob", True), person("Carol", read=True)], State.READ_SOME, "Read by 1 of 2 people"),
-        ([person("Bob", read=True), person("Carol", read=True)], State.READ_ALL, "Read by everyone"),
-        ([person("Bob"), person("Dan", True, counted=False)], State.SENT, "Sent to your server"),
-        ([], State.SENT, "Sent to your server"),
-    ],
-)
-def test_the_words_for_who_has_it(people: list[PersonDelivery], state: State, text: str) -> None:
-    said = summarise(SENT, people)
-    assert (said.state, said.text) == (state, text)
-
-
-def test_read_outranks_delivered_but_fills_in_no_delivery() -> None:
-    said = summarise(SENT, [person("Bob", read=True), person("Carol", True), person("Dan", True)])
-    assert said.state is State.READ_SOME
-    assert said.people_delivered == 2
-    assert said.accessible == "Read by 1 of 3 people, delivered to 2 of 3 people"
-
-
-def test_what_is_not_tracked_says_so_and_why_until_somebody_confirms_after_all() -> None:
-    untracked = Message("sent", tracked=False, why_untracked="public room")
-    assert summarise(untracked, [person("Bob")]).text == "Sent. Delivery is not tracked here (public room)"
-    assert summarise(untracked, [person("Bob", read=True)]).state is State.READ_ALL
-
-
-people_strategy = st.lists(
-    st.builds(
-        person,
-        st.sampled_from(["Bob", "Carol", "Dan", "Eve"]),
-        st.booleans(),
-        st.booleans(),
-        delivered=st.booleans(),
-        read=st.booleans(),
-        counted=st.booleans(),
-    ),
-    max_size=5,
-)
-
-
-def rank(said: Summary) -> int:
-    return next(place for place, states in enumerate(ORDER) if said.state in states)
-
-
-@given(people_strategy, st.booleans(), st.data())
-def test_one_more_receipt_never_moves_the_state_backwards(
-    people: list[PersonDelivery], tracked: bool, data: st.DataObject
-) -> None:
-    message = Message("sent", tracked)
-    before = summarise(message, people)
-    if not people:
-        return
-    place = data.draw(st.integers(0, len(people) - 1))
-    one = people[place]
-    change: dict[str, Any] = data.draw(
-        st.sampled_from(
-            [
-                {"read_at": NOW},
-                {"delivered_at": NOW},
-                {"delivered_at": NOW, "devices": tuple(replace(d, delivered_at=NOW) for d in one.devices)},
-            ]
-        )
-    )
-    after = summarise(message, [*people[:place], replace(one, **change), *people[place + 1 :]])
-    assert rank(after) >= rank(before)
-    assert after.people_delivered >= before.people_delivered
-    assert after.people_read >= before.people_read
-    assert after.devices_delivered >= before.devices_delivered
-
-
-@given(people_strategy, st.booleans(), st.sampled_from(["queued", "sending", "sent", "failed"]))
-def test_the_counts_are_within_their_totals_and_absence_is_never_called_a_failure(
-    people: list[PersonDelivery], tracked: bool, send_state: str
-) -> None:
-    said = summarise(Message(send_state, tracked), people)
-    assert 0 <= said.people_delivered <= said.people_total == sum(p.counted for p in people)
-    assert 0 <= said.people_read <= said.people_total
-    assert 0 <= said.devices_delivered <= said.devices_total
-    assert (said.state is State.FAILED) == (send_state == "failed")
-    assert said.text
-    assert said.text in said.accessible
-    assert "offline" not in said.text.lower()
+from tandem_core.receipts.summary import details, own_devices, summaries, summary
+from tandem_core.receipts.words import PersonDelivery, PersonState, State, Summary
+from tandem_core.store import devices, rooms
+from tandem_core.store.devices import Device
+from tandem_core.types import DeviceId, Role
+from tests.core.receipts.conftest import BOB, CAROL, HOUR, ME, MINUTE, NOW, ROOM, Account
 
 
 @pytest.fixture
@@ -163,16 +30,16 @@ def hear(account: Account, user: str, *devices: str, event_id: str = "$mine") ->
 
 
 def ask(account: Account, key: str = "$mine") -> Summary:
-    return account.read(summary, Role.APP, key)  # type: ignore[no-any-return]
+    return account.read(summary, Role.APP, key, account.now)  # type: ignore[no-any-return]
 
 
 def people(account: Account) -> dict[str, PersonDelivery]:
-    return {p.name: p for p in account.read(details, Role.APP, "$mine")}
+    return {p.name: p for p in account.read(details, Role.APP, "$mine", account.now)}
 
 
 def test_a_message_is_known_by_its_event_id_and_its_transaction_id(sent: Account) -> None:
     hear(sent, BOB, "PHONE")
-    found = sent.read(summaries, Role.APP, ["$mine", "t1", "$nobodys"])
+    found = sent.read(summaries, Role.APP, ["$mine", "t1", "$nobodys"], sent.now)
     assert set(found) == {"$mine", "t1"}
     assert found["$mine"] == found["t1"]
     assert found["t1"].text == "Delivered to 1 of 2 people"
@@ -195,7 +62,7 @@ def test_somebody_elses_message_has_no_summary(sent: Account) -> None:
     with pytest.raises(BadInput):
         ask(sent, event.event_id)
     with pytest.raises(BadInput):
-        sent.read(details, Role.APP, "$unknown")
+        sent.read(details, Role.APP, "$unknown", sent.now)
 
 
 def test_a_message_in_the_queue_is_waiting(account: Account) -> None:
@@ -270,4 +137,74 @@ def test_hundreds_of_keys_are_asked_at_once(account: Account) -> None:
             number,
         )
     keys = [f"t{n}" for n in range(450)] + [f"$e{n}" for n in range(450)]
-    assert len(account.read(summaries, Role.APP, keys)) == 900
+    assert len(account.read(summaries, Role.APP, keys, account.now)) == 900
+
+
+def test_of_more_than_twenty_people_confirmations_are_expected_only_where_the_room_was_chosen(
+    account: Account,
+) -> None:
+    account.room()
+    account.sent(audience={f"@p{i}:example.org": {} for i in range(40)})
+    assert ask(account).text == "Sent. Delivery is not tracked here (more than 20 people)"
+    account.write(settings.set_value, "receipts.room", "on", now_ms=NOW, room_id=ROOM)
+    assert ask(account).state is State.SENT
+    hear(account, "@p1:example.org")
+    said = ask(account)
+    assert (said.text, said.number) == ("Delivered to a few people", "")
+
+
+def test_bots_are_shown_and_not_counted(sent: Account) -> None:
+    sent.write(rooms.set_room, Role.APP, ROOM, {"service_members": f'["{CAROL}"]'})
+    hear(sent, BOB, "PHONE")
+    assert ask(sent).text == "Delivered to Bob (1 of 2 devices)"
+    assert (people(sent)["Car"].counted, people(sent)["Car"].why_not) == (False, "bot")
+    # Nobody can make all that are there disappear.
+    sent.write(rooms.set_room, Role.APP, ROOM, {"service_members": f'["{CAROL}", "{BOB}"]'})
+    assert ask(sent).people_total == 2
+
+
+def test_who_left_stays_among_those_it_was_for(sent: Account) -> None:
+    sent.run("UPDATE member SET membership = 'leave' WHERE user_id = ?", CAROL)
+    assert (people(sent)["Car"].counted, people(sent)["Car"].has_left) == (True, True)
+    assert people(sent)["Bob"].has_left is False
+
+
+def test_who_was_asked_for_a_month_and_confirmed_nothing_is_not_expected_to(sent: Account) -> None:
+    month = 31 * 24 * HOUR
+    sent.now += month
+    assert ask(sent).text == "Sent. Delivery is not tracked here (no confirmations from anybody here for a month)"
+    assert people(sent)["Bob"].state is PersonState.UNTRACKED
+    hear(sent, BOB)
+    assert ask(sent).state is State.DELIVERED_SOME
+    sent.sent("t2", event_id="$second", audience={BOB: {}, CAROL: {}})
+    assert ask(sent, "$second").state is State.SENT, "one of them does confirm"
+    sent.sent("t3", event_id="$third", audience={CAROL: {}})
+    assert ask(sent, "$third").text == "Sent. Delivery is not tracked here (no confirmations from Car for a month)"
+
+
+def test_who_came_lately_has_a_month_to_confirm(sent: Account) -> None:
+    sent.now += 31 * 24 * HOUR
+    sent.run("UPDATE member SET changed_at = ? WHERE user_id = ?", sent.now, CAROL)
+    assert people(sent)["Car"].state is PersonState.PENDING
+    assert people(sent)["Bob"].state is PersonState.UNTRACKED
+
+
+def test_the_servers_word_on_an_encrypted_message_is_marked_as_such(sent: Account) -> None:
+    hear(sent, BOB, "PHONE")
+    assert people(sent)["Bob"].reported is False, "in clear there is nothing else"
+    sent.run("UPDATE send_queue SET wire_type = 'm.room.encrypted'")
+    assert people(sent)["Bob"].reported is True
+    sent.run("UPDATE delivery SET via = 'olm' WHERE device_id = ''")
+    assert people(sent)["Bob"].reported is False
+
+
+def test_our_own_devices_are_no_people(sent: Account) -> None:
+    other = Device(ME.user_id, DeviceId("OTHER"), "c1", "e1", "Desk")
+    silent = Device(ME.user_id, DeviceId("SILENT"), "c2", "e2", None)
+    sent.write(devices.track, [ME.user_id])
+    sent.write(devices.put_list, ME.user_id, [(other, []), (silent, [])], 1, NOW)
+    sent.run("INSERT INTO delivery VALUES ('$mine', ?, 'OTHER', 'delivered', ?, ?, 'olm')", ME.user_id, NOW, NOW)
+    found = sent.read(own_devices, "$mine")
+    assert [(d.name, d.delivered_at is not None) for d in found] == [("Desk", True), ("SILENT", False)]
+    assert "alice" not in " ".join(people(sent)).lower()
+    assert ask(sent).people_delivered == 0
