@@ -204,7 +204,7 @@ class Seed:
             for user, device in delivered:
                 txn.execute(
                     "INSERT INTO delivery (event_id, user_id, device_id, outcome, ts, heard_at, via)"
-                    " VALUES (?, ?, ?, 'delivered', ?, ?, 'msc4089')",
+                    " VALUES (?, ?, ?, 'delivered', ?, ?, 'server')",
                     (event_id, user, device.upper(), event["origin_server_ts"] + 1000, self.now_ms),
                 )
 
@@ -219,7 +219,7 @@ class Seed:
             for device in devices:
                 txn.execute(
                     "INSERT INTO delivery (event_id, user_id, device_id, outcome, ts, heard_at, via)"
-                    " VALUES (?, ?, ?, 'delivered', ?, ?, 'msc4089')",
+                    " VALUES (?, ?, ?, 'delivered', ?, ?, 'server')",
                     (event_id, user, device.upper(), self.now_ms, self.now_ms),
                 )
             txn.changed(Topic.DELIVERY)

@@ -96,7 +96,7 @@ def test_delivery_marks_say_how_far_each_message_got(seed: Seed, show: Show) -> 
     assert states == [("delivered_all", ""), ("delivered_some", "1/2"), ("sent", ""), ("queued", "")]
     assert glass.marks() == [
         "Delivered to everyone",
-        "Delivered to 1 of 2 people",
+        "Delivered to 1 of 2 people: Bob",
         "Sent to your server",
         "Waiting for connection",
     ]
