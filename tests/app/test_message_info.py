@@ -70,7 +70,7 @@ def test_nothing_is_called_missing_because_it_did_not_come() -> None:
 
 
 def test_the_servers_word_and_who_has_left_are_marked() -> None:
-    assert told(person("Bob", at=AT, reported=True, has_left=True))[1] == (
+    assert told(person("Bob", at=AT, reported="server", has_left=True))[1] == (
         "Bob: Delivered 11:00 · device details not shared · reported by the server · has left the room"
     )
 

@@ -151,7 +151,7 @@ def _line(person: PersonDelivery, shares_devices: bool, now_ms: int, tracked: bo
         parts.append(f"delivered {moment(person.delivered_at, now_ms)}")
         parts.append(_heard(person.devices) if shares_devices else "device details not shared")
         if person.reported:
-            parts.append("reported by the server")
+            parts.append(f"reported by the {person.reported}")
     if not parts:
         parts.append(_nothing(person, now_ms, tracked))
     if person.has_left:

@@ -160,7 +160,7 @@ FocusScope {
             topPadding: Theme.medium
             bottomPadding: Theme.large
             text: root.model.rows.length === 0 ? "" : root.model.tracked
-                ? qsTr("No confirmation only means that none came: people may be offline, or not send any.")
+                ? qsTr("No confirmation only means that none came: many apps send none, and nobody has to.")
                 : qsTr("Nobody is asked to confirm here, so nothing can be said about delivery.")
             textFormat: Text.PlainText
             wrapMode: Text.Wrap

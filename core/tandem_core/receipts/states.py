@@ -91,7 +91,7 @@ class PersonDelivery:
 
     ``tracked``: whether their confirmations can be expected here at all. ``counted``: joined when it was sent,
     and a person; whoever confirmed or read without being counted is shown, not counted, and ``why_not`` says why.
-    ``reported``: only a server says so, of an encrypted message. ``last_heard_at``: their newest confirmation of
+    ``reported``: whose word it is, where nothing proves it: the server's, of an encrypted message, or the bridge's. ``last_heard_at``: their newest confirmation of
     any message of ours.
     """
 
@@ -103,7 +103,7 @@ class PersonDelivery:
     tracked: bool
     counted: bool = True
     why_not: str = ""
-    reported: bool = False
+    reported: str = ""
     last_heard_at: int | None = None
     has_left: bool = False
 

@@ -19,8 +19,8 @@ from tandem_core.types import DeviceId, Me, Role, RoomId, UserId
 
 __all__ = ["DeviceDelivery", "PersonDelivery", "State", "Summary", "details", "own_devices", "summaries", "summary"]
 
-_UNPROVEN = frozenset({"server", "bridge"})
-"""Ways whose word is not signed by the device that got an encrypted message."""
+_SERVER = "server"
+"""The way whose word is not proven by the device that got an encrypted message."""
 
 
 def summary(conn: sqlite3.Connection, link: Role, key: str, now_ms: int) -> Summary:
@@ -115,7 +115,7 @@ class _Look:
             if row.user_id == self._me:
                 continue
             said.setdefault(row.user_id, {})[row.device_id] = row.ts
-            if row.via not in _UNPROVEN:
+            if row.via != _SERVER:
                 proven.add(row.user_id)
         readers = self._read.get(message.key, {})
         meant = self._meant.get(message.key, {})
@@ -133,7 +133,7 @@ class _Look:
                 tracked=not self._is_silent(room, user),
                 counted=user in meant and user not in helpers,
                 why_not="" if user in meant and user not in helpers else "bot" if user in helpers else "joined later",
-                reported=message.is_encrypted is True and user in said and user not in proven,
+                reported="server" if message.is_encrypted and user in said and user not in proven else "",
                 last_heard_at=self._last_heard(user),
                 has_left=self._has_left(room, user),
             )

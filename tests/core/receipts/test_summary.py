@@ -191,11 +191,11 @@ def test_who_came_lately_has_a_month_to_confirm(sent: Account) -> None:
 
 def test_the_servers_word_on_an_encrypted_message_is_marked_as_such(sent: Account) -> None:
     hear(sent, BOB, "PHONE")
-    assert people(sent)["Bob"].reported is False, "in clear there is nothing else"
+    assert people(sent)["Bob"].reported == "", "in clear there is nothing else"
     sent.run("UPDATE send_queue SET wire_type = 'm.room.encrypted'")
-    assert people(sent)["Bob"].reported is True
+    assert people(sent)["Bob"].reported == "server"
     sent.run("UPDATE delivery SET via = 'olm' WHERE device_id = ''")
-    assert people(sent)["Bob"].reported is False
+    assert people(sent)["Bob"].reported == ""
 
 
 def test_our_own_devices_are_no_people(sent: Account) -> None:
