@@ -28,8 +28,6 @@ class StoreSource:
     ) -> None:
         self._reader = reader
         self._clock_ms = clock_ms
-| None]) -> None:
-        self._reader = reader
 
     def session_state(self) -> str | None:
         """What the server last said of this account; None where nobody ever signed in."""

@@ -72,7 +72,7 @@ MARK_ROLES = [int(role) for role in (RowRole.MARK, RowRole.MARK_COUNT, RowRole.M
 SHIELD_ROLES = [int(role) for role in (RowRole.SHIELD, RowRole.SHIELD_GRAVE, RowRole.SPOKEN)]
 
 
-@dataclass@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Neighbours:
     """The rows next to a row, where there are any."""
 
