@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tandem_core.store import reads, rooms, timeline
+from tandem_core.store import reads, room_facts, rooms, timeline
 from tandem_core.store.rooms import RoomKind
 from tandem_core.types import RoomId
 from tests.core.sync_world import APP, BOB, ME, NOTIFIER, NOW, ROOM, Account, member, message, sealed, state
@@ -254,6 +254,16 @@ def test_encryption_once_on_never_turns_off(alice: Account) -> None:
     assert alice.read(rooms.encryption, ROOM) == ALGORITHM
     assert _room(alice).encrypted
     assert _room(alice, NOTIFIER).encrypted
+
+
+def test_the_helpers_of_a_room_are_known_as_its_state_names_them(alice: Account) -> None:
+    alice.join(APP)
+    assert alice.read(room_facts.service_members, ROOM) == frozenset()
+    named = {"service_members": ["@bot:x", 7, "no id", "@" + "x" * 300]}
+    alice.sync_room(required_state=[state("io.element.functional_members", named)])
+    assert alice.read(room_facts.service_members, ROOM) == {"@bot:x"}
+    alice.sync_room(timeline=[state("io.element.functional_members", {"service_members": {"@bot:x": 1}})])
+    assert alice.read(room_facts.service_members, ROOM) == frozenset()
 
 
 def test_the_reason_for_accepting_a_room_is_the_first_one(alice: Account) -> None:
