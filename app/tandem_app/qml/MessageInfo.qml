@@ -64,9 +64,17 @@ FocusScope {
         id: list
         objectName: "infoPeople"
 
+        // What the keyboard is at: a list with another number of rows begins anew.
+        property int place: -1
+
         function step(by: int): void {
-            currentIndex = Math.max(0, Math.min(count - 1, currentIndex + by));
-            positionViewAtIndex(currentIndex, ListView.Contain);
+            place = Math.max(0, Math.min(count - 1, place + by));
+            settle();
+        }
+        function settle(): void {
+            currentIndex = Math.min(place, count - 1);
+            if (currentIndex >= 0)
+                positionViewAtIndex(currentIndex, ListView.Contain);
         }
 
         anchors.top: finder.bottom
@@ -85,7 +93,8 @@ FocusScope {
         Accessible.role: Accessible.List
         Accessible.name: qsTr("People")
         Accessible.focusable: true
-        onActiveFocusChanged: if (activeFocus && currentIndex < 0) step(1)
+        onActiveFocusChanged: if (activeFocus && place < 0) step(1)
+        onModelChanged: settle()
         Keys.onUpPressed: step(-1)
         Keys.onDownPressed: step(1)
         Keys.onPressed: event => {
@@ -142,7 +151,10 @@ FocusScope {
                     width: row.width
                     group: row.told
                     focused: row.focused
-                    onToggled: root.model.toggle(row.told.group)
+                    onToggled: {
+                        list.place = row.index;
+                        root.model.toggle(row.told.group);
+                    }
                 }
             }
             Component {
