@@ -24,10 +24,10 @@ class StoreSource:
     def __init__(
         self,
         reader: Callable[[], sqlite3.Connection | None],
-        clock_ms: Callable[[], int] = SystemClock().now_ms,
+        clock_ms: Callable[[], int] | None = None,
     ) -> None:
         self._reader = reader
-        self._clock_ms = clock_ms
+        self._clock_ms = clock_ms or SystemClock().now_ms
 
     def session_state(self) -> str | None:
         """What the server last said of this account; None where nobody ever signed in."""

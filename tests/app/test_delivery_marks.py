@@ -156,7 +156,9 @@ def test_only_the_last_of_a_run_has_a_mark_unless_fewer_people_have_an_earlier_o
     assert glass.marks() == ["Sent to your server"]
     seed.deliver(second, BOB, "")
     seed.deliver(second, CAROL, "")
-    glass.wait(lambda: glass.marks() == ["Sent to your server", "Delivered to everyone"], "the first is behind")
+    glass.wait(
+        lambda: glass.marks() == ["Sent to your server", "Delivered to everyone"], "the first is behind"
+    )
     seed.deliver(first, BOB, "")
     glass.wait(lambda: glass.marks()[0] == "Delivered to 1 of 2 people: Bob", "still behind")
     seed.deliver(first, CAROL, "")
@@ -208,6 +210,8 @@ def test_what_was_not_sent_interrupts(seed: Seed, show: Show) -> None:
     glass.click(glass.item("roomRow"))
     said: list[tuple[str, bool]] = []
     glass.main.timeline.told.connect(lambda words, grave: said.append((words, grave)))
-    seed.db.write_now(lambda txn: txn.execute("UPDATE send_queue SET state = 'failed' WHERE txn_id = ?", (key,)))
+    seed.db.write_now(
+        lambda txn: txn.execute("UPDATE send_queue SET state = 'failed' WHERE txn_id = ?", (key,))
+    )
     glass.wait(lambda: said, "it is told")
     assert said == [("Not sent. Try again or delete. will not go", True)]

@@ -1,4 +1,4 @@
-root.troubled || root.state_ === "nobody"// How far our own message got. Each state has its own shape; colour only adds to it.
+// How far our own message got. Each state has its own shape; colour only adds to it.
 import QtQuick
 import QtQuick.Shapes
 

@@ -136,6 +136,7 @@ FocusScope {
         model: root.model.rows.length
         delegate: Loader {
             id: row
+            objectName: "infoRow"
 
             required property int index
             readonly property var told: root.model.rows[index] ?? root.model.blank

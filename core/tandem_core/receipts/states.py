@@ -91,8 +91,8 @@ class PersonDelivery:
 
     ``tracked``: whether their confirmations can be expected here at all. ``counted``: joined when it was sent,
     and a person; whoever confirmed or read without being counted is shown, not counted, and ``why_not`` says why.
-    ``reported``: whose word it is, where nothing proves it: the server's, of an encrypted message, or the bridge's. ``last_heard_at``: their newest confirmation of
-    any message of ours.
+    ``reported``: whose word it is, where nothing proves it: the server's, of an encrypted message, or the bridge's.
+    ``last_heard_at``: their newest confirmation of any message of ours.
     """
 
     user_id: UserId

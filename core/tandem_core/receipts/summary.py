@@ -17,7 +17,16 @@ from tandem_core.store import session as sessions
 from tandem_core.trust import DeviceTrust
 from tandem_core.types import DeviceId, Me, Role, RoomId, UserId
 
-__all__ = ["DeviceDelivery", "PersonDelivery", "State", "Summary", "details", "own_devices", "summaries", "summary"]
+__all__ = [
+    "DeviceDelivery",
+    "PersonDelivery",
+    "State",
+    "Summary",
+    "details",
+    "own_devices",
+    "summaries",
+    "summary",
+]
 
 _SERVER = "server"
 """The way whose word is not proven by the device that got an encrypted message."""
@@ -132,7 +141,11 @@ class _Look:
                 read_at=readers.get(user),
                 tracked=not self._is_silent(room, user),
                 counted=user in meant and user not in helpers,
-                why_not="" if user in meant and user not in helpers else "bot" if user in helpers else "joined later",
+                why_not=""
+                if user in meant and user not in helpers
+                else "bot"
+                if user in helpers
+                else "joined later",
                 reported="server" if message.is_encrypted and user in said and user not in proven else "",
                 last_heard_at=self._last_heard(user),
                 has_left=self._has_left(room, user),

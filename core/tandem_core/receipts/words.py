@@ -151,7 +151,9 @@ def _needs_attention(message: Message, counted: Sequence[PersonDelivery], counts
         trouble = _cannot(troubled)
     else:
         later = message.bridge is BridgeState.FAIL_RETRIABLE
-        what = "the bridge could not pass it on yet" if later else "the bridge could not pass it on to everybody"
+        what = (
+            "the bridge could not pass it on yet" if later else "the bridge could not pass it on to everybody"
+        )
         trouble = _with_reason(what, message.bridge_words)
     if not counts.delivered:
         return trouble[0].upper() + trouble[1:]

@@ -65,7 +65,8 @@ def sent_messages(conn: sqlite3.Connection, keys: Sequence[str]) -> dict[str, Se
     for portion in _portions(keys):
         marks = ",".join("?" * len(portion))
         for row in conn.execute(
-            "SELECT e.event_id, e.room_id, e.sent_at, q.txn_id, e.type FROM event e JOIN session s ON s.user_id = e.sender"
+            "SELECT e.event_id, e.room_id, e.sent_at, q.txn_id, e.type FROM event e"
+            " JOIN session s ON s.user_id = e.sender"
             f" LEFT JOIN send_queue q ON q.event_id = e.event_id WHERE e.event_id IN ({marks})",
             portion,
         ):
@@ -153,13 +154,16 @@ def device_name(conn: sqlite3.Connection, user_id: UserId, device_id: str) -> st
 def writing_since(conn: sqlite3.Connection, room_id: RoomId) -> int | None:
     """When the first message went out that this device wrote in a room; None if there is none."""
     row = conn.execute(
-        "SELECT coalesce(sent_at, made_at) FROM send_queue WHERE room_id = ? AND event_id IS NOT NULL ORDER BY id LIMIT 1",
+        "SELECT coalesce(sent_at, made_at) FROM send_queue WHERE room_id = ? AND event_id IS NOT NULL"
+        " ORDER BY id LIMIT 1",
         (room_id,),
     ).fetchone()
     return None if row is None else int(row[0])
 
 
-def standing(conn: sqlite3.Connection, link: Role, room_id: RoomId, user_id: UserId) -> tuple[str, int] | None:
+def standing(
+    conn: sqlite3.Connection, link: Role, room_id: RoomId, user_id: UserId
+) -> tuple[str, int] | None:
     """A person's membership on this connection and when it last changed (0: not known); None if it knows nothing."""
     row = conn.execute(
         "SELECT membership, changed_at FROM member WHERE conn = ? AND room_id = ? AND user_id = ?",

@@ -312,5 +312,7 @@ def _text(value: Any) -> str | None:
 def _user_ids(value: Any) -> str | None:
     """A JSON list of the user ids in a list; None without any."""
     said = value if isinstance(value, list) else []
-    found = [item for item in said if isinstance(item, str) and item.startswith("@") and len(item) <= _MOST_ID]
+    found = [
+        item for item in said if isinstance(item, str) and item.startswith("@") and len(item) <= _MOST_ID
+    ]
     return dumps(found[:_MOST_SERVICE_MEMBERS]) if found else None

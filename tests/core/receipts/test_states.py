@@ -95,7 +95,11 @@ def test_the_words_for_who_has_it(people: list[PersonDelivery], state: State, te
         ([person("Bob", WAITS, FAILED)], State.TROUBLE, 'Bob\'s "Device 1" cannot decrypt it'),
         ([person("Bob", FAILED, FAILED, WAITS)], State.TROUBLE, "2 devices of Bob cannot decrypt it"),
         ([person("Bob", FAILED)], State.NOBODY, "No device of Bob could decrypt it. Send the key again"),
-        ([person("Bob", FAILED, read=True)], State.NOBODY, "No device of Bob could decrypt it. Send the key again"),
+        (
+            [person("Bob", FAILED, read=True)],
+            State.NOBODY,
+            "No device of Bob could decrypt it. Send the key again",
+        ),
         (
             [person("Bob", FAILED), person("Carol", FAILED, FAILED)],
             State.NOBODY,
@@ -129,7 +133,12 @@ def test_a_marker_that_passed_what_nothing_could_open_is_no_reading() -> None:
 @pytest.mark.parametrize(
     ("bridge", "people", "state", "text"),
     [
-        (BridgeState.PENDING, [person("Bob")], State.SENT, "Sent to your server. The bridge is passing it on"),
+        (
+            BridgeState.PENDING,
+            [person("Bob")],
+            State.SENT,
+            "Sent to your server. The bridge is passing it on",
+        ),
         (BridgeState.SUCCESS, [person("Bob")], State.SENT, "Sent. The bridge has passed it on"),
         (BridgeState.SUCCESS, [person("Bob", delivered=True)], State.DELIVERED_ALL, "Delivered to Bob"),
         (
@@ -292,7 +301,10 @@ def test_what_a_device_cannot_decrypt_is_seen_and_takes_no_delivery_back(
     failing = (replace(one.devices[0], failed_at=NOW), *one.devices[1:])
     after_one = replace(one, devices=failing)
     after = summarise(message, [*people[:at], after_one, *people[at + 1 :]])
-    assert (after.people_delivered, after.devices_delivered) == (before.people_delivered, before.devices_delivered)
+    assert (after.people_delivered, after.devices_delivered) == (
+        before.people_delivered,
+        before.devices_delivered,
+    )
     if one.counted and after_one.state is PersonState.TROUBLE:
         assert is_troubled(after)
 

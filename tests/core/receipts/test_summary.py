@@ -172,14 +172,20 @@ def test_who_left_stays_among_those_it_was_for(sent: Account) -> None:
 def test_who_was_asked_for_a_month_and_confirmed_nothing_is_not_expected_to(sent: Account) -> None:
     month = 31 * 24 * HOUR
     sent.now += month
-    assert ask(sent).text == "Sent. Delivery is not tracked here (no confirmations from anybody here for a month)"
+    assert (
+        ask(sent).text
+        == "Sent. Delivery is not tracked here (no confirmations from anybody here for a month)"
+    )
     assert people(sent)["Bob"].state is PersonState.UNTRACKED
     hear(sent, BOB)
     assert ask(sent).state is State.DELIVERED_SOME
     sent.sent("t2", event_id="$second", audience={BOB: {}, CAROL: {}})
     assert ask(sent, "$second").state is State.SENT, "one of them does confirm"
     sent.sent("t3", event_id="$third", audience={CAROL: {}})
-    assert ask(sent, "$third").text == "Sent. Delivery is not tracked here (no confirmations from Car for a month)"
+    assert (
+        ask(sent, "$third").text
+        == "Sent. Delivery is not tracked here (no confirmations from Car for a month)"
+    )
 
 
 def test_who_came_lately_has_a_month_to_confirm(sent: Account) -> None:
@@ -203,7 +209,9 @@ def test_our_own_devices_are_no_people(sent: Account) -> None:
     silent = Device(ME.user_id, DeviceId("SILENT"), "c2", "e2", None)
     sent.write(devices.track, [ME.user_id])
     sent.write(devices.put_list, ME.user_id, [(other, []), (silent, [])], 1, NOW)
-    sent.run("INSERT INTO delivery VALUES ('$mine', ?, 'OTHER', 'delivered', ?, ?, 'olm')", ME.user_id, NOW, NOW)
+    sent.run(
+        "INSERT INTO delivery VALUES ('$mine', ?, 'OTHER', 'delivered', ?, ?, 'olm')", ME.user_id, NOW, NOW
+    )
     found = sent.read(own_devices, "$mine")
     assert [(d.name, d.delivered_at is not None) for d in found] == [("Desk", True), ("SILENT", False)]
     assert "alice" not in " ".join(people(sent)).lower()

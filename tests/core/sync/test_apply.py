@@ -276,7 +276,8 @@ def test_garbage_in_every_place_keeps_the_token_moving(alice: Account) -> None:
     for number in range(150):
         content = {key: some() for key in ("membership", "body", "msgtype", "formatted_body", "format", "redacts",
                                            "name", "url", "algorithm", "session_id", "m.relates_to",
-                                           "m.new_content", "displayname", "avatar_url", "m.poll", "service_members")}  # fmt: skip
+                                           "m.new_content", "displayname", "avatar_url", "m.poll",
+                                           "service_members")}  # fmt: skip
         content["m.relates_to"] = chance.choice(
             [some(), {"rel_type": some(), "event_id": some()}, {"m.in_reply_to": some()}]
         )
