@@ -9,7 +9,7 @@ from tandem_appservice.handover import catch_up, hand_over
 from tandem_appservice.queue import Account, Queue
 from tandem_appservice.registration import Registration
 from tandem_appservice.sight import LINK
-from tandem_core import session
+from tandem_core import session, settings
 from tandem_core.clock import Clock, SystemClock, system_chance
 from tandem_core.errors import BadInput, ServerRefused
 from tandem_core.http import Http, path
@@ -66,6 +66,7 @@ async def add(
     )
     if is_hosted:
         return account
+    _answer(paths, clock.now_ms())
     if known is None:
         queue.add(account, clock.now_ms())
         return account
@@ -131,6 +132,19 @@ def _session(paths: ProfilePaths) -> Session | None:
     db = Database.open(paths.database)
     try:
         return session.load(db)
+    finally:
+        db.close()
+
+
+def _answer(paths: ProfilePaths, now_ms: int) -> None:
+    """Nobody sits in front of a hosted account who could be asked about confirmations: its operator has answered.
+
+    The account's own ``im.tandem.delivery_settings`` beats that, as everywhere.
+    """
+    db = Database.open(paths.database)
+    try:
+        if db.read_now(settings.effective, "receipts.answered").source == "default":
+            db.write_now(settings.set_value, "receipts.answered", True, now_ms=now_ms)
     finally:
         db.close()
 

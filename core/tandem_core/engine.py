@@ -230,11 +230,13 @@ class Engine:
     def _make_workers(self) -> list[Worker]:
         # vodozemac and the vault are no business of a program that only asks whether another one runs.
         from tandem_core.crypto.backup_worker import BackupWorker
+        from tandem_core.crypto.exceptions_box import ExceptionsBox
         from tandem_core.crypto.gossip import GossipWorker
         from tandem_core.crypto.key_requests import KeyRequests
         from tandem_core.crypto.worker import CryptoWorker, LocalOpener
         from tandem_core.encryption import Encryption
         from tandem_core.receipts.outbox import ReceiptOutbox
+        from tandem_core.receipts.shared_settings import SharedSettings
         from tandem_core.sending import Sender
 
         paths, db, http, me, role = self.paths, self.db, self.http, self.me, self.role
@@ -251,6 +253,11 @@ class Engine:
 
             self.verifications = Verifications(db, me, role, http, crypto, clock=clock)
             answering.append(VerificationWorker(self.verifications, chance=chance))
+        sharing: list[Worker] = []
+        if self._turn is not None:
+            # A hosted account has a person elsewhere, whose settings are not written for them.
+            box = ExceptionsBox(db, opener)
+            sharing.append(SharedSettings(paths, db, http, me, box, clock=clock, chance=chance))
         return [
             *answering,
             opener,
@@ -258,6 +265,7 @@ class Engine:
             GossipWorker(paths, db, http, me, opener, crypto, clock=clock, chance=chance),
             Sender(paths, db, http, me, role, opener, crypto, clock=clock, chance=chance),
             ReceiptOutbox(paths, db, http, me, role, clock=clock, chance=chance),
+            *sharing,
             KeyRequests(paths, db, http, me, opener, crypto, clock=clock, chance=chance),
             BackupWorker(paths, db, http, opener, clock=clock, chance=chance),
             GapFiller(db, http, me, role, clock=clock, chance=chance),

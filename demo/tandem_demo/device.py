@@ -107,6 +107,10 @@ class Device:
         """Write to devices, too, that their owner has not confirmed: for stories that are not about trust."""
         self.ctl("settings", "set", "encryption.exclude_unsigned", "false")
 
+    def confirm_as_recommended(self) -> None:
+        """Answer the question that a window asks once per account: whether others learn that messages came."""
+        self.ctl("settings", "set", "receipts.answered", "true")
+
     def start_notifier(self) -> None:
         self.start("notifier", [str(_BIN / "tandem-notifier"), "run"])
         wait_for(f"{self.name}'s notifier", lambda: self.is_syncing("notifier"))

@@ -86,6 +86,9 @@ def _people(
             password=passwords[person],
         )
     alice, phone, laptop = devices
+    for device in devices:
+        # Asked once per account in a window; here both have answered: as recommended.
+        device.confirm_as_recommended()
     tell.line("Signed in: Alice's Desktop, Bob's Phone, Bob's Laptop")
     for device in (alice, phone):
         device.ctl("identity", "set-up")

@@ -149,6 +149,7 @@ def sign_in(server: SynapseServer, folder: Path, name: str, password: str) -> De
     device.home.mkdir(mode=0o700, parents=True)
     words = ("--homeserver", server.base_url, "--user", name, "--password-file", "-")
     device.ctl("login", *words, password=password)
+    device.confirm_as_recommended()
     device.trust_unconfirmed()  # an account moves between programs here, and nobody confirms the new device
     device.start_notifier()
     return device

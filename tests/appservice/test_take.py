@@ -82,6 +82,7 @@ def _open_plain(txn: Any) -> None:
     """Confirmations in rooms without encryption are on, and this is one."""
     from tandem_core import settings
 
+    settings.set_value(txn, "receipts.answered", True, now_ms=1)
     settings.set_value(txn, "receipts.plain", "on", now_ms=1)
     txn.execute("UPDATE room SET encryption = NULL")
     txn.execute("UPDATE room_fact SET encryption = NULL")

@@ -142,6 +142,7 @@ def test_a_message_goes_encrypted_from_one_to_the_other(alice: Person, bob: Pers
 def test_a_receipt_goes_from_a_listening_device_to_the_author(
     alice: Person, bob: Person, chat: str, listener: subprocess.Popen[str]
 ) -> None:
+    bob.value("settings", "set", "receipts.answered", "true")
     bob.value("settings", "set", "receipts.device_detail", "accepted")
     event = alice.value("send", chat, "did it reach you?")["event_id"]
     assert alice.value("receipts", event)["state"] == "sent"

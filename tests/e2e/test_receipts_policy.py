@@ -225,4 +225,5 @@ def _signed_in(server: SynapseServer, folder: Path, name: str) -> Device:
     device.home.mkdir(mode=0o700)
     words = ("--homeserver", server.base_url, "--user", localpart, "--password-file", "-")
     device.ctl("login", *words, password=password)
+    device.confirm_as_recommended()
     return device

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any, Literal
 
 from tandem_core.crypto import secret_storage
-from tandem_core.store import account_data
+from tandem_core.store import account_data, shared_settings
 from tandem_core.store.database import Transaction
 from tandem_core.types import Json, Topic
 
@@ -116,6 +116,7 @@ def useless_names(conn: sqlite3.Connection, key_id: str) -> list[str]:
 
 def note_new_identity(txn: Transaction) -> None:
     """The account has a new identity, made here: what is stored of the old one is of no use any more."""
+    shared_settings.begin_exceptions_anew(txn)
     key_id = default_key(account_data.get(txn.conn, DEFAULT_KEY))
     if key_id is not None:
         stored = {

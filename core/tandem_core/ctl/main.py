@@ -187,7 +187,14 @@ def _message_commands(command: _Command) -> None:
     listen.add_argument("--count", metavar="N", type=_count, help="end after so many messages")
     listen.add_argument("--room", metavar="ROOM", help="only of this room")
     receipts = _waits(command("receipts", "receipts", "who and which devices a message of yours reached"))
-    receipts.add_argument("event", metavar="EVENT")
+    receipts.add_argument(
+        "event",
+        metavar="EVENT",
+        help="a message of yours; or pause, resume, exceptions, log, preview: your own confirmations",
+    )
+    receipts.add_argument(
+        "word", metavar="WORD", nargs="?", help="pause: hour, tomorrow; exceptions: anew; preview: USER"
+    )
 
 
 def _other_commands(command: _Command) -> None:

@@ -7,8 +7,9 @@ from typing import assert_never
 
 from tandem_core.clock import SystemClock
 from tandem_core.command_line import DONE
-from tandem_core.ctl import world
+from tandem_core.ctl import receipt_choices, world
 from tandem_core.ctl.output import local_time, show, show_json, table
+from tandem_core.errors import BadInput
 from tandem_core.paths import ProfilePaths
 from tandem_core.receipts.summary import PersonDelivery, Summary, details, summary
 from tandem_core.receipts.words import DeviceDelivery, PersonState
@@ -19,6 +20,10 @@ from tandem_core.types import Json, UserId
 def run(paths: ProfilePaths, options: argparse.Namespace) -> int:
     import asyncio
 
+    if options.event in receipt_choices.VERBS:
+        return receipt_choices.run(paths, options)
+    if options.word is not None:
+        raise BadInput(f"{options.word!r} is one word too many", advice="tandemctl receipts EVENT")
     with world.opened(paths) as here:
         asyncio.run(world.refresh(here, options.timeout))
         link = here.link

@@ -22,10 +22,17 @@ class SettingRow:
 
 def chosen(conn: sqlite3.Connection, scope: str, target: str, key: str) -> str | None:
     """The stored JSON text, or None where nothing was chosen."""
-    row = conn.execute(
-        "SELECT value FROM setting WHERE scope = ? AND target = ? AND key = ?", (scope, target, key)
+    found = row(conn, scope, target, key)
+    return None if found is None else found.value
+
+
+def row(conn: sqlite3.Connection, scope: str, target: str, key: str) -> SettingRow | None:
+    """One choice, or None where nothing was chosen."""
+    found = conn.execute(
+        "SELECT scope, target, key, value, changed_at FROM setting WHERE scope = ? AND target = ? AND key = ?",
+        (scope, target, key),
     ).fetchone()
-    return None if row is None else str(row["value"])
+    return None if found is None else SettingRow(*found)
 
 
 def rows(conn: sqlite3.Connection) -> list[SettingRow]:

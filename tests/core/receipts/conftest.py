@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tandem_core import settings
 from tandem_core.store import members, rooms, timeline
 from tandem_core.store import session as sessions
 from tandem_core.store.database import Database, Transaction
@@ -138,8 +139,9 @@ class Account:
 
 @pytest.fixture
 def account(tmp_path: Path) -> Iterator[Account]:
-    """Alice is signed in; nothing else is known."""
+    """Alice is signed in, and has answered that she confirms deliveries as recommended; nothing else is known."""
     db = Database.open(tmp_path / "tandem.db")
     db.write_now(sessions.set_session, ME, "http://127.0.0.1:1", "token", NOW)
+    db.write_now(settings.set_value, "receipts.answered", True, now_ms=NOW)
     yield Account(db)
     db.close()

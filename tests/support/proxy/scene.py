@@ -249,6 +249,7 @@ class Scene:
         user, password = self._logins[person]
         words = ("login", "--homeserver", url, "--user", user, "--password-file", "-")
         device.ctl(*words, password=password)
+        device.confirm_as_recommended()
 
 
 @contextmanager

@@ -320,6 +320,11 @@ CREATE TABLE setting (
   target TEXT NOT NULL DEFAULT '',      -- room id or user id
   key TEXT NOT NULL, value TEXT NOT NULL, changed_at INTEGER NOT NULL,
   PRIMARY KEY (scope, target, key)) WITHOUT ROWID;
+CREATE TABLE shared_exception (         -- delivery confirmations: exceptions that the user's devices share, opened
+  scope TEXT NOT NULL, target TEXT NOT NULL,
+  value TEXT NOT NULL,                  -- "default": an exception that was removed
+  changed_at INTEGER NOT NULL,
+  PRIMARY KEY (scope, target)) WITHOUT ROWID;
 CREATE TABLE notification (             -- one per notifiable event, for both programs
   event_id TEXT PRIMARY KEY, room_id TEXT NOT NULL,
   state TEXT NOT NULL,                  -- due | shown | skipped

@@ -1,0 +1,100 @@
+"""What a person sees of us when they write: the gate itself is asked about a message of theirs, room by room."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+from tandem_core import settings
+from tandem_core.clock import system_chance
+from tandem_core.receipts import facts, gate
+from tandem_core.receipts.gate import Facts, Owe, Reason, RoomFacts, Share
+from tandem_core.receipts.pause import paused_until
+from tandem_core.store import receipt_log
+from tandem_core.store.rooms import RoomKind
+from tandem_core.types import Me, Origin, Role, RoomId, Seal, UserId
+
+MOST_ROOMS = 12
+_WHEN = {
+    "protected": ("usually within 20 seconds", "usually within 40 seconds"),
+    "slower": ("after 1 to 10 minutes", "after 1 to 10 minutes"),
+    "quick": ("within 6 seconds", "within 6 seconds"),
+}
+_BECAUSE = {
+    Reason.NOT_ACCEPTED: "you have not written there yet",
+    Reason.IGNORED: "you ignore this person",
+    Reason.PERSON_NEVER: "you never confirm to this person",
+    Reason.ROOM_NEVER: "you never confirm in this room",
+    Reason.SWITCHED_OFF: "confirmations are off",
+    Reason.KIND_OFF: "confirmations are off for this kind of room",
+    Reason.TOO_MANY_PEOPLE: "there are too many people",
+    Reason.PUBLIC_ROOM: "anyone may join this room",
+    Reason.NOT_JOINED: "one of you is not in the room any more",
+    Reason.SETTINGS_UNSOUND: "your settings cannot be understood",
+    Reason.UNKNOWN_ROOM: "it is not certain what kind of room this is",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the person learns in one room; ``share`` is None where they learn nothing, and ``words`` say why."""
+
+    room_id: RoomId
+    share: Share | None
+    words: str
+
+
+def preview(conn: sqlite3.Connection, me: Me, link: Role, person: UserId, now_ms: int) -> list[Seen]:
+    """What would become of a message that this person writes now, in each room that we share; direct chats first."""
+    return [
+        in_room(conn, me, room_id, person, now_ms)
+        for room_id in receipt_log.rooms_with(conn, link, person, MOST_ROOMS)
+    ]
+
+
+def in_room(conn: sqlite3.Connection, me: Me, room_id: RoomId, person: UserId, now_ms: int) -> Seen:
+    """The same for one room."""
+    room = facts.room_facts(conn, me, room_id)
+    decision = gate.decide(
+        _message(person, room, now_ms),
+        room,
+        facts.sender_facts(conn, me, room_id, person),
+        facts.receipt_settings(conn, room_id, person),
+        now_ms,
+        system_chance(),
+    )
+    until = paused_until(conn, now_ms)
+    if not isinstance(decision, Owe):
+        return Seen(room_id, None, f"Nothing: {because(conn, decision.reason)}.")
+    if until is not None:
+        return Seen(room_id, None, "Nothing: you have paused confirmations.")
+    when = _WHEN[str(settings.get(conn, "receipts.timing"))][room.kind is not RoomKind.DIRECT]
+    if decision.share is Share.DEVICE:
+        what = "“Delivered”, to the minute, and which of your devices has it"
+    else:
+        what = "“Delivered”, to the minute, and nothing of your devices"
+    return Seen(room_id, decision.share, f"{what}; {when}.")
+
+
+def because(conn: sqlite3.Connection, reason: Reason) -> str:
+    """Why nothing is told, for the person whose settings these are."""
+    if reason is Reason.SWITCHED_OFF and settings.get(conn, "receipts.answered") is not True:
+        return "you have not chosen yet whether to confirm"
+    return _BECAUSE.get(reason, "in doubt nothing is confirmed")
+
+
+def _message(person: UserId, room: RoomFacts, now_ms: int) -> Facts:
+    """A plain message, as it would come in now."""
+    return Facts(
+        sender=person,
+        type="m.room.message",
+        content={"msgtype": "m.text", "body": "hello"},
+        is_state=False,
+        row_kind="text",
+        seal=Seal.OPENED if room.encrypted else Seal.PLAIN,
+        origin=Origin.LIVE,
+        sent_at=now_ms,
+        received_at=now_ms,
+        opened_at=now_ms,
+        redacted=False,
+    )
