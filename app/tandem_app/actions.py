@@ -37,6 +37,7 @@ class Shell(QObject):
     olderChanged = Signal()
     bannerChanged = Signal()
     verifyingChanged = Signal()
+    askingChanged = Signal()
     identityChanged = Signal()
     troubleChanged = Signal()
     draftRestored = Signal(str)
@@ -77,6 +78,7 @@ class Shell(QObject):
         self._older_done = False
         self._banner = False
         self._verifying = False
+        self._asking = False
         self._identity = False
         self._trouble = ("", "")
         self._older_after = 0.0
@@ -135,6 +137,12 @@ class Shell(QObject):
         if shown != self._verifying:
             self._verifying = shown
             self.verifyingChanged.emit()
+
+    def set_asking(self, shown: bool) -> None:
+        """Whether nobody has said yet if deliveries are to be confirmed."""
+        if shown != self._asking:
+            self._asking = shown
+            self.askingChanged.emit()
 
     def set_identity(self, shown: bool) -> None:
         """Whether somebody in the open room has another identity than the one we knew."""
@@ -438,6 +446,7 @@ class Shell(QObject):
     )
     identityNew = Property(bool, lambda self: self._identity, notify=identityChanged)
     verifying = Property(bool, lambda self: self._verifying, notify=verifyingChanged)
+    asking = Property(bool, lambda self: self._asking, notify=askingChanged)
     page = Property(str, lambda self: self._page, notify=pageChanged)
     infoKey = Property(str, lambda self: self._info, notify=infoChanged)
     typingWords = Property(str, lambda self: self._typing, notify=typingChanged)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _MODELS = {
     "login": ("login", "LoginModel"),
     "settings": ("settings", "SettingsModel"),
+    "confirmations": ("confirmations", "ConfirmationsModel"),
+    "confirmQuestion": ("confirm_question", "ConfirmQuestionModel"),
     "messageInfo": ("message_info", "MessageInfoModel"),
     "devices": ("devices", "DevicesModel"),
     "invite": ("invites", "InvitesModel"),
@@ -60,6 +62,7 @@ class Panels(QObject):
         thread.status.connect(self.show_status)
         thread.session.connect(self._look_for_notice)
         thread.session.connect(self._look_for_verification)
+        thread.session.connect(self._look_for_question)
         thread.changed.connect(self._follow)
         self._question = QuestionWatch(thread, self)
         self._question.asked.connect(self._ask)
@@ -91,10 +94,11 @@ class Panels(QObject):
     @Slot()
     def look(self) -> None:
         """Somebody has written to the store, and no ring said what: the pages read again."""
-        for what in ("settings", "messageInfo", "invite", "encryption"):
+        for what in ("settings", "confirmations", "messageInfo", "invite", "encryption"):
             if what in self._made:
                 self._made[what].look()
         self._look_for_notice()
+        self._look_for_question()
 
     @Slot(object)
     def _show_identities(self, people: list[Changed]) -> None:
@@ -119,8 +123,20 @@ class Panels(QObject):
 
     @Slot(object)
     def _follow(self, changes: frozenset[Change]) -> None:
-        if any(change.topic is Topic.VERIFICATION for change in changes):
+        topics = {change.topic for change in changes}
+        if Topic.VERIFICATION in topics:
             self._model("verification").follow()
+        if topics & {Topic.SETTINGS, Topic.ACCOUNT_DATA}:
+            self._look_for_question()
+
+    @Slot()
+    def _look_for_question(self) -> None:
+        """Ask once per account whether to confirm deliveries; without a reason to, the bar is not made."""
+        from tandem_core.receipts.first_question import is_open
+
+        conn = self._reader()
+        if "confirmQuestion" in self._made or (conn is not None and is_open(conn)):
+            self._model("confirmQuestion").look()
 
     @Slot(str)
     def _verify_device(self, device_id: str) -> None:
@@ -151,7 +167,9 @@ class Panels(QObject):
                 made.saveWanted.connect(self._shell.saveWanted)
             if what == "verification":
                 made.changed.connect(lambda: self._shell.set_verifying(bool(made.property("barWords"))))
-            if what in ("identities", "settings"):
+            if what == "confirmQuestion":
+                made.changed.connect(lambda: self._shell.set_asking(bool(made.property("isOpen"))))
+            if what in ("identities", "settings", "confirmations"):
                 made.verifyWanted.connect(lambda user_id: self._model("verification").verifyPerson(user_id))
             if what in ("devices", "encryption"):
                 made.verifyWanted.connect(self._verify_device)

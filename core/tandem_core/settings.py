@@ -47,8 +47,6 @@ class Setting:
     """Its name among the rules that all devices share; of a room's or person's setting, that it is shared."""
     refusal: Value | None = None
     """The value that beats what other devices chose, once it was chosen on this one."""
-    is_panel: bool = True
-    """Whether the settings page has a row for it; the rest is chosen by its own buttons, or by tandemctl."""
 
     @property
     def kind(self) -> str:
@@ -101,7 +99,6 @@ _RECEIPTS = (
         "Nothing is confirmed before you have answered once, on any of your devices.",
         shared="answered",
         refusal=False,
-        is_panel=False,
     ),
     Setting(
         "receipts.enabled",
@@ -207,7 +204,6 @@ _RECEIPTS = (
         "No confirmations until",
         "Milliseconds since 1970; until then this device confirms nothing. 0: not paused.",
         most=(1 << 53) - 1,
-        is_panel=False,
     ),
     Setting(
         "receipts.room",

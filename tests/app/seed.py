@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from tandem_core.paths import ProfilePaths
-from tandem_core.store import inbox, members, reads, rooms, session, timeline
+from tandem_core.store import account_data, inbox, members, reads, rooms, session, timeline
 from tandem_core.store.codec import dumps
 from tandem_core.store.database import Database, Transaction
+from tandem_core.store.shared_settings import DELIVERY_SETTINGS
 from tandem_core.types import DeviceId, EventId, Json, Me, Role, RoomId, Topic, UserId
 
 __all__ = ["ME", "NOON_MS", "Seed", "inbox"]
@@ -38,6 +39,12 @@ class Seed:
     def sign_in(self) -> None:
         me = Me(ME, DeviceId("ALICEDEV"))
         self.db.write_now(session.set_session, me, "http://127.0.0.1:9", "token-of-a-test", self.now_ms)
+        self.answer()
+
+    def answer(self, *, enabled: bool = True, **more: Any) -> None:
+        """Another device has answered whether deliveries are confirmed; ``more`` of the account data as it is."""
+        content = {"enabled": enabled, "durable": True, **more}
+        self.db.write_now(account_data.put, DELIVERY_SETTINGS, content)
 
     def room(
         self,

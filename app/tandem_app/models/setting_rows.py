@@ -6,7 +6,7 @@ import sqlite3
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from tandem_core import capabilities, settings, trust, vault
+from tandem_core import settings, trust, vault
 from tandem_core.receipts import facts, gate
 from tandem_core.store import members, rooms
 from tandem_core.store import session as sessions
@@ -23,7 +23,7 @@ BLANK: dict[str, Any] = {
     "key": "", "kind": "", "heading": "", "words": "", "title": "", "help": "", "warning": "", "value": "",
     "options": [], "least": 0, "most": 0, "active": True, "room": "", "person": "",
 }  # fmt: skip
-"""A row with every key that QML asks for. ``kind``: switch, onoff, choice, number, fixed, exception, person, trust."""
+"""A row with every key that QML asks for. ``kind``: switch, onoff, choice, number, fixed, exception, person, trust, lead."""
 
 
 @dataclass(slots=True)
@@ -35,11 +35,6 @@ class Page:
     rows: list[dict[str, Any]] = field(default_factory=list)
 
 
-_CONFIRMATIONS = (
-    "A confirmation tells the author of a message that it reached you, and nobody else. It goes out after a random"
-    " pause of some seconds, only for messages you can read, and only where you have written or accepted."
-)
-_NO_SUPPORT = " Your homeserver does not offer confirmations (MSC4089), so none are sent or shown now."
 _SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Encryption", ("encryption.verified_only", "encryption.exclude_unsigned")),
     ("Reading and typing", ("reads.mode", "typing.send")),
@@ -54,7 +49,6 @@ _TRUST_WORDS = {
     PersonTrust.CHANGED: "Has a new identity, not verified",
     PersonTrust.VIOLATED: "Has another identity than the one that you verified",
 }
-_KINDS = ("receipts.direct", "receipts.groups", "receipts.groups_max", "receipts.plain")
 _WORDS = {
     "on": "On",
     "off": "Off",
@@ -76,6 +70,11 @@ _WORDS = {
 }
 _OWN_WORDS = {
     "reads.mode": {"off": "Nobody"},
+    "receipts.timing": {
+        "protected": "Protected: usually within 20 seconds",
+        "slower": "Slower, more private: after 1 to 10 minutes",
+        "quick": "Quick: within 6 seconds, easier to track you",
+    },
     "encryption.room": {"verified": "Only verified devices"},
 }
 _HELP = {
@@ -85,21 +84,16 @@ _HELP = {
     " tells the author that your Tandem window is open.",
     "reads.mode": "Apart from delivery: that a message was read is told only by this setting.",
 }
-_UNSOUND = "What is stored here cannot be understood. Until you choose anew, nothing is confirmed."
+UNSOUND = "What is stored here cannot be understood. Until you choose anew, nothing is confirmed."
 
 
-def account_page(conn: sqlite3.Connection, paths: ProfilePaths) -> Page:
-    """Everything that is chosen for the account, and who that is."""
+def account_page(conn: sqlite3.Connection, paths: ProfilePaths, confirmations: str) -> Page:
+    """Everything that is chosen for the account, and who that is; ``confirmations`` says how those stand."""
     page = Page("Settings")
-    server = capabilities.kept(conn)
-    words = _CONFIRMATIONS + (_NO_SUPPORT if server is not None and not server.delivery else "")
-    page.rows = [_row(conn, key) for key in _KINDS]
-    page.rows[2]["active"] = settings.get(conn, "receipts.groups") == "on"
-    page.rows += [_public(), _row(conn, "receipts.notifier"), _row(conn, "receipts.device_detail")]
-    page.rows[0] |= {"heading": "Delivery confirmations", "words": words}
-    page.rows += _exceptions(conn)
+    lead = BLANK | {"kind": "lead", "title": "Whether others learn that messages reached you", "help": confirmations}
+    page.rows = [lead | {"heading": "Delivery confirmations"}]
     for heading, keys in _SECTIONS:
-        found = [_row(conn, key) for key in keys]
+        found = [setting_row(conn, key) for key in keys]
         found[0]["heading"] = heading
         page.rows += found
     session = sessions.session(conn)
@@ -123,7 +117,7 @@ def room_page(conn: sqlite3.Connection, room_id: RoomId) -> Page:
         return Page("Room")
     me = session.me
     page = Page(room.name, [line for line in (room.topic or "", _about(room)) if line])
-    confirm = _row(conn, "receipts.room", room_id)
+    confirm = setting_row(conn, "receipts.room", room_id)
     others = rooms.joined_people(conn, room_id, me.user_id)
     known = facts.room_facts(conn, me, room_id)
     confirm |= {"heading": "In this room", "help": f"Default here: {_default_here(conn, known, room_id)}."}
@@ -134,12 +128,12 @@ def room_page(conn: sqlite3.Connection, room_id: RoomId) -> Page:
     page.rows = [confirm]
     if room.is_dm and len(others) == 1:
         partner = others[0]
-        row = _row(conn, "receipts.person", None, partner)
+        row = setting_row(conn, "receipts.person", None, partner)
         row["title"] = f"Confirm delivery to {members.display_name(conn, room_id, partner)}"
         page.rows.append(row)
-    page.rows.append(_row(conn, "notifications.room", room_id))
+    page.rows.append(setting_row(conn, "notifications.room", room_id))
     if known.encrypted:
-        page.rows.append(_row(conn, "encryption.room", room_id))
+        page.rows.append(setting_row(conn, "encryption.room", room_id))
         page.rows += _people(conn, me, room_id, others)
     return page
 
@@ -167,9 +161,10 @@ def _people(conn: sqlite3.Connection, me: Me, room_id: RoomId, others: list[User
     return rows
 
 
-def _row(
+def setting_row(
     conn: sqlite3.Connection, key: str, room_id: RoomId | None = None, user_id: UserId | None = None
 ) -> dict[str, Any]:
+    """A row for one setting, with every key."""
     setting = settings.declared(key)
     holds = settings.effective(conn, key, room_id, user_id)
     row = BLANK | {
@@ -177,7 +172,7 @@ def _row(
         "kind": setting.kind,
         "title": setting.title,
         "help": _HELP.get(key, setting.help),
-        "warning": "" if holds.is_sound else _UNSOUND,
+        "warning": beaten(conn, key, room_id, user_id) if holds.is_sound else UNSOUND,
         "value": holds.value,
         "options": [{"value": word, "label": _label(key, word)} for word in setting.choices],
         "least": setting.least,
@@ -186,6 +181,15 @@ def _row(
         "person": user_id or "",
     }
     return row | _as_switch(setting, holds)
+
+
+def beaten(
+    conn: sqlite3.Connection, key: str, room_id: RoomId | None = None, user_id: UserId | None = None
+) -> str:
+    """That a refusal of this device keeps what the user's other devices chose from holding here; empty if none does."""
+    if settings.beaten(conn, key, room_id, user_id) is None:
+        return ""
+    return "Your other devices allow this. What was refused on this device, only this device allows again."
 
 
 def _as_switch(setting: Setting, holds: Effective) -> dict[str, Any]:
@@ -199,46 +203,6 @@ def _label(key: str, word: str) -> str:
     return _OWN_WORDS.get(key, {}).get(word) or _WORDS.get(word, word.capitalize())
 
 
-def _public() -> dict[str, Any]:
-    return BLANK | {
-        "kind": "fixed",
-        "title": "Confirm delivery in public rooms",
-        "help": "Anyone may join a public room and would learn when you are here. You can turn it on for one room,"
-        " in that room's settings.",
-        "value": "Never",
-    }
-
-
-def _exceptions(conn: sqlite3.Connection) -> list[dict[str, Any]]:
-    """Rooms and people with a choice of their own, then the line to add a person."""
-    found = []
-    for chosen in settings.all_values(conn):
-        if chosen.setting.key not in ("receipts.room", "receipts.person"):
-            continue
-        is_room = chosen.setting.key == "receipts.room"
-        room = rooms.room(conn, LINK, RoomId(chosen.target)) if is_room else None
-        always = chosen.effective.value == "on"
-        found.append(
-            BLANK
-            | {
-                "key": chosen.setting.key,
-                "kind": "exception",
-                "title": room.name if room is not None else chosen.target,
-                "help": f"{'Room' if is_room else 'Person'} · {'always confirm' if always else 'never confirm'}",
-                "warning": "" if chosen.effective.is_sound else _UNSOUND,
-                "room": chosen.target if is_room else "",
-                "person": "" if is_room else chosen.target,
-            }
-        )
-    add = BLANK | {"key": "receipts.person", "kind": "person", "title": "Never confirm to"}
-    lines = [*found, add]
-    lines[0] |= {
-        "heading": "Exceptions",
-        "words": "Never beats always. Rooms get theirs in their own settings.",
-    }
-    return lines
-
-
 def _about(room: rooms.RoomRow) -> str:
     people = f"{room.joined_count} people" if room.joined_count != 1 else "Only you"
     kind = "Direct chat" if room.is_dm else people
@@ -249,9 +213,7 @@ def _default_here(conn: sqlite3.Connection, room: gate.RoomFacts, room_id: RoomI
     """What the gate itself would say to somebody here of whom nothing special is chosen."""
     nobody = UserId("@:")
     held = facts.receipt_settings(conn, room_id, nobody)
-    plain = gate.ReceiptSettings(
-        held.direct, held.groups, held.groups_max, held.plain, held.device_detail, is_sound=held.is_sound
-    )
+    plain = replace(held, room="default", person="default")
     # Where the kind of room says no, writing here would not change that.
     accepted = replace(room, accepted=True)
     reason = gate.still_owed(accepted, gate.SenderFacts(is_me=False, ignored=False, joined=True), plain)
@@ -262,6 +224,10 @@ def _default_here(conn: sqlite3.Connection, room: gate.RoomFacts, room_id: RoomI
             return f"on, as in all {_kind_words(room.kind)}"
         case gate.Reason.KIND_OFF:
             return f"off, as in all {_kind_words(room.kind)}"
+        case gate.Reason.SWITCHED_OFF if settings.get(conn, "receipts.answered") is not True:
+            return "off, because you have not chosen yet whether to confirm"
+        case gate.Reason.SWITCHED_OFF:
+            return "off, as everywhere"
         case gate.Reason.PUBLIC_ROOM:
             return "off, because anyone may join this room"
         case gate.Reason.TOO_MANY_PEOPLE:

@@ -61,16 +61,18 @@ class SettingsModel(QObject):
     def look(self) -> None:
         """Read everything again: the other program, or tandemctl, may have written."""
         conn = self._reader()
-        page = setting_rows.Page()
-        if conn is not None:
-            page = (
-                setting_rows.room_page(conn, RoomId(self._room_id))
-                if self._room_id
-                else setting_rows.account_page(conn, self._thread.paths)
-            )
+        page = setting_rows.Page() if conn is None else self._read(conn)
         if page != self._page:
             self._page = page
             self.changed.emit()
+
+    def _read(self, conn: sqlite3.Connection) -> setting_rows.Page:
+        if self._room_id:
+            return setting_rows.room_page(conn, RoomId(self._room_id))
+        from tandem_app.models import confirmation_rows
+
+        standing = confirmation_rows.standing(conn, self._clock_ms())
+        return setting_rows.account_page(conn, self._thread.paths, standing)
 
     @Slot(str, str, str, str)
     def choose(self, key: str, text: str, room_id: str, user_id: str) -> None:
@@ -156,13 +158,16 @@ class SettingsModel(QObject):
             if key == "background.notifier":
                 await notifier_process.follow_setting(self._thread.paths, db)
 
-        self._thread.call(work(), lambda _: self._written(), lambda error: self._complain(_sentence(error)))
+        self._thread.call(work(), lambda _: self._written(), self._fail)
 
     def _written(self) -> None:
         if self._problem and not self._leaving:
             self._problem = ""
             self.changed.emit()
         self.look()
+
+    def _fail(self, error: Exception) -> None:
+        self._complain(_sentence(error))
 
     def _complain(self, words: str) -> None:
         self._problem = words

@@ -67,7 +67,7 @@ Window {
         onActivated: {
             if (root.shell.infoKey !== "")
                 root.shell.showInfo("");
-            else if (root.shell.page === "devices" || root.shell.page === "encryption") {
+            else if (["devices", "encryption", "confirmations"].includes(root.shell.page) {
                 root.shell.openPage("settings");
                 return;
             } else if (root.shell.page !== "")
@@ -169,8 +169,25 @@ Window {
                 }
             }
         }
-        Item {
+        Loader {
+            id: confirmBar
             anchors.top: verifyBar.bottom
+            width: parent.width
+            active: root.shell.asking
+            // The page says the same, with more choices.
+            visible: active && root.shell.page !== "picture"
+            onActiveChanged: if (active) setSource("ConfirmBar.qml", { "model": root.panels.make("confirmQuestion") })
+            height: visible && item ? (item as Item).implicitHeight : 0
+
+            Connections {
+                target: confirmBar.item
+                function onLooked(): void {
+                    root.shell.openPage("confirmations");
+                }
+            }
+        }
+        Item {
+            anchors.top: confirmBar.bottom
             anchors.bottom: parent.bottom
             width: parent.width
 
@@ -235,6 +252,15 @@ Window {
                     root.shell.openPage("");
                     root.focusMain();
                 }
+            }
+            Panel {
+                anchors.fill: parent
+                wanted: root.shell.page === "confirmations"
+                visible: wanted
+                file: "ConfirmationsPage.qml"
+                panels: root.panels
+                what: "confirmations"
+                onClosed: root.shell.openSettings("")
             }
             Panel {
                 anchors.fill: parent

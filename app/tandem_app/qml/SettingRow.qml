@@ -12,6 +12,7 @@ Column {
     signal chosen(string key, string value, string room, string person)
     signal neverConfirm(string person)
     signal verify(string person)
+    signal wanted(string page)
 
     readonly property string kind: root.setting.kind
     // A choice stands below its words where both do not fit side by side.
@@ -123,6 +124,8 @@ Column {
                     return exception;
                 case "person":
                     return person;
+                case "lead":
+                    return lead;
                 case "trust":
                     return trust;
                 default:
@@ -176,6 +179,16 @@ Column {
             label: qsTr("Remove")
             spoken: qsTr("Remove the exception for %1").arg(root.setting.title)
             onClicked: root.choose("default")
+        }
+    }
+    Component {
+        id: lead
+
+        PushButton {
+            objectName: "openConfirmations"
+            label: qsTr("Change…")
+            spoken: qsTr("Change delivery confirmations")
+            onClicked: root.wanted("confirmations")
         }
     }
     Component {

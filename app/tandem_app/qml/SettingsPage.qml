@@ -60,7 +60,7 @@ FocusScope {
                     width: column.width
                     setting: root.model.rows[Math.min(index, root.model.rows.length - 1)]
                     onChosen: (key, value, room, person) => root.model.choose(key, value, room, person)
-                    onNeverConfirm: person => root.model.neverConfirm(person)
+                    onWanted: page => root.wanted(page)
                     onVerify: person => {
                         root.model.verify(person);
                         root.wanted("verification");
