@@ -11,9 +11,11 @@ from typing import Any
 from tandem_core import capabilities, settings
 from tandem_core.errors import DiskFull, ServerRefused
 from tandem_core.own_devices import OwnDevice
-from tandem_core.store import crypto
+from tandem_core.store import account_data, crypto, rooms
+from tandem_core.store import session as sessions
+from tandem_core.store.shared_settings import DELIVERY_EXCEPTIONS
 from tandem_core.trust import DeviceTrust
-from tandem_core.types import DeviceId, RoomId, UserId
+from tandem_core.types import DeviceId, RoomId, Role, UserId
 from tests.app.glass import Glass
 from tests.app.seed import NOON_MS, Seed
 from tests.app.shots import BOB, CAROL, DEVICES, DORA, PEOPLE, Look, hike, take
@@ -173,6 +175,87 @@ def of_room(
                 dark(glass)
             glass.main.shell.openRoom(room)
             glass.main.shell.openSettings(room)
+
+        return look
+
+    return fill
+
+
+def confirmations(
+    *,
+    width: int = 1120,
+    is_dark: bool = False,
+    page_downs: int = 0,
+    what: str = "",
+) -> Callable[[Seed], Look]:
+    """``what``: empty (an account with nothing in it), full, long, paused, unread."""
+
+    def fill(seed: Seed) -> Look:
+        if what:
+            for name, user in (("Bob", BOB), (LONG if what == "long" else "Carol", CAROL)):
+                room = seed.room(name, people={user: name}, direct=True)
+                seed.db.write_now(lambda txn, room=room: rooms.accept(txn, room, "sent"))
+            choices(seed)
+
+        def write(txn: Any) -> None:
+            for number in range(41 if what else 0):
+                txn.execute(
+                    "INSERT INTO receipt_owed (event_id, room_id, sender, opened_by, decided_at, due_at, share, state,"
+                    " transport, done_at) VALUES (?, '!room1:example.org', ?, 'app', 1, 1, 'user', 'sent', 'server', ?)",
+                    (f"$s{number}", BOB, NOON_MS - number * 900_000),
+                )
+            if what == "paused":
+                settings.set_value(txn, "receipts.paused_until", NOON_MS + 3_600_000, now_ms=NOON_MS)
+            if what == "long":
+                settings.set_value(txn, "receipts.direct", "off", now_ms=NOON_MS)
+            if what == "unread":
+                account_data.put(txn, DELIVERY_EXCEPTIONS, {"algorithm": "another"})
+
+        seed.db.write_now(write)
+        if what == "long":
+            seed.answer(rules={"direct": "on"}, changed={"direct": NOON_MS + 9})
+
+        def look(glass: Glass) -> None:
+            from PySide6.QtCore import Qt
+
+            size(glass, width, 740)
+            if is_dark:
+                dark(glass)
+            glass.main.shell.openSettings("")
+            glass.main.shell.openPage("confirmations")
+            glass.settle()
+            if what in ("full", "long"):
+                model(glass, "confirmations").toggleLog()
+                glass.settle()
+            glass.press(Qt.Key.Key_Tab, times=2)
+            glass.press(Qt.Key.Key_PageDown, times=page_downs)
+
+        return look
+
+    return fill
+
+
+def question(*, width: int = 1120, is_dark: bool = False, problem: bool = False) -> Callable[[Seed], Look]:
+    """The one question, above an open room."""
+
+    def fill(seed: Seed) -> Look:
+        room = hike(seed)
+
+        def write(txn: Any) -> None:
+            txn.execute("DELETE FROM account_data")
+            sessions.set_pos(txn, Role.APP, "p", NOON_MS)
+
+        seed.db.write_now(write)
+
+        def look(glass: Glass) -> None:
+            size(glass, width, 740)
+            if is_dark:
+                dark(glass)
+            glass.main.shell.openRoom(room)
+            glass.main.panels.look()
+            if problem:
+                model(glass, "confirmQuestion")._failed(DiskFull())
+            glass.settle()
 
         return look
 
@@ -366,6 +449,18 @@ _SCENES: dict[str, Callable[[Seed], Look]] = {
     "settings-offline": account(page_downs=4, leaving="offline", is_dark=True),
     "settings-narrow": account(width=360, supported=False), "settings-narrow-2": account(width=360, page_downs=1),
     "settings-narrow-3": account(width=360, page_downs=2),
+    "confirmations": confirmations(what="full"), "confirmations-2": confirmations(what="full", page_downs=1),
+    "confirmations-3": confirmations(what="full", page_downs=2), "confirmations-empty-3": confirmations(page_downs=3),
+    "confirmations-dark": confirmations(what="paused", is_dark=True),
+    "confirmations-dark-3": confirmations(what="paused", is_dark=True, page_downs=3),
+    "confirmations-unread": confirmations(what="unread"),
+    "confirmations-narrow": confirmations(what="long", width=360),
+    "confirmations-narrow-2": confirmations(what="long", width=360, page_downs=1),
+    "confirmations-narrow-3": confirmations(what="long", width=360, page_downs=2),
+    "confirmations-narrow-4": confirmations(what="long", width=360, page_downs=3),
+    "confirmations-narrow-5": confirmations(what="long", width=360, page_downs=4),
+    "question": question(), "question-dark": question(is_dark=True), "question-narrow": question(width=360),
+    "question-problem": question(problem=True),
     "room-group": of_room(), "room-direct-dark": of_room(direct=True, is_dark=True),
     "room-public": of_room(public=True),
     "room-long-narrow": of_room(long=True, width=360),

@@ -37,19 +37,31 @@ _ROLES = {
 _KEYS = {"switch": Qt.Key.Key_Space, "choice": Qt.Key.Key_Right, "number": Qt.Key.Key_Up}
 
 
-def test_every_choice_of_the_account_is_made_by_keyboard_and_kept(seed: Seed, show: Show) -> None:
+@pytest.mark.parametrize("page", ["settings", "confirmations"])
+def test_every_choice_of_the_account_is_made_by_keyboard_and_kept(seed: Seed, show: Show, page: str) -> None:
     glass = show(engine=True)
     _open_settings(glass)
-    account = [setting for setting in settings.SETTINGS.values() if setting.scope is Scope.ACCOUNT]
+    if page == "confirmations":
+        glass.main.shell.openPage(page)
+        glass.settle()
+    account = [
+        setting
+        for setting in settings.SETTINGS.values()
+        if setting.scope is Scope.ACCOUNT
+        and setting.key.startswith("receipts.") is (page == "confirmations")
+        # The one has a question of its own, the other two buttons.
+        and setting.key not in ("receipts.answered", "receipts.paused_until")
+    ]
     # The largest group can only be chosen while groups are on.
     account.sort(key=lambda setting: setting.kind != "number")
     for setting in account:
-        before = seed.db.read_now(settings.effective, setting.key)
-        assert before.source == "default"
+        before = seed.db.read_now(settings.get, setting.key)
         _tab_to(glass, setting.key)
         glass.press(Qt.Key.Key_Space if setting.choices == ("on", "off") else _KEYS[setting.kind])
-        glass.wait(lambda key=setting.key: _source(seed, key) == "account", setting.key)
-        assert seed.db.read_now(settings.get, setting.key) != before.value
+        glass.wait(
+            lambda key=setting.key, value=before: seed.db.read_now(settings.get, key) != value, setting.key
+        )
+        assert _source(seed, setting.key) == "account"
         assert glass.focus() == setting.key, "what was changed keeps the keyboard"
 
 

@@ -184,6 +184,66 @@ def test_settings_are_listed_read_and_chosen(signed_in: ProfilePaths, run: Run) 
     assert listed["receipts.direct"] == "on"
 
 
+def test_the_question_about_confirmations_is_answered_without_a_window(
+    signed_in: ProfilePaths, run: Run
+) -> None:
+    assert run.value("settings", "get", "receipts.answered")["value"] is False
+    assert run.value("receipts", "answer", "direct") == {"confirms": True}
+    assert run.value("settings", "get", "receipts.groups")["value"] == "off"
+    assert run.value("receipts", "answer", "off") == {"confirms": False}
+
+
+def test_confirmations_are_paused_and_resumed(signed_in: ProfilePaths, run: Run) -> None:
+    before = time.time_ns() // 1_000_000
+    until = run.value("receipts", "pause")["paused_until"]
+    assert 3_600_000 <= until - before < 3_700_000
+    assert run.value("receipts", "pause", "tomorrow")["paused_until"] > before
+    assert run("receipts", "pause")[1].startswith("No confirmations until ")
+    assert run("receipts", "resume") == (0, "Confirmations are not paused\n", "")
+
+
+def test_exceptions_are_listed_and_what_cannot_be_read_is_given_up_by_hand(
+    signed_in: ProfilePaths, run: Run
+) -> None:
+    run("settings", "set", "receipts.person", "never", "--person", "@bob:example.org")
+    assert run.value("receipts", "exceptions") == {
+        "exceptions": [{"scope": "person", "target": "@bob:example.org", "value": "never"}],
+        "are_known": True,
+    }
+    with closing(Database.open(signed_in.database)) as db:
+        db.write_now(account_data.put, DELIVERY_EXCEPTIONS, {"algorithm": "another"})
+    assert "cannot read the exceptions" in run("receipts", "exceptions")[1]
+    run("receipts", "exceptions", "anew")
+    with closing(Database.open(signed_in.database)) as db:
+        assert db.read_now(standing).anew is True
+
+
+def test_what_was_confirmed_and_what_a_person_sees_can_be_asked(signed_in: ProfilePaths, run: Run) -> None:
+    assert run.value("receipts", "log") == []
+    assert run.value("receipts", "preview", "@nobody:example.org") == []
+    assert run("receipts", "preview", "@nobody:example.org")[1] == "You share no room.\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "about"),
+    [
+        (["answer"], "off, direct or recommended"),
+        (["answer", "maybe"], "off, direct or recommended"),
+        (["pause", "forever"], "hour or tomorrow"),
+        (["resume", "now"], "no further word"),
+        (["exceptions", "gone"], "anew"),
+        (["preview", "bob"], "@user:example.org"),
+        (["$event", "twice"], "one word too many"),
+    ],
+)
+def test_words_about_confirmations_that_make_no_sense_are_refused(
+    signed_in: ProfilePaths, run: Run, words: list[str], about: str
+) -> None:
+    status, out, err = run("receipts", *words)
+    assert (status, out) == (2, "")
+    assert about in err
+
+
 @pytest.mark.parametrize("name", [ROOM, "#family:example.org", "Family", "matrix:r/family:example.org"])
 def test_a_room_is_found_by_id_alias_name_or_address(signed_in: ProfilePaths, run: Run, name: str) -> None:
     got = run.value("settings", "set", "receipts.room", "never", "--room", name)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import pytest
 
@@ -108,6 +108,55 @@ def test_never_for_a_person_beats_on_for_the_room(awake: World, pens: dict[str, 
         _chosen(world, "receipts.person", "never", "--person", alice),
     ):
         _assert_nobody_tells(world, _say(world, pens, "Not even here"))
+
+
+def _account_data(world: World, kind: str) -> dict[str, Any]:
+    """Bob's account data as the server has it."""
+    user, token = world.phone.ask("SELECT user_id, access_token FROM session")[0]
+    bob = RawClient(world.server.base_url, token, user)
+    status, content = bob.request("GET", f"/_matrix/client/v3/user/{quote(user)}/account_data/{kind}")
+    return content if status == 200 else {}
+
+
+def _value(device: Device, key: str, *scope: str) -> object:
+    return device.ctl("settings", "get", key, *scope)["value"]
+
+
+def test_what_one_device_chooses_the_other_ones_notifier_goes_by_with_the_next_message(
+    awake: World, pens: dict[str, Pen]
+) -> None:
+    world = awake
+    world.phone.ctl("settings", "set", "receipts.direct", "off")
+    wait_for(
+        "the choice at the server",
+        lambda: _account_data(world, "im.tandem.delivery_settings").get("rules", {}).get("direct") == "off",
+    )
+    # Sync brings the laptop's notifier the choice before, or with, the message.
+    _assert_nobody_tells(world, _say(world, pens, "Off everywhere"))
+    assert _value(world.laptop, "receipts.direct") == "off"
+    assert world.laptop.ask("SELECT 1 FROM setting WHERE key = 'receipts.direct'") == []
+    world.phone.ctl("settings", "set", "receipts.direct", "on")
+    wait_for("the laptop to hear", lambda: _value(world.laptop, "receipts.direct") == "on")
+    event_id = _say(world, pens, "On again")
+    wait_for("the receipt at Alice", lambda: _told(world.alice, event_id))
+
+
+def test_an_exception_of_one_device_holds_on_the_other_and_the_server_learns_no_name(
+    awake: World, pens: dict[str, Pen]
+) -> None:
+    world = awake
+    alice = f"@alice:{world.server.server_name}"
+    scope = ("--person", alice)
+    world.phone.ctl("settings", "set", "receipts.person", "never", *scope)
+    wait_for("the laptop to hear", lambda: _value(world.laptop, "receipts.person", *scope) == "never")
+    content = _account_data(world, "im.tandem.delivery_exceptions")
+    assert set(content) == {"algorithm", "iv", "ciphertext", "mac"}
+    assert "alice" not in json.dumps(content)
+    _assert_nobody_tells(world, _say(world, pens, "Not to you"))
+    world.phone.ctl("settings", "set", "receipts.person", "default", *scope)
+    wait_for("the laptop to hear", lambda: _value(world.laptop, "receipts.person", *scope) == "default")
+    event_id = _say(world, pens, "To you again")
+    wait_for("the receipt at Alice", lambda: _told(world.alice, event_id))
 
 
 def test_a_message_that_cannot_be_decrypted_is_never_confirmed(awake: World) -> None:

@@ -67,7 +67,7 @@ Window {
         onActivated: {
             if (root.shell.infoKey !== "")
                 root.shell.showInfo("");
-            else if (["devices", "encryption", "confirmations"].includes(root.shell.page) {
+            else if (["devices", "encryption", "confirmations"].includes(root.shell.page)) {
                 root.shell.openPage("settings");
                 return;
             } else if (root.shell.page !== "")
@@ -174,7 +174,7 @@ Window {
             anchors.top: verifyBar.bottom
             width: parent.width
             active: root.shell.asking
-            // The page says the same, with more choices.
+            // A picture has the whole pane.
             visible: active && root.shell.page !== "picture"
             onActiveChanged: if (active) setSource("ConfirmBar.qml", { "model": root.panels.make("confirmQuestion") })
             height: visible && item ? (item as Item).implicitHeight : 0

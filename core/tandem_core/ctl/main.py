@@ -190,10 +190,13 @@ def _message_commands(command: _Command) -> None:
     receipts.add_argument(
         "event",
         metavar="EVENT",
-        help="a message of yours; or pause, resume, exceptions, log, preview: your own confirmations",
+        help="a message of yours; or, about what you confirm: answer, pause, resume, exceptions, log, preview",
     )
     receipts.add_argument(
-        "word", metavar="WORD", nargs="?", help="pause: hour, tomorrow; exceptions: anew; preview: USER"
+        "word",
+        metavar="WORD",
+        nargs="?",
+        help="answer: off, direct, recommended; pause: hour, tomorrow; exceptions: anew; preview: USER",
     )
 
 

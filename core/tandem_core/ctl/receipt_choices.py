@@ -1,4 +1,4 @@
-"""``tandemctl receipts pause``, ``resume``, ``exceptions``, ``log`` and ``preview``: what the panel does with buttons."""
+"""``tandemctl receipts answer``, ``pause``, ``resume``, ``exceptions``, ``log``, ``preview``: the panel for terminals."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tandem_core.ctl import world
 from tandem_core.ctl.output import local_time, show, show_json, table
 from tandem_core.errors import BadInput
 from tandem_core.paths import ProfilePaths
-from tandem_core.receipts import pause
+from tandem_core.receipts import first_question, pause
 from tandem_core.receipts.preview import preview
 from tandem_core.store import receipt_log, shared_settings
 from tandem_core.types import Change, Topic, UserId
 
-VERBS = ("pause", "resume", "exceptions", "log", "preview")
+VERBS = ("answer", "pause", "resume", "exceptions", "log", "preview")
 DAY_MS = 86_400_000
 
 
@@ -26,6 +26,8 @@ def run(paths: ProfilePaths, options: argparse.Namespace) -> int:
         raise BadInput(f"{verb} takes no further word")
     with world.opened(paths) as here:
         match verb:
+            case "answer":
+                _answer(here, options, word)
             case "pause":
                 _pause(here, options, word or "hour")
             case "resume":
@@ -39,6 +41,17 @@ def run(paths: ProfilePaths, options: argparse.Namespace) -> int:
             case _:
                 _preview(here, options, word)
     return DONE
+
+
+def _answer(here: world.World, options: argparse.Namespace, word: str | None) -> None:
+    said = next((one for one in first_question.Answer if one == word), None)
+    if said is None:
+        raise BadInput("what is the answer?", advice="It is off, direct or recommended.")
+    here.db.write_now(first_question.answer, said, SystemClock().now_ms())
+    world.ring(here, Change(Topic.SETTINGS))
+    confirms = here.db.read_now(settings.confirms)
+    if options.json:
+        show_json({"confirms": confirms})
 
 
 def _pause(here: world.World, options: argparse.Namespace, how: str) -> None:

@@ -86,8 +86,10 @@ class SharedSettings(Worker):
         return await self._db.read(rules_wait) or await self._exceptions_wait()
 
     async def _exceptions_wait(self) -> bool:
-        # Without a key they stay here, and hold here.
-        return await self._db.read(exceptions_wait) and await self._box.has_key()
+        # Without a key, and if they are too many, they stay here, and hold here.
+        if not (await self._db.read(exceptions_wait) and await self._box.has_key()):
+            return False
+        return await self._db.read(exceptions_text, self._clock.now_ms()) is not None
 
     async def _write_rules(self) -> None:
         there = await self._get(DELIVERY_SETTINGS)
@@ -252,7 +254,7 @@ def exceptions_text(conn: sqlite3.Connection, now_ms: int) -> str | None:
         del held[removed.pop(0)[1]]
         text = _text(others, held)
     if len(text) > MOST_TEXT:
-        log.warning("there are too many exceptions to share them: %d", len(held))
+        log.info("there are too many exceptions to share them: %d", len(held))
         return None
     return text
 

@@ -1,0 +1,138 @@
+"""What a person is said to see is what becomes of their message; and a pause ends when it was said to."""
+
+from __future__ import annotations
+
+import random
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from tandem_core import settings
+from tandem_core.errors import BadInput
+from tandem_core.judge import judge
+from tandem_core.receipts import pause
+from tandem_core.receipts.gate import Share
+from tandem_core.receipts.preview import in_room, preview
+from tandem_core.store import receipt_log
+from tandem_core.types import Role, UserId
+from tests.core.receipts.conftest import BOB, CAROL, HOUR, ME, NOW, ROOM, Account
+
+
+def choose(account: Account, key: str, value: settings.Value, **target: Any) -> None:
+    account.write(settings.set_value, key, value, now_ms=account.now, **target)
+
+
+_ROOMS: list[dict[str, Any]] = [
+    {},
+    {"is_dm": 0, "people": (BOB, CAROL)},
+    {"is_dm": 0, "people": (BOB, *(f"@p{n}:example.org" for n in range(25)))},
+    {"encrypted": False},
+    {"join_rule": "public"},
+    {"accepted": False},
+]
+
+
+@pytest.mark.parametrize("room", _ROOMS)
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {},
+        {"receipts.direct": "off"},
+        {"receipts.groups": "off"},
+        {"receipts.plain": "on"},
+        {"receipts.enabled": False},
+        {"receipts.answered": False},
+        {"receipts.device_detail": "accepted"},
+        {"receipts.person": "never"},
+        {"receipts.room": "never"},
+        {"receipts.room": "on"},
+    ],
+)
+def test_the_preview_says_what_the_gate_does(
+    account: Account, room: dict[str, Any], chosen: dict[str, settings.Value]
+) -> None:
+    account.room(**room)
+    for key, value in chosen.items():
+        target = {"receipts.person": {"user_id": BOB}, "receipts.room": {"room_id": ROOM}}.get(key, {})
+        choose(account, key, value, **target)
+    [seen] = account.read(preview, ME, Role.APP, BOB, account.now)
+    event = account.message(BOB, sealed=room.get("encrypted", True))
+    account.write(judge, ME, Role.APP, event, now_ms=account.now, chance=random.Random(1))
+    owed = account.rows("SELECT share FROM receipt_owed WHERE state = 'owed'")
+    assert (seen.share is not None) is bool(owed)
+    assert [(str(seen.share),)] == owed or not owed
+    assert seen.words.startswith("Nothing: ") is not bool(owed)
+    assert "in doubt" not in seen.words
+
+
+def test_it_says_how_soon_and_whether_devices_are_named(account: Account) -> None:
+    account.room()
+
+    def words() -> str:
+        return account.read(in_room, ME, ROOM, BOB, account.now).words  # type: ignore[no-any-return]
+
+    assert words() == "“Delivered”, to the minute, and nothing of your devices; usually within 20 seconds."
+    choose(account, "receipts.timing", "slower")
+    choose(account, "receipts.device_detail", "accepted")
+    assert words() == "“Delivered”, to the minute, and which of your devices has it; after 1 to 10 minutes."
+    account.write(pause.pause, account.now + HOUR, account.now)
+    assert words() == "Nothing: you have paused confirmations."
+
+
+def test_nobody_sees_anything_before_the_question_is_answered(account: Account) -> None:
+    account.room()
+    account.run("DELETE FROM setting")
+    seen = account.read(in_room, ME, ROOM, BOB, account.now)
+    assert (seen.share, seen.words) == (None, "Nothing: you have not chosen yet whether to confirm.")
+
+
+def test_direct_chats_come_first_and_strangers_are_not_offered(account: Account) -> None:
+    account.room(people=(BOB, CAROL), is_dm=0)
+    assert account.read(receipt_log.people, Role.APP, ME.user_id, 9) == [BOB, CAROL]
+    assert account.read(receipt_log.people, Role.APP, ME.user_id, 1) == [BOB]
+    assert account.read(preview, ME, Role.APP, UserId("@eve:example.org"), NOW) == []
+    account.run("UPDATE room_fact SET accepted = NULL")
+    assert account.read(receipt_log.people, Role.APP, ME.user_id, 9) == []
+
+
+def test_the_log_has_what_was_sent_and_nothing_that_was_not(account: Account) -> None:
+    for number, state in enumerate(("sent", "owed", "dropped", "sent")):
+        account.run(
+            "INSERT INTO receipt_owed (event_id, room_id, sender, opened_by, decided_at, due_at, share, state,"
+            " transport, done_at) VALUES (?, ?, ?, 'app', 1, 1, 'user', ?, 'server', ?)",
+            f"$e{number}", ROOM, BOB, state, NOW - number * HOUR,
+        )  # fmt: skip
+    found = account.read(receipt_log.confirmed_since, NOW - 2 * HOUR)
+    assert [(one.event_id, one.done_at) for one in found] == [("$e0", NOW)]
+    assert [one.event_id for one in account.read(receipt_log.confirmed_since, 0)] == ["$e0", "$e3"]
+
+
+def test_a_pause_holds_until_its_end_and_can_be_ended_before(account: Account) -> None:
+    def until() -> int | None:
+        return account.read(pause.paused_until, account.now)  # type: ignore[no-any-return]
+
+    assert until() is None
+    account.write(pause.pause, pause.end_of("hour", account.now), account.now)
+    assert until() == account.now + HOUR
+    account.now += HOUR - 1
+    assert until() is not None
+    account.now += 1
+    assert until() is None
+    account.write(pause.pause, pause.end_of("tomorrow", account.now), account.now)
+    assert until() is not None
+    account.write(pause.resume, account.now)
+    assert until() is None
+
+
+def test_a_pause_of_a_clock_that_has_gone_back_is_over(account: Account) -> None:
+    account.write(pause.pause, account.now + 400 * HOUR, account.now)
+    assert account.read(pause.paused_until, account.now) is None
+
+
+def test_tomorrow_begins_at_six_in_the_morning() -> None:
+    until = datetime.fromtimestamp(pause.end_of("tomorrow", NOW) / 1000)
+    assert (until.hour, until.minute) == (6, 0)
+    assert (until.date() - datetime.fromtimestamp(NOW / 1000).date()).days == 1
+    with pytest.raises(BadInput, match="next year"):
+        pause.end_of("next year", NOW)
