@@ -37,7 +37,12 @@ SETTINGS_TOLD_S = 3600.0
 """The same for one that does: what it cannot send (push rules, on some) must not grow too old."""
 _ROOMS_AT_ONCE = 20
 _TRIES = 3
-_ASKED_TYPES = ("m.direct", "m.ignored_user_list", settings.DELIVERY_SETTINGS)
+_ASKED_TYPES = (
+    "m.direct",
+    "m.ignored_user_list",
+    settings.DELIVERY_SETTINGS,
+    settings.DELIVERY_EXCEPTIONS,
+)
 
 
 class TransactionFeed:

@@ -245,6 +245,7 @@ class Engine:
         crypto = CryptoWorker(paths, db, http, opener, clock=clock, chance=chance, follows_sync=True)
         self._on_synced = crypto.note_synced
         self.encryption = Encryption(paths, db, crypto)
+        box = ExceptionsBox(db, opener)
         answering: list[Worker] = []
         if role is Role.APP:
             # Only the window answers: a person has to look.
@@ -253,11 +254,6 @@ class Engine:
 
             self.verifications = Verifications(db, me, role, http, crypto, clock=clock)
             answering.append(VerificationWorker(self.verifications, chance=chance))
-        sharing: list[Worker] = []
-        if self._turn is not None:
-            # A hosted account has a person elsewhere, whose settings are not written for them.
-            box = ExceptionsBox(db, opener)
-            sharing.append(SharedSettings(paths, db, http, me, box, clock=clock, chance=chance))
         return [
             *answering,
             opener,
@@ -265,7 +261,10 @@ class Engine:
             GossipWorker(paths, db, http, me, opener, crypto, clock=clock, chance=chance),
             Sender(paths, db, http, me, role, opener, crypto, clock=clock, chance=chance),
             ReceiptOutbox(paths, db, http, me, role, clock=clock, chance=chance),
-            *sharing,
+            # A hosted account has a person elsewhere, whose settings are not written for them.
+            SharedSettings(
+                paths, db, http, me, box, writes=self._turn is not None, clock=clock, chance=chance
+            ),
             KeyRequests(paths, db, http, me, opener, crypto, clock=clock, chance=chance),
             BackupWorker(paths, db, http, opener, clock=clock, chance=chance),
             GapFiller(db, http, me, role, clock=clock, chance=chance),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ from tandem_core.ctl.main import main
 from tandem_core.ctl.output import clean, local_time, table
 from tandem_core.paths import ProfilePaths, profile_paths
 from tandem_core.role import take_role
-from tandem_core.store import members, rooms, session
+from tandem_core.store import account_data, members, rooms, session
 from tandem_core.store.database import Database, Transaction
+from tandem_core.store.shared_settings import DELIVERY_EXCEPTIONS, standing
 from tandem_core.types import DeviceId, Me, Role, RoomId, UserId
 
 ME = Me(UserId("@alice:example.org"), DeviceId("ALICE1"))

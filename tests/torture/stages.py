@@ -220,6 +220,8 @@ EXCUSED = (
     ("both", r"joined_rooms|departures\._settle", "only for a room that was left while its place was lost"),
     ("app", r"prepend_back", "only while the server has older messages than the window"),
     ("both", r"first\._keep", "only in the first second of a store that has never synced"),
+    ("both", r"shared_settings\.",
+     "only when a person chooses; tests/core/receipts/test_shared_settings.py dies at each of these steps"),
     ("both", r"user/\{\}/account_data/\{\}|account_data\.put$|recovery_state\.|recovery\._note",
      "a person's own command; tests/core/crypto/test_recovery_crashes.py ends it at each of its requests"),
     ("both", r"crypto\.gossip\.|crypto\.key_requests\.",

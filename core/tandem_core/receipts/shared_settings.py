@@ -52,7 +52,10 @@ class Box(Protocol):
 
 
 class SharedSettings(Worker):
-    """Opens the exceptions that other devices wrote, and writes what was chosen here; either program does."""
+    """Opens the exceptions that other devices wrote, and writes what was chosen here; either program does.
+
+    ``writes`` is false for a hosted account, whose person chooses elsewhere.
+    """
 
     name: ClassVar[str] = "shared settings"
     wants: ClassVar[frozenset[Topic]] = frozenset(
@@ -60,7 +63,16 @@ class SharedSettings(Worker):
     )
 
     def __init__(
-        self, paths: ProfilePaths, db: Database, http: Http, me: Me, box: Box, *, clock: Clock, chance: Chance
+        self,
+        paths: ProfilePaths,
+        db: Database,
+        http: Http,
+        me: Me,
+        box: Box,
+        *,
+        writes: bool = True,
+        clock: Clock,
+        chance: Chance,
     ) -> None:
         super().__init__(chance)
         self._paths = paths
@@ -68,11 +80,12 @@ class SharedSettings(Worker):
         self._http = http
         self._me = me
         self._box = box
+        self._writes = writes
         self._clock = clock
 
     async def step(self) -> float | None:
         await self._open_news()
-        if not await self._waits():
+        if not self._writes or not await self._waits():
             return None
         async with netlock(self._paths, "shared_settings"):
             if await self._db.read(rules_wait):
