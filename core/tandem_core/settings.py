@@ -17,9 +17,11 @@ from tandem_core.errors import BadInput
 from tandem_core.store import settings as store
 from tandem_core.store import shared_settings as shared
 from tandem_core.store.database import Transaction
-from tandem_core.store.shared_settings import DELIVERY_EXCEPTIONS, DELIVERY_SETTINGS
+
 from tandem_core.types import Json, RoomId, Topic, UserId
 
+DELIVERY_SETTINGS = shared.DELIVERY_SETTINGS
+DELIVERY_EXCEPTIONS = shared.DELIVERY_EXCEPTIONS
 Value = bool | int | str
 
 

@@ -7,6 +7,16 @@ Rectangle {
     required property var model
 
     signal looked
+    signal answered
+
+    function choose(answer: string): void {
+        root.model.answer(answer);
+        root.answered();
+    }
+    // The bar goes away with its buttons: give the keyboard to what comes after it.
+    function leave(): void {
+        more.nextItemInFocusChain(true).forceActiveFocus(Qt.OtherFocusReason);
+    }
 
     objectName: "confirmBar"
     implicitHeight: column.implicitHeight + 2 * Theme.medium
@@ -69,21 +79,22 @@ Rectangle {
                 objectName: "confirmOff"
                 label: qsTr("Off")
                 spoken: qsTr("Off: nobody sees that their messages reached you")
-                onClicked: root.model.answer("off")
+                onClicked: root.choose("off")
             }
             PushButton {
                 objectName: "confirmDirect"
                 label: qsTr("Direct chats only")
                 spoken: qsTr("Direct chats only: others see it in encrypted direct chats")
-                onClicked: root.model.answer("direct")
+                onClicked: root.choose("direct")
             }
             PushButton {
                 objectName: "confirmRecommended"
                 label: qsTr("Recommended")
                 spoken: qsTr("Recommended: in encrypted direct chats, and in groups of up to 20 people")
-                onClicked: root.model.answer("recommended")
+                onClicked: root.choose("recommended")
             }
             PushButton {
+                id: more
                 objectName: "confirmMore"
                 kind: "plain"
                 implicitHeight: Theme.controlHeight

@@ -9,6 +9,7 @@ FocusScope {
     required property var model
 
     readonly property var told: root.model.told
+    readonly property var people: root.told.people ?? []
 
     signal closed
 
@@ -87,7 +88,10 @@ FocusScope {
                     objectName: "beginAnew"
                     label: qsTr("Begin anew")
                     spoken: qsTr("Begin anew with the exceptions of this device")
-                    onClicked: root.model.beginAnew()
+                    onClicked: {
+                        bar.take();
+                        root.model.beginAnew();
+                    }
                 }
             }
             Words {
@@ -113,7 +117,7 @@ FocusScope {
             Words {
                 topPadding: Theme.tiny
                 bottomPadding: Theme.small
-                text: root.told.people === undefined || root.told.people.length === 0
+                text: root.people.length === 0
                     ? qsTr("Nobody: there is no room yet in which you have written.")
                     : qsTr("If they wrote now, and you did not answer: at most 30 updates a day, and none after 5 until "
                         + "you read or write. Your homeserver learns of each confirmation, as it does of read receipts. "
@@ -125,20 +129,24 @@ FocusScope {
                 bottomPadding: Theme.medium
 
                 Repeater {
-                    model: root.told.people ?? []
+                    // By number, as above.
+                    model: root.people.length
 
                     PushButton {
-                        required property var modelData
-                        readonly property bool isChosen: modelData.id === root.told.person
+                        id: chip
+
+                        required property int index
+                        readonly property var person: root.people[Math.min(chip.index, root.people.length - 1)]
+                        readonly property bool isChosen: chip.person.id === root.told.person
 
                         objectName: "previewAs"
-                        width: Math.min(implicitWidth, column.width)
+                        width: Math.min(chip.implicitWidth, column.width)
                         clip: true
-                        kind: isChosen ? "filled" : "outlined"
-                        label: modelData.name
-                        spoken: isChosen ? qsTr("%1 is shown").arg(modelData.name)
-                            : qsTr("What %1 sees").arg(modelData.name)
-                        onClicked: root.model.previewAs(modelData.id)
+                        kind: chip.isChosen ? "filled" : "outlined"
+                        label: chip.person.name
+                        spoken: chip.isChosen ? qsTr("%1 is shown").arg(chip.person.name)
+                            : qsTr("What %1 sees").arg(chip.person.name)
+                        onClicked: root.model.previewAs(chip.person.id)
                     }
                 }
             }
@@ -202,26 +210,31 @@ FocusScope {
                     onClicked: root.model.toggleLog()
                 }
                 PushButton {
-                    objectName: "pauseHour"
-                    visible: root.told.paused === ""
-                    label: qsTr("Pause for an hour")
-                    spoken: qsTr("Pause confirmations for an hour")
-                    onClicked: root.model.pause("hour")
+                    id: pause
+
+                    readonly property bool isOn: root.told.paused !== undefined && root.told.paused !== ""
+
+                    // One button, so that the keyboard stays where it is.
+                    objectName: "pause"
+                    kind: pause.isOn ? "filled" : "outlined"
+                    label: pause.isOn ? qsTr("Go on now") : qsTr("Pause for an hour")
+                    spoken: pause.isOn ? qsTr("Go on with confirmations now") : qsTr("Pause confirmations for an hour")
+                    onClicked: {
+                        if (pause.isOn)
+                            root.model.resume();
+                        else
+                            root.model.pause("hour");
+                    }
                 }
                 PushButton {
                     objectName: "pauseTomorrow"
-                    visible: root.told.paused === ""
+                    visible: !pause.isOn
                     label: qsTr("Pause until tomorrow")
                     spoken: qsTr("Pause confirmations until 6 o'clock tomorrow")
-                    onClicked: root.model.pause("tomorrow")
-                }
-                PushButton {
-                    objectName: "resume"
-                    visible: root.told.paused !== undefined && root.told.paused !== ""
-                    kind: "filled"
-                    label: qsTr("Go on now")
-                    spoken: qsTr("Go on with confirmations now")
-                    onClicked: root.model.resume()
+                    onClicked: {
+                        pause.forceActiveFocus(Qt.OtherFocusReason);
+                        root.model.pause("tomorrow");
+                    }
                 }
             }
             Lines {

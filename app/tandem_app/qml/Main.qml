@@ -181,6 +181,12 @@ Window {
 
             Connections {
                 target: confirmBar.item
+                function onAnswered(): void {
+                    if (root.shell.page === "")
+                        root.focusMain();
+                    else
+                        (confirmBar.item as ConfirmBar).leave();
+                }
                 function onLooked(): void {
                     root.shell.openPage("confirmations");
                 }
