@@ -10,8 +10,6 @@ from tandem_core.errors import BadInput
 from tandem_core.store.database import Transaction
 
 HOUR_MS = 3_600_000
-MOST_MS = 48 * HOUR_MS
-"""A pause that lies further ahead was made by a clock that has gone back since."""
 _MORNING_H = 6
 
 
@@ -39,4 +37,4 @@ def resume(txn: Transaction, now_ms: int) -> None:
 def paused_until(conn: sqlite3.Connection, now_ms: int) -> int | None:
     """When the pause ends (ms), or None while there is none."""
     until = settings.get(conn, "receipts.paused_until")
-    return until if isinstance(until, int) and now_ms < until <= now_ms + MOST_MS else None
+    return until if isinstance(until, int) and now_ms < until else None

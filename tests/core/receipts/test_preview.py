@@ -125,11 +125,6 @@ def test_a_pause_holds_until_its_end_and_can_be_ended_before(account: Account) -
     assert until() is None
 
 
-def test_a_pause_of_a_clock_that_has_gone_back_is_over(account: Account) -> None:
-    account.write(pause.pause, account.now + 400 * HOUR, account.now)
-    assert account.read(pause.paused_until, account.now) is None
-
-
 def test_tomorrow_begins_at_six_in_the_morning() -> None:
     until = datetime.fromtimestamp(pause.end_of("tomorrow", NOW) / 1000)
     assert (until.hour, until.minute) == (6, 0)
