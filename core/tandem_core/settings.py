@@ -17,7 +17,6 @@ from tandem_core.errors import BadInput
 from tandem_core.store import settings as store
 from tandem_core.store import shared_settings as shared
 from tandem_core.store.database import Transaction
-
 from tandem_core.types import Json, RoomId, Topic, UserId
 
 DELIVERY_SETTINGS = shared.DELIVERY_SETTINGS

@@ -15,7 +15,7 @@ from tandem_core.store import account_data, crypto, rooms
 from tandem_core.store import session as sessions
 from tandem_core.store.shared_settings import DELIVERY_EXCEPTIONS
 from tandem_core.trust import DeviceTrust
-from tandem_core.types import DeviceId, RoomId, Role, UserId
+from tandem_core.types import DeviceId, Role, RoomId, UserId
 from tests.app.glass import Glass
 from tests.app.seed import NOON_MS, Seed
 from tests.app.shots import BOB, CAROL, DEVICES, DORA, PEOPLE, Look, hike, take
@@ -201,7 +201,7 @@ def confirmations(
             for number in range(41 if what else 0):
                 txn.execute(
                     "INSERT INTO receipt_owed (event_id, room_id, sender, opened_by, decided_at, due_at, share, state,"
-                    " transport, done_at) VALUES (?, '!room1:example.org', ?, 'app', 1, 1, 'user', 'sent', 'server', ?)",
+                    " transport, done_at) VALUES (?, '!room1:example.org', ?, 'app', 1, 1, 'user', 'sent', '', ?)",
                     (f"$s{number}", BOB, NOON_MS - number * 900_000),
                 )
             if what == "paused":

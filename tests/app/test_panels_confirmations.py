@@ -13,7 +13,7 @@ from tandem_core.store import account_data, room_facts
 from tandem_core.store import session as sessions
 from tandem_core.store.database import Transaction
 from tandem_core.store.shared_settings import DELIVERY_EXCEPTIONS, DELIVERY_SETTINGS
-from tandem_core.types import RoomId, Role, UserId
+from tandem_core.types import Role, RoomId, UserId
 from tests.app.by_keyboard import heard, is_checked, reads, silent, sticks_out, tab_round, tab_to
 from tests.app.glass import Glass, says
 from tests.app.seed import NOON_MS, Seed
@@ -65,7 +65,9 @@ def sent(seed: Seed, room: RoomId, count: int) -> None:
     seed.db.write_now(write)
 
 
-def test_tab_goes_through_all_choices_in_their_order_and_everything_has_a_name(seed: Seed, show: Show) -> None:
+def test_tab_goes_through_all_choices_in_their_order_and_everything_has_a_name(
+    seed: Seed, show: Show
+) -> None:
     seed.db.write_now(room_facts.accept, seed.room("Bob", direct=True), "sent")
     glass = page(show)
     root = glass.item("confirmationsPage")
@@ -101,12 +103,16 @@ def test_no_control_is_cut_whatever_people_are_called(seed: Seed, show: Show, wi
     name = "Maximiliane-Friederike von und zu Hohenstein-Wolkenburg auf Niederlangenau"
     room = seed.room(name, people={BOB: name}, direct=True)
     seed.db.write_now(room_facts.accept, room, "sent")
-    choose(seed, "receipts.person", "never", user_id=UserId("@" + "a-name-without-an-end" * 5 + ":example.org"))
+    choose(
+        seed, "receipts.person", "never", user_id=UserId("@" + "a-name-without-an-end" * 5 + ":example.org")
+    )
     glass = page(show, width=width)
     assert sticks_out(glass, glass.item("confirmationsPage")) == []
 
 
-def test_public_rooms_and_strangers_are_never_confirmed_and_no_switch_offers_it(seed: Seed, show: Show) -> None:
+def test_public_rooms_and_strangers_are_never_confirmed_and_no_switch_offers_it(
+    seed: Seed, show: Show
+) -> None:
     glass = page(show)
     assert heard(glass, "Confirm delivery in public rooms: Never")
     assert heard(glass, "Confirm to strangers and for requests: Never")

@@ -23,7 +23,7 @@ _ABOUT = (
     " pause, only for messages you can read, and only where you have written or accepted."
 )
 _NO_SUPPORT = (
-    " Your homeserver does not offer confirmations (MSC4089): they go encrypted to the devices of those who ask."
+    " Your homeserver does not offer them (MSC4089): they go encrypted to the devices of those who ask."
 )
 _SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
@@ -172,7 +172,7 @@ def _exceptions(conn: sqlite3.Connection) -> list[dict[str, Any]]:
     lines = [*found, add]
     lines[0] |= {
         "heading": "Exceptions",
-        "words": "Never beats always. Rooms get theirs in their own settings. Your other devices share these encrypted.",
+        "words": "Never beats always. Rooms get theirs in their own settings. Your devices share them, encrypted.",
     }
     return lines
 

@@ -147,4 +147,5 @@ class ConfirmationsModel(SettingsModel):
 
     # PySide's stub wants a type, but a QVariantMap is only known by name.
     told = Property("QVariantMap", lambda self: self._told, notify=toldChanged)  # type: ignore[arg-type]
-    """standing, people (id, name), person, seen (room, words, tells), sentence, log, hasLog, showsLog, paused, unread."""
+    """standing, people (id, name), person, seen (room, words, tells), sentence, log, hasLog, showsLog, paused,
+    unread: as ``_tell`` makes it."""

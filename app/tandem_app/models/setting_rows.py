@@ -23,7 +23,10 @@ BLANK: dict[str, Any] = {
     "key": "", "kind": "", "heading": "", "words": "", "title": "", "help": "", "warning": "", "value": "",
     "options": [], "least": 0, "most": 0, "active": True, "room": "", "person": "",
 }  # fmt: skip
-"""A row with every key that QML asks for. ``kind``: switch, onoff, choice, number, fixed, exception, person, trust, lead."""
+"""A row with every key that QML asks for.
+
+``kind``: switch, onoff, choice, number, fixed, exception, person, trust, lead.
+"""
 
 
 @dataclass(slots=True)
@@ -90,7 +93,11 @@ UNSOUND = "What is stored here cannot be understood. Until you choose anew, noth
 def account_page(conn: sqlite3.Connection, paths: ProfilePaths, confirmations: str) -> Page:
     """Everything that is chosen for the account, and who that is; ``confirmations`` says how those stand."""
     page = Page("Settings")
-    lead = BLANK | {"kind": "lead", "title": "Whether others learn that messages reached you", "help": confirmations}
+    lead = BLANK | {
+        "kind": "lead",
+        "title": "Whether others learn that messages reached you",
+        "help": confirmations,
+    }
     page.rows = [lead | {"heading": "Delivery confirmations"}]
     for heading, keys in _SECTIONS:
         found = [setting_row(conn, key) for key in keys]

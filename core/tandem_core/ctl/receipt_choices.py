@@ -1,4 +1,4 @@
-"""``tandemctl receipts answer``, ``pause``, ``resume``, ``exceptions``, ``log``, ``preview``: the panel for terminals."""
+"""``tandemctl receipts answer``, ``pause``, ``resume``, ``exceptions``, ``log``, ``preview``: the panel as words."""
 
 from __future__ import annotations
 
@@ -83,18 +83,18 @@ def _exceptions(here: world.World, options: argparse.Namespace, word: str | None
     are_known = here.db.read_now(shared_settings.exceptions_are_known)
     if options.json:
         entries = [
-            {"scope": str(one.setting.scope), "target": one.target, "value": one.effective.value} for one in chosen
+            {"scope": str(one.setting.scope), "target": one.target, "value": one.effective.value}
+            for one in chosen
         ]
         show_json({"exceptions": entries, "are_known": are_known})
         return
     show(table([(str(one.setting.scope), one.target, str(one.effective.value)) for one in chosen]))
     if not are_known:
-        show(
-            [
-                "This device cannot read the exceptions that your other devices share, so it confirms nothing."
-                " Verify it; or give them up: tandemctl receipts exceptions anew."
-            ]
+        words = (
+            "This device cannot read the exceptions that your other devices share, so it confirms nothing."
+            " Verify it; or give them up: tandemctl receipts exceptions anew."
         )
+        show([words])
 
 
 def _log(here: world.World, options: argparse.Namespace) -> None:
@@ -119,11 +119,16 @@ def _log(here: world.World, options: argparse.Namespace) -> None:
 
 def _preview(here: world.World, options: argparse.Namespace, word: str | None) -> None:
     if word is None or not word.startswith("@") or ":" not in word:
-        raise BadInput("whom is it to be previewed for?", advice="tandemctl receipts preview @user:example.org")
+        raise BadInput(
+            "whom is it to be previewed for?", advice="tandemctl receipts preview @user:example.org"
+        )
     seen = here.db.read_now(preview, here.session.me, here.link, UserId(word), SystemClock().now_ms())
     if options.json:
         show_json(
-            [{"room_id": one.room_id, "share": one.share and str(one.share), "text": one.words} for one in seen]
+            [
+                {"room_id": one.room_id, "share": one.share and str(one.share), "text": one.words}
+                for one in seen
+            ]
         )
     else:
         show(table([(one.room_id, one.words) for one in seen]) or ["You share no room."])

@@ -162,7 +162,8 @@ def rules_wait(conn: sqlite3.Connection) -> bool:
     """Whether something chosen here is not in the account data as this device knows it, or is done with."""
     content = account_data.get(conn, DELIVERY_SETTINGS) or {}
     return rules_to_write(conn, content) is not None or any(
-        _is_settled(setting, row, shared.rule_in(content, setting.shared)) for setting, row in _own_rules(conn)
+        _is_settled(setting, row, shared.rule_in(content, setting.shared))
+        for setting, row in _own_rules(conn)
     )
 
 
@@ -256,9 +257,7 @@ def exceptions_wait(conn: sqlite3.Connection) -> bool:
 def exceptions_text(conn: sqlite3.Connection, now_ms: int) -> str | None:
     """All that this device knows, as it is encrypted; None if it is too much for the account data."""
     held = _with_own(conn)
-    removed = sorted(
-        (told.changed_at, where) for where, told in held.items() if told.value == "default"
-    )
+    removed = sorted((told.changed_at, where) for where, told in held.items() if told.value == "default")
     while removed and removed[0][0] < now_ms - REMEMBER_REMOVED_MS:
         del held[removed.pop(0)[1]]
     others = parse(shared.standing(conn).others)
@@ -284,7 +283,7 @@ def keep_opened(txn: Transaction, content: Json, text: str | None) -> None:
     found, others = read
     shared.merge_exceptions(txn, found)
     lacks = any(
-        told.value != "default" and where not in found or where in found and told != found[where]
+        (told.value != "default" and where not in found) or (where in found and told != found[where])
         for where, told in shared.exceptions(txn.conn).items()
     )
     shared.set_standing(txn, Standing(shared.mark(content), "", False, lacks, dumps(others)))
@@ -294,7 +293,9 @@ def settle_exceptions(txn: Transaction) -> None:
     """Forget what is shared now; a refusal stays, since only this device may take it back."""
     held = shared.exceptions(txn.conn)
     for setting, row in _own(txn.conn):
-        if setting.scope is not Scope.ACCOUNT and _is_settled(setting, row, held.get((row.scope, row.target))):
+        if setting.scope is not Scope.ACCOUNT and _is_settled(
+            setting, row, held.get((row.scope, row.target))
+        ):
             rows.clear(txn, row.scope, row.target, row.key)
 
 

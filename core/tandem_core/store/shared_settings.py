@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from tandem_core.store import account_data
 from tandem_core.store import session as sessions
@@ -41,6 +41,7 @@ def rule(conn: sqlite3.Connection, name: str) -> Shared | None:
 
 def rule_in(content: Json, name: str) -> Shared | None:
     """The same of one content. Once it says whether deliveries are confirmed, the question is ``answered``."""
+    found: Json
     match name:
         case "answered":
             found = {name: True} if isinstance(content.get("enabled"), bool) else {}
@@ -59,7 +60,7 @@ def time_in(times: Any, name: str) -> int:
     return at if is_time(at) else 0
 
 
-def is_time(at: Any) -> bool:
+def is_time(at: Any) -> TypeGuard[int]:
     return isinstance(at, int) and not isinstance(at, bool) and 0 < at <= LATEST_MS
 
 

@@ -38,7 +38,9 @@ def opened(by: Device, content: Json) -> str | None:
     return asyncio.run(ExceptionsBox(by.db, by.opener).open(content))
 
 
-def test_another_verified_device_opens_what_one_sealed_and_the_server_sees_nothing_of_it(tmp_path: Path) -> None:
+def test_another_verified_device_opens_what_one_sealed_and_the_server_sees_nothing_of_it(
+    tmp_path: Path,
+) -> None:
     laptop, phone = device(tmp_path, "LAPTOP", SEED), device(tmp_path, "PHONE", SEED)
     content = sealed(laptop)
     assert opened(phone, content) == TEXT

@@ -15,6 +15,7 @@ from tandem_core.store import members, rooms, timeline
 from tandem_core.store import session as sessions
 from tandem_core.store.database import Database, Transaction
 from tandem_core.types import DeviceId, EventId, Me, Role, RoomId, UserId
+from tests.core.receipts import sharing
 
 ME = Me(UserId("@alice:example.org"), DeviceId("ALICE1"))
 BOB = UserId("@bob:example.org")
@@ -145,3 +146,24 @@ def account(tmp_path: Path) -> Iterator[Account]:
     db.write_now(settings.set_value, "receipts.answered", True, now_ms=NOW)
     yield Account(db)
     db.close()
+
+
+@pytest.fixture
+def server() -> sharing.Server:
+    """The account data that several devices of Alice share."""
+    return sharing.Server()
+
+
+@pytest.fixture
+def make(server: sharing.Server, tmp_path: Path) -> Iterator[sharing.Make]:
+    """Another device of the account; all clocks agree."""
+    made: list[sharing.Device] = []
+    clock = sharing.Clock()
+
+    def one(name: str = "laptop", *, word: str | None = "secret") -> sharing.Device:
+        made.append(sharing.Device(tmp_path / name, server, clock, word=word))
+        return made[-1]
+
+    yield one
+    for device in made:
+        device.close()

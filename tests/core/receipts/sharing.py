@@ -26,6 +26,9 @@ BOB = UserId("@bob:example.org")
 ROOM = RoomId("!room:example.org")
 NOW = 1_800_000_000_000
 
+Make = Callable[..., "Device"]
+"""Makes another device of the account, by its name; all clocks agree."""
+
 
 class Cut(Exception):
     """The program dies here."""

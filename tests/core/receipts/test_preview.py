@@ -12,7 +12,6 @@ from tandem_core import settings
 from tandem_core.errors import BadInput
 from tandem_core.judge import judge
 from tandem_core.receipts import pause
-from tandem_core.receipts.gate import Share
 from tandem_core.receipts.preview import in_room, preview
 from tandem_core.store import receipt_log
 from tandem_core.types import Role, UserId
