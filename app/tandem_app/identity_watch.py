@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QObject, QTimer, Signal, Slot
+from PySide6.QtCore import QObject, Signal, Slot
 
+from tandem_app.look import Look
 from tandem_core.types import Role, RoomId, Topic, UserId
 
 if TYPE_CHECKING:
@@ -14,10 +15,10 @@ if TYPE_CHECKING:
 
     from tandem_app.actions import Shell
     from tandem_app.engine_thread import EngineThread
-    from tandem_core.types import Change, Me
+    from tandem_core.types import Me
 
 PAUSE_MS = 300
-_TOPICS = frozenset({Topic.DEVICES, Topic.ROOMS})
+_TOPICS = (Topic.DEVICES, Topic.ROOMS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +30,17 @@ class Changed:
     was_verified: bool
 
 
-class IdentityWatch(QObject):
+class IdentityWatch(Look):
     """Says who they are whenever that changes, or another room is opened."""
 
     found = Signal(object)
     """``list[Changed]``, verified people first."""
 
     def __init__(self, thread: EngineThread, shell: Shell, parent: QObject | None = None) -> None:
-        super().__init__(parent)
-        self._thread = thread
+        super().__init__(thread, _TOPICS, PAUSE_MS, parent)
         self._shell = shell
         self._room = ""
         self._last: list[Changed] = []
-        self._timer = QTimer(self, singleShot=True, interval=PAUSE_MS)
-        self._timer.timeout.connect(self.look)
-        thread.changed.connect(self._follow)
         shell.roomChanged.connect(self._turn)
 
     @Slot()
@@ -62,11 +59,6 @@ class IdentityWatch(QObject):
             return [] if session is None else await db.read(in_room, session.me, RoomId(room))
 
         self._thread.call(work(), lambda people: self._tell(room, people), lambda error: None)
-
-    @Slot(object)
-    def _follow(self, changes: frozenset[Change]) -> None:
-        if any(change.topic in _TOPICS for change in changes) and not self._timer.isActive():
-            self._timer.start()
 
     @Slot()
     def _turn(self) -> None:

@@ -5,31 +5,27 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QObject, QTimer, Signal, Slot
+from PySide6.QtCore import QObject, Signal, Slot
 
+from tandem_app.look import Look
 from tandem_core.types import Topic
 
 if TYPE_CHECKING:
     from tandem_app.engine_thread import EngineThread
-    from tandem_core.types import Change
 
 PAUSE_MS = 1500
 """Keys come in many at a time; one look for all of them is enough."""
-_TOPICS = frozenset({Topic.KEYS, Topic.DEVICES, Topic.ACCOUNT_DATA})
+_TOPICS = (Topic.KEYS, Topic.DEVICES, Topic.ACCOUNT_DATA)
 
 
-class QuestionWatch(QObject):
+class QuestionWatch(Look):
     """Says what there is to ask whenever that changes (``recovery_question.Question``, by its value)."""
 
     asked = Signal(str)
 
     def __init__(self, thread: EngineThread, parent: QObject | None = None) -> None:
-        super().__init__(parent)
-        self._thread = thread
+        super().__init__(thread, _TOPICS, PAUSE_MS, parent)
         self._last = ""
-        self._timer = QTimer(self, singleShot=True, interval=PAUSE_MS)
-        self._timer.timeout.connect(self._look)
-        thread.changed.connect(self._follow)
         thread.session.connect(self._begin)
 
     def put_off(self, question: str) -> None:
@@ -46,20 +42,17 @@ class QuestionWatch(QObject):
 
         self._thread.call(work(), None, lambda error: None)
 
-    @Slot(object)
-    def _follow(self, changes: frozenset[Change]) -> None:
-        if any(change.topic in _TOPICS for change in changes) and not self._timer.isActive():
-            self._timer.start()
-
     @Slot(str)
     def _begin(self, state: str) -> None:
         if state == "signed_in":
-            self._timer.start()
+            self.soon()
         else:
             self._tell("nothing")
 
     @Slot()
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Ask the store."""
+
         async def work() -> str:
             from tandem_core.crypto.recovery_question import question
 

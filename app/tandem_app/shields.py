@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QObject, QTimer, Slot
+from PySide6.QtCore import QObject, Slot
 
+from tandem_app.look import Look
 from tandem_core.types import EventId, Topic
 
 if TYPE_CHECKING:
@@ -14,12 +15,12 @@ if TYPE_CHECKING:
 
     from tandem_app.engine_thread import EngineThread
     from tandem_app.models.timeline import TimelineModel
-    from tandem_core.types import Change, Me
+    from tandem_core.types import Me
 
 PAUSE_MS = 250
 MOST = 400
 """Rows that are looked at in one go, the newest first."""
-_TOPICS = frozenset({Topic.DEVICES, Topic.KEYS, Topic.TIMELINE})
+_TOPICS = (Topic.DEVICES, Topic.KEYS, Topic.TIMELINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,30 +31,17 @@ class Shield:
     is_grave: bool
 
 
-class Shields(QObject):
+class Shields(Look):
     """Gives the timeline its shields whenever rows, keys, devices or identities change."""
 
     def __init__(self, thread: EngineThread, timeline: TimelineModel, parent: QObject | None = None) -> None:
-        super().__init__(parent)
-        self._thread = thread
+        super().__init__(thread, _TOPICS, PAUSE_MS, parent)
         self._timeline = timeline
-        self._timer = QTimer(self, singleShot=True, interval=PAUSE_MS)
-        self._timer.timeout.connect(self._look)
-        timeline.counted.connect(self._soon)
-        thread.changed.connect(self._follow)
+        timeline.counted.connect(self.soon)
 
     @Slot()
-    def _soon(self) -> None:
-        if not self._timer.isActive():
-            self._timer.start()
-
-    @Slot(object)
-    def _follow(self, changes: frozenset[Change]) -> None:
-        if any(change.topic in _TOPICS for change in changes):
-            self._soon()
-
-    @Slot()
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Ask the store."""
         room, events = self._timeline.room_id, self._timeline.others_messages(MOST)
         if not events:
             return
@@ -73,9 +61,9 @@ def of_events(conn: sqlite3.Connection, me: Me, event_ids: list[str]) -> dict[st
     from tandem_core import trust
     from tandem_core.trust import EventTrust
 
-    found = {event_id: trust.of_event(conn, me, EventId(event_id)) for event_id in event_ids}
+    found = trust.of_events(conn, me, [EventId(event_id) for event_id in event_ids])
     return {
-        event_id: Shield(said.words, said is not EventTrust.UNSAFE_SOURCE)
+        str(event_id): Shield(said.words, said is not EventTrust.UNSAFE_SOURCE)
         for event_id, said in found.items()
         if said.words
     }

@@ -11,13 +11,13 @@ since is a violation, and nothing is sent to them until the person at this machi
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from tandem_core.store import identities, room_facts
 from tandem_core.store.identities import Identity
-from tandem_core.types import DeviceId, EventId, Me, UserId
+from tandem_core.types import DeviceId, EventId, Me, RoomId, UserId
 
 
 class PersonTrust(Enum):
@@ -68,6 +68,10 @@ _EVENT_WORDS = {
     EventTrust.CHANGED_IDENTITY: "The sender's identity is not the one that you verified.",
 }
 _SAFE_SOURCES = ("olm", "own")
+_EVENTS = (
+    "SELECT event_id, room_id, sender, seal, session_id, state_key, kind FROM event WHERE event_id IN ({})"
+)
+_PORTION = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,32 +165,59 @@ def notices(conn: sqlite3.Connection, me: Me) -> list[Notice]:
 
 def of_event(conn: sqlite3.Connection, me: Me, event_id: EventId) -> EventTrust:
     """What is to be said of an event's sender now; it changes with the lists of devices and with identities."""
-    event = conn.execute(
-        "SELECT room_id, sender, seal, session_id, state_key, kind FROM event WHERE event_id = ?", (event_id,)
-    ).fetchone()
-    if event is None or event["seal"] in ("sealed", "refused"):
-        return EventTrust.SEALED
-    if event["seal"] == "plain":
-        is_message = event["state_key"] is None and event["kind"] not in ("none", "redacted", "state")
-        is_odd = is_message and room_facts.encryption(conn, event["room_id"]) is not None
-        return EventTrust.NOT_ENCRYPTED if is_odd else EventTrust.GOOD
+    return of_events(conn, me, [event_id]).get(event_id, EventTrust.SEALED)
+
+
+def of_events(conn: sqlite3.Connection, me: Me, event_ids: Sequence[EventId]) -> dict[EventId, EventTrust]:
+    """The same of many events; what the store does not have is left out.
+
+    People write many messages with one session, so each session is looked at once.
+    """
+    of_session: dict[tuple[RoomId, UserId, str | None], EventTrust] = {}
+    found = {}
+    for start in range(0, len(event_ids), _PORTION):
+        portion = event_ids[start : start + _PORTION]
+        for event in conn.execute(_EVENTS.format(",".join("?" * len(portion))), tuple(portion)):
+            if event["seal"] in ("sealed", "refused"):
+                verdict = EventTrust.SEALED
+            elif event["seal"] == "plain":
+                verdict = _of_plain(conn, event)
+            else:
+                key = (event["room_id"], event["sender"], event["session_id"])
+                if key not in of_session:
+                    of_session[key] = _of_session(conn, me, *key)
+                verdict = of_session[key]
+            found[event["event_id"]] = verdict
+    return found
+
+
+def _of_plain(conn: sqlite3.Connection, event: sqlite3.Row) -> EventTrust:
+    is_message = event["state_key"] is None and event["kind"] not in ("none", "redacted", "state")
+    is_odd = is_message and room_facts.encryption(conn, event["room_id"]) is not None
+    return EventTrust.NOT_ENCRYPTED if is_odd else EventTrust.GOOD
+
+
+def _of_session(
+    conn: sqlite3.Connection, me: Me, room_id: RoomId, sender: UserId, session_id: str | None
+) -> EventTrust:
+    """What is to be said of a sender whose message was opened with this Megolm session."""
     session = conn.execute(
         "SELECT sender_key, claimed_ed25519, source FROM megolm_inbound WHERE room_id = ? AND session_id = ?",
-        (event["room_id"], event["session_id"]),
+        (room_id, session_id),
     ).fetchone()
     if session is None or session["source"] == "own":
         return EventTrust.GOOD if session is not None else EventTrust.UNSAFE_SOURCE
-    if person(conn, me, event["sender"]) is PersonTrust.VIOLATED:
+    if person(conn, me, sender) is PersonTrust.VIOLATED:
         return EventTrust.CHANGED_IDENTITY
     if session["source"] not in _SAFE_SOURCES:
         return EventTrust.UNSAFE_SOURCE
     sent_by = conn.execute(
         "SELECT signed_by, deleted, ed25519 FROM device WHERE user_id = ? AND curve25519 = ? ORDER BY deleted",
-        (event["sender"], session["sender_key"]),
+        (sender, session["sender_key"]),
     ).fetchone()
     if sent_by is None or sent_by["ed25519"] != session["claimed_ed25519"]:
         return EventTrust.UNKNOWN_DEVICE
-    theirs = identities.identity(conn, event["sender"])
+    theirs = identities.identity(conn, sender)
     if of_device(PersonTrust.SEEN, theirs, sent_by["signed_by"]) is DeviceTrust.SIGNED_BY_OWNER:
         return EventTrust.GOOD
     return EventTrust.UNLISTED_DEVICE if sent_by["deleted"] else EventTrust.UNSIGNED_DEVICE

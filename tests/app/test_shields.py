@@ -61,7 +61,7 @@ def test_a_device_that_its_owner_has_not_confirmed_is_said_until_it_is(seed: See
     assert len(glass.items("shield")) == 1
     assert glass.items("shield")[0].property("grave") is True
     seed.db.write_now(lambda txn: (txn.execute("UPDATE device SET signed_by = 'S1'"), None)[1])
-    glass.main.shields._look()
+    glass.main.shields.look()
     glass.wait(lambda: glass.items("shield") == [], "the sign to go")
     assert not any(UNSIGNED in words for words in glass.sayings())
 

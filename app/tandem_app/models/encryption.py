@@ -47,6 +47,7 @@ class EncryptionModel(QObject):
         self._thread = thread
         self._reader = reader
         self._cards: dict[str, dict[str, Any]] = {}
+        self._is_open = False
         self._busy = ""
         self._problem: tuple[str, str] = ("", "")
         self._news: tuple[str, str] = ("", "")
@@ -57,10 +58,17 @@ class EncryptionModel(QObject):
     @Slot()
     def open(self) -> None:
         """The page is shown: what was said before is over, and the server is asked how things stand."""
+        self._is_open = True
         self._problem = self._news = ("", "")
         self.look()
         self.changed.emit()
         self._thread.call(self._refresh(), None, lambda error: None)
+
+    @Slot()
+    def close(self) -> None:
+        """The page is left; a question that was not answered is called off."""
+        self._is_open = False
+        self._approval.callOff()
 
     @Slot()
     def look(self) -> None:
@@ -202,7 +210,7 @@ class EncryptionModel(QObject):
 
     @Slot(object)
     def _follow(self, changes: frozenset[Change]) -> None:
-        if any(change.topic in _TOPICS for change in changes):
+        if self._is_open and any(change.topic in _TOPICS for change in changes):
             self.look()
 
     def _card(self, name: str) -> dict[str, Any]:

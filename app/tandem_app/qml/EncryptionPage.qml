@@ -44,7 +44,7 @@ FocusScope {
         bar.take();
         root.model.open();
     }
-    Component.onDestruction: root.model.approval.callOff()
+    Component.onDestruction: root.model.close()
 
     Connections {
         target: root.model
