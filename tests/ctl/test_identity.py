@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +27,17 @@ ALICE = named("alice", "ONE")
 
 
 class _Door:
-    """A device's door to the server in memory, as a command opens and closes it."""
+    """A device's door to the server in memory, as a command uses it."""
 
     def __init__(self, server: KeyServer) -> None:
         self.request = server.http(ALICE).request
         self.base_url = "http://127.0.0.1:9"
 
-    async def close(self) -> None:
-        return None
-
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> KeyServer:
     made = KeyServer()
-    monkeypatch.setattr(world.World, "http", lambda _: _Door(made))
+    monkeypatch.setattr(world.World, "door", lambda _: nullcontext(_Door(made)))
     return made
 
 

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,11 @@ PASSPHRASE = "correct horse battery staple"
 
 
 class _Door:
-    """A device's door to the server in memory, as a command opens and closes it."""
+    """A device's door to the server in memory, as a command uses it."""
 
     def __init__(self, server: KeyServer, me: Me) -> None:
         self.request = server.http(me).request
         self.base_url = "http://127.0.0.1:9"
-
-    async def close(self) -> None:
-        return None
 
 
 class Machine:
@@ -68,7 +66,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> KeyServer:
     async def is_up_to_date(*_: Any, **__: Any) -> bool:
         return True
 
-    monkeypatch.setattr(world.World, "http", lambda here: _Door(made, here.session.me))
+    monkeypatch.setattr(world.World, "door", lambda here: nullcontext(_Door(made, here.session.me)))
     monkeypatch.setattr(world, "refresh", is_up_to_date)
     monkeypatch.setattr(world, "until", is_up_to_date)
     monkeypatch.setattr(secret_storage, "_ITERATIONS", secret_storage.LEAST_ITERATIONS)

@@ -9,44 +9,27 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import TypeVar
 
-from tandem_core.clock import SystemClock
 from tandem_core.command_line import DONE, FAILED
 from tandem_core.crypto import backup_format as form
 from tandem_core.crypto import backup_words as words
 from tandem_core.crypto import recovery_key
-from tandem_core.crypto.adoption import adopt
-from tandem_core.crypto.backup import Backup, NoBackupKey, Status, status
-from tandem_core.crypto.cross_signing import CrossSigning
-from tandem_core.crypto.recovery import NotSetUp, Recovery
+from tandem_core.crypto.backup import NoBackupKey, Status, status
+from tandem_core.crypto.recovery import NotSetUp
 from tandem_core.crypto.recovery_state import Standing as RecoveryStanding
 from tandem_core.crypto.recovery_state import state as recovery_state
 from tandem_core.crypto.secrets import BACKUP
-from tandem_core.crypto.state import CryptoState
-from tandem_core.ctl import world
+from tandem_core.ctl import own_keys, world
 from tandem_core.ctl.account import read_secret
 from tandem_core.ctl.output import note, show, show_json
+from tandem_core.ctl.own_keys import OwnKeys
 from tandem_core.errors import BadInput
-from tandem_core.http import Http
 from tandem_core.paths import ProfilePaths
 from tandem_core.store import backup as rows
 from tandem_core.store.backup import Restore
 from tandem_core.types import Change, Json, Topic
-from tandem_core.vault import pickle_key
 
 T = TypeVar("T")
 _CHANGES = (Change(Topic.KEYS), Change(Topic.STATUS))
-
-
-class _Tools:
-    """What a command works with."""
-
-    def __init__(self, here: world.World, http: Http, state: CryptoState) -> None:
-        clock = SystemClock()
-        self.backup = Backup(here.paths, here.db, http, state, clock=clock)
-        cross_signing = CrossSigning(here.paths, here.db, http, state, clock=clock)
-        self.recovery = Recovery(
-            here.paths, here.db, http, state, lambda found: adopt(cross_signing, self.backup, found)
-        )
 
 
 def run(paths: ProfilePaths, options: argparse.Namespace) -> int:
@@ -57,17 +40,17 @@ def run(paths: ProfilePaths, options: argparse.Namespace) -> int:
             case "restore":
                 return _restore(here, options)
             case "cancel":
-                _work(here, lambda tools: tools.backup.cancel_restore())
+                _work(here, lambda own: own.backup.cancel_restore())
             case "delete":
                 return _delete(here, options)
             case _:
-                _work(here, lambda tools: tools.backup.look())
+                _work(here, lambda own: own.backup.look())
         return _say(here, options)
 
 
 def _create(here: world.World, options: argparse.Namespace) -> int:
     """Make a version, and stay until every key is in it."""
-    _work(here, lambda tools: tools.backup.create(replace=options.replace))
+    _work(here, lambda own: own.backup.create(replace=options.replace))
     if asyncio.run(world.until(here, _is_complete, options.timeout, *_CHANGES)) is None:
         note("Not every key is in the backup yet; that goes on when Tandem runs.")
     recovery = here.db.read_now(recovery_state)
@@ -82,8 +65,8 @@ def _restore(here: world.World, options: argparse.Namespace) -> int:
     """Have everything restored and say how far it is; Ctrl-C leaves the rest to the programs that run."""
     if options.key_file is not None:
         secret = read_secret(options.key_file, "key")
-        _work(here, lambda tools: _unlock(tools, secret))
-    _work(here, lambda tools: tools.backup.restore())
+        _work(here, lambda own: _unlock(own, secret))
+    _work(here, lambda own: own.backup.restore())
     told: list[str] = []
 
     def look(conn: sqlite3.Connection) -> Restore | None:
@@ -107,20 +90,20 @@ def _restore(here: world.World, options: argparse.Namespace) -> int:
 def _delete(here: world.World, options: argparse.Namespace) -> int:
     if not options.yes:
         raise BadInput("this deletes every key in the backup", advice="Add --yes if you mean it.")
-    _work(here, lambda tools: tools.backup.delete())
+    _work(here, lambda own: own.backup.delete())
     return _say(here, options)
 
 
-async def _unlock(tools: _Tools, text: str) -> None:
+async def _unlock(own: OwnKeys, text: str) -> None:
     """Adopt the key of the backup: given as such, as the recovery key of an older client, or by secret storage."""
     candidates = [text]
     if recovery_key.looks_like_one(text):
         candidates.append(form.encoded(recovery_key.decode(text)))
     for candidate in candidates:
-        if await tools.backup.adopt(candidate):
+        if await own.backup.adopt(candidate):
             return
     try:
-        unlocked = await tools.recovery.unlock(text)
+        unlocked = await own.recovery.unlock(text)
     except NotSetUp as error:
         raise BadInput("this key does not open the backup", advice="Check it for typing errors.") from error
     if BACKUP not in unlocked.found:
@@ -151,16 +134,12 @@ def _json(found: Status) -> Json:
     }
 
 
-def _work(here: world.World, work: Callable[[_Tools], Awaitable[T]]) -> T:
+def _work(here: world.World, work: Callable[[OwnKeys], Awaitable[T]]) -> T:
     """Do this with a door of our own, and tell the programs that run of what changed."""
 
     async def go() -> T:
-        http = here.http()
-        try:
-            key, _ = await asyncio.to_thread(pickle_key, here.paths)
-            return await work(_Tools(here, http, CryptoState(here.db, here.session.me, key)))
-        finally:
-            await http.close()
+        async with own_keys.opened(here) as own:
+            return await work(own)
 
     done = asyncio.run(go())
     world.ring(here, *_CHANGES)

@@ -90,11 +90,8 @@ def _ask(paths: ProfilePaths, work: Callable[[world.World, Http], Awaitable[T]])
     """Do this with a door of our own, and tell the programs that run of what changed."""
 
     async def go(here: world.World) -> T:
-        http = here.http()
-        try:
+        async with here.door() as http:
             return await work(here, http)
-        finally:
-            await http.close()
 
     with world.opened(paths) as here:
         done = asyncio.run(go(here))

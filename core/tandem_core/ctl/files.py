@@ -42,11 +42,8 @@ def save(paths: ProfilePaths, options: argparse.Namespace) -> int:
         to = _target(options.to, found.file_name)
 
         async def fetch() -> None:
-            http = here.http()
-            try:
+            async with here.door() as http:
                 await Cache(paths.media).save(http, part, to, replace=options.force)
-            finally:
-                await http.close()
 
         asyncio.run(fetch())
     if options.json:
@@ -61,13 +58,11 @@ async def _send(here: world.World, options: argparse.Namespace) -> int:
     draft = Draft(file, file.name, options.caption, await asyncio.to_thread(_picture, file))
     draft.size()
     room_id = await room_of(here, options)
-    http = here.http()
     try:
-        await limits.refresh(here.db, http)
+        async with here.door() as http:
+            await limits.refresh(here.db, http)
     except Expected:
         note("The server cannot be asked how big a file may be; it is queued all the same.")
-    finally:
-        await http.close()
     txn_id = await outgoing.enqueue(here.paths, here.db, room_id, draft, now_ms=SystemClock().now_ms)
     return await followed(here, options, room_id, txn_id)
 

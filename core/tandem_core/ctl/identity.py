@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from tandem_core import trust
 from tandem_core.command_line import DONE
-from tandem_core.ctl import world
+from tandem_core.ctl import own_keys, world
 from tandem_core.ctl.output import local_time, note, show, show_json, table
 from tandem_core.errors import BadInput, Cancelled
 from tandem_core.paths import ProfilePaths
@@ -107,18 +107,10 @@ def _accept(paths: ProfilePaths, options: argparse.Namespace) -> int:
 
 def _do(paths: ProfilePaths, work: Callable[..., Awaitable[None]]) -> Json:
     """Do this with a door of our own; returns what is known of our identity afterwards."""
-    from tandem_core.clock import SystemClock
-    from tandem_core.crypto.cross_signing import CrossSigning
-    from tandem_core.crypto.state import CryptoState
-    from tandem_core.vault import pickle_key
 
     async def go(here: world.World) -> None:
-        http = here.http()
-        state = CryptoState(here.db, here.session.me, pickle_key(paths)[0])
-        try:
-            await work(CrossSigning(paths, here.db, http, state, clock=SystemClock()))
-        finally:
-            await http.close()
+        async with own_keys.opened(here) as own:
+            await work(own.cross_signing)
 
     with world.opened(paths) as here:
         try:

@@ -124,17 +124,17 @@ async def _fetch_older(here: world.World, link: Role, room_id: RoomId, options: 
 
     if await is_enough():
         return True
-    http = here.http()
-    history = History(here.db, http, here.session.me, link, clock=SystemClock(), chance=system_chance())
     try:
-        while not await is_enough() and await history.back(room_id, 50):
-            pass
-        # What has just come may be sealed with keys that are here.
-        await world.until(
-            here, lambda conn: is_quiet(conn) or None, options.timeout, Change(Topic.TIMELINE, room_id)
-        )
+        async with here.door() as http:
+            history = History(
+                here.db, http, here.session.me, link, clock=SystemClock(), chance=system_chance()
+            )
+            while not await is_enough() and await history.back(room_id, 50):
+                pass
+            # What has just come may be sealed with keys that are here.
+            await world.until(
+                here, lambda conn: is_quiet(conn) or None, options.timeout, Change(Topic.TIMELINE, room_id)
+            )
     except Expected:
         return False
-    finally:
-        await http.close()
     return True

@@ -6,28 +6,22 @@ import argparse
 import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
-from tandem_core.clock import SystemClock
 from tandem_core.command_line import DONE, FAILED
 from tandem_core.crypto import recovery_question, recovery_steps
-from tandem_core.crypto.backup import Backup
-from tandem_core.crypto.cross_signing import CrossSigning
-from tandem_core.crypto.recovery import Recovery
 from tandem_core.crypto.recovery_question import Question
 from tandem_core.crypto.recovery_state import RecoveryState, Standing, names_of
-from tandem_core.crypto.state import CryptoState
-from tandem_core.ctl import world
+from tandem_core.ctl import own_keys, world
 from tandem_core.ctl.account import read_secret
 from tandem_core.ctl.approver import TerminalApprover
 from tandem_core.ctl.identity import ask_twice
 from tandem_core.ctl.output import note, show, show_json
+from tandem_core.ctl.own_keys import OwnKeys
 from tandem_core.errors import Offline
 from tandem_core.paths import ProfilePaths
 from tandem_core.store import gossip, identities
 from tandem_core.types import Change, Json, Topic
-from tandem_core.vault import pickle_key
 
 T = TypeVar("T")
 _STANDING = {
@@ -42,14 +36,6 @@ _QUESTION = {
     Question.SET_UP_RECOVERY: "Set recovery up, so that your messages survive the loss of this device.",
     Question.RESET: "No other device and no recovery key can help: only a reset of the identity goes on.",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    here: world.World
-    cross_signing: CrossSigning
-    backup: Backup
-    recovery: Recovery
 
 
 def run(paths: ProfilePaths, options: argparse.Namespace) -> int:
@@ -70,12 +56,12 @@ def run(paths: ProfilePaths, options: argparse.Namespace) -> int:
 
 
 def _status(paths: ProfilePaths, options: argparse.Namespace) -> int:
-    async def look(parts: _Parts) -> RecoveryState:
+    async def look(own: OwnKeys) -> RecoveryState:
         try:
-            return await parts.recovery.refresh()
+            return await own.recovery.refresh()
         except Offline:
             note("The server cannot be reached; this is what is stored.")
-            return await parts.recovery.state()
+            return await own.recovery.state()
 
     with world.opened(paths) as here:
         asyncio.run(world.refresh(here, options.timeout))
@@ -115,16 +101,16 @@ def _status(paths: ProfilePaths, options: argparse.Namespace) -> int:
 def _set_up(paths: ProfilePaths, options: argparse.Namespace) -> int:
     passphrase = _passphrase(options)
 
-    async def work(parts: _Parts) -> None:
+    async def work(own: OwnKeys) -> None:
         # The first device of an account gives it its identity in the background.
-        me = parts.here.session.me.user_id
+        me = own.here.session.me.user_id
         await world.until(
-            parts.here,
+            own.here,
             lambda conn: identities.identity(conn, me) is not None or None,
             options.timeout,
             even_offline=False,
         )
-        await recovery_steps.set_up(parts.recovery, parts.backup, passphrase, show=_shows(options))
+        await recovery_steps.set_up(own.recovery, own.backup, passphrase, show=_shows(options))
 
     _do(paths, work)
     return _done(options, "Recovery is set up.")
@@ -132,7 +118,7 @@ def _set_up(paths: ProfilePaths, options: argparse.Namespace) -> int:
 
 def _unlock(paths: ProfilePaths, options: argparse.Namespace) -> int:
     text = read_secret(options.key_file, "recovery key")
-    found = _do(paths, lambda parts: parts.recovery.unlock(text))
+    found = _do(paths, lambda own: own.recovery.unlock(text))
     if options.json:
         show_json({"found": list(found.found), "refused": found.refused, "stored": list(found.stored)})
         return DONE if found.found else FAILED
@@ -151,10 +137,10 @@ def _change(paths: ProfilePaths, options: argparse.Namespace) -> int:
     passphrase = _passphrase(options)
     old = read_secret(options.key_file, "recovery key") if options.key_file else None
 
-    async def work(parts: _Parts) -> None:
+    async def work(own: OwnKeys) -> None:
         if old is not None:
-            await parts.recovery.unlock(old)
-        await parts.recovery.change(passphrase, show=_shows(options))
+            await own.recovery.unlock(old)
+        await own.recovery.change(passphrase, show=_shows(options))
 
     _do(paths, work)
     return _done(options, "The recovery key was changed; the old one opens nothing any more.")
@@ -166,9 +152,9 @@ def _reset(paths: ProfilePaths, options: argparse.Namespace) -> int:
     passphrase = _passphrase(options)
     approver = TerminalApprover(options.password_file)
 
-    async def work(parts: _Parts) -> None:
+    async def work(own: OwnKeys) -> None:
         await recovery_steps.reset(
-            parts.cross_signing, parts.backup, parts.recovery, approver, passphrase, show=_shows(options)
+            own.cross_signing, own.backup, own.recovery, approver, passphrase, show=_shows(options)
         )
 
     _do(paths, work)
@@ -178,7 +164,7 @@ def _reset(paths: ProfilePaths, options: argparse.Namespace) -> int:
 def _delete(paths: ProfilePaths, options: argparse.Namespace) -> int:
     if not options.yes:
         ask_twice(["Recovery is removed: if all of your devices are lost, so are your messages."])
-    _do(paths, lambda parts: parts.recovery.delete())
+    _do(paths, lambda own: own.recovery.delete())
     if options.json:
         show_json({"state": Standing.NOT_SET_UP.value})
     return _done(options, "Recovery was removed from your account.")
@@ -192,7 +178,7 @@ def _later(paths: ProfilePaths) -> int:
     return DONE
 
 
-def _do(paths: ProfilePaths, work: Callable[[_Parts], Awaitable[T]]) -> T:
+def _do(paths: ProfilePaths, work: Callable[[OwnKeys], Awaitable[T]]) -> T:
     """Do this, and tell the programs that run to look at what has changed."""
     with world.opened(paths) as here:
         try:
@@ -201,18 +187,9 @@ def _do(paths: ProfilePaths, work: Callable[[_Parts], Awaitable[T]]) -> T:
             world.ring(here, Change(Topic.KEYS), Change(Topic.DEVICES), Change(Topic.ACCOUNT_DATA))
 
 
-async def _with(here: world.World, work: Callable[[_Parts], Awaitable[T]]) -> T:
-    key, _ = await asyncio.to_thread(pickle_key, here.paths)
-    state = CryptoState(here.db, here.session.me, key)
-    http = here.http()
-    try:
-        clock = SystemClock()
-        cross_signing = CrossSigning(here.paths, here.db, http, state, clock=clock)
-        backup = Backup(here.paths, here.db, http, state, clock=clock)
-        recovery = recovery_steps.recovery_of(here.paths, here.db, http, state, cross_signing, backup)
-        return await work(_Parts(here, cross_signing, backup, recovery))
-    finally:
-        await http.close()
+async def _with(here: world.World, work: Callable[[OwnKeys], Awaitable[T]]) -> T:
+    async with own_keys.opened(here) as own:
+        return await work(own)
 
 
 def _shows(options: argparse.Namespace) -> Callable[[str], Awaitable[None]]:

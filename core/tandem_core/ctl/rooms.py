@@ -129,11 +129,8 @@ def _run(paths: ProfilePaths, options: argparse.Namespace, act: Act, membership:
 
 
 async def _act(here: world.World, options: argparse.Namespace, act: Act, membership: str | None) -> int:
-    http = here.http()
-    try:
+    async with here.door() as http:
         room_id = await act(here, http)
-    finally:
-        await http.close()
     known = True
     if membership is not None:
 

@@ -44,11 +44,16 @@ class World:
 
         return [role for role in Role if is_running(self.paths, role)]
 
-    def http(self) -> Http:
-        """The door for requests of one's own; the caller closes it."""
+    @contextlib.asynccontextmanager
+    async def door(self) -> AsyncIterator[Http]:
+        """For requests of one's own; closed when left."""
         from tandem_core.tokens import renewing_http
 
-        return renewing_http(self.paths, self.db, self.session)
+        http = renewing_http(self.paths, self.db, self.session)
+        try:
+            yield http
+        finally:
+            await http.close()
 
     @property
     def link(self) -> Role:
