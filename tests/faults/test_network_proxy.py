@@ -189,6 +189,23 @@ async def test_a_held_answer_is_overtaken() -> None:
 
 
 @in_loop
+async def test_a_request_that_its_client_gives_up_leaves_the_fault_to_the_next_one() -> None:
+    async with pair() as both:
+        hold = actions.Hold()
+        rule = both.proxy.add("held", hold, conn_id="app")
+        given_up = asyncio.ensure_future(both.sync())
+        assert await asyncio.to_thread(hold.reached.wait, 20)
+        given_up.cancel()
+        while rule.met:
+            await asyncio.sleep(0.01)
+        hold.reached.clear()
+        late = asyncio.ensure_future(both.sync())
+        assert await asyncio.to_thread(hold.reached.wait, 20)
+        hold.release()
+        assert json.loads((await late)[1])["pos"] == "2"
+
+
+@in_loop
 async def test_an_old_answer_comes_again_to_the_same_connection() -> None:
     async with pair() as both:
         both.proxy.add("stale", actions.Stale(), times=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import re
 import threading
@@ -123,6 +124,10 @@ class FaultProxy(Served):
             answer = await (self._forward(asked) if rule is None else rule.action(asked, self._forward))
         except (aiohttp.ClientError, OSError):
             answer = None  # the server went away in the middle
+        except asyncio.CancelledError:
+            if rule is not None:
+                rule.met -= 1  # the client gave up before it could suffer: the next one does
+            raise
         if answer is None or answer.cut == 0:
             _break(request)
             return web.Response()
