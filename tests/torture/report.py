@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,11 +62,13 @@ class Report:
         for name, part in found.by_class().items():
             self._note(name, part, after)
 
-    def note_recovery(self, kind: str, took_s: float, words: str) -> None:
-        """Something has recovered from this kind of trouble; the words are kept if it was slow."""
+    def note_recovery(
+        self, kind: str, took_s: float, words: str, more: Callable[[], str] = lambda: ""
+    ) -> None:
+        """Something has recovered from this kind of trouble; the words are kept, and more asked, if it was slow."""
         self.recovered_s[kind].append(took_s)
         if took_s > SLOW_S:
-            self.slow.append(f"{took_s:.1f} s {words}")
+            self.slow.append(f"{took_s:.1f} s {words}{more()}")
 
     def note_stuck(self, words: str, after: str) -> None:
         """A wait ran out."""

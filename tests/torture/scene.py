@@ -222,8 +222,13 @@ class Scene:
         )
 
     def await_first(self) -> None:
-        """Start what is down, and wait until the first of Alice's programs that were down is ready."""
-        down = [program for program in PROCESSES if self.is_dead(program)]
+        """Start what is down, and wait until the first of Alice's programs is ready that was not.
+
+        Not ready is also what was started a moment ago, after an earlier blow.
+        """
+        down = [
+            program for program in PROCESSES if self.is_dead(program) or not self.alice.is_syncing(program)
+        ]
         self.revive()
         if down:
             wait_for(

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from itertools import count
 
 from tandem_demo.synapse import SynapseError
@@ -23,6 +24,7 @@ _SERVER_EVERY = 6
 """Rounds from one end of the server to the next."""
 _SERVER_FIRST = 3
 _MOST_WRONG = 20
+_MOST_LINES = 200
 
 
 def storm(
@@ -53,6 +55,7 @@ def storm(
 
 def _round(scene: Scene, proxy: FaultProxy, chance: random.Random, number: int, report: Report) -> None:
     done = [f"round {number}"]
+    requests = partial(_requests, proxy)
     for kind in _PARTS:
         with ExitStack() as stack:
             if kind == AFTER_NETWORK:
@@ -61,11 +64,22 @@ def _round(scene: Scene, proxy: FaultProxy, chance: random.Random, number: int, 
                 stack.enter_context(network.broken(proxy, bursts, report))
             for _ in range(_BLOWS):
                 _deal(scene, blows.draw(chance), report, done)
-        recover(scene, report, "; ".join([done[0], *done[-_BLOWS:]]), kind)
+        recover(scene, report, "; ".join([done[0], *done[-_BLOWS:]]), kind, requests)
     if number % _SERVER_EVERY == _SERVER_FIRST:
         _deal(scene, blows.draw_outage(chance), report, done)
-        recover(scene, report, "; ".join([done[0], done[-1]]), AFTER_SERVER)
+        recover(scene, report, "; ".join([done[0], done[-1]]), AFTER_SERVER, requests)
     compare(scene, report, "; ".join(done))
+
+
+def _requests(proxy: FaultProxy, since_s: float) -> str:
+    """What Alice's programs have asked the server since then: when, for how long, and with what success."""
+    told = []
+    for line in proxy.log[-_MOST_LINES:]:
+        if line.at >= since_s:
+            took = "" if line.answered_at is None else f" {line.answered_at - line.at:.2f}"
+            who = "" if line.conn_id is None else f" of the {line.conn_id}"
+            told.append(f"{line.at - since_s:.2f}: {line.method} {line.path}{who}{took} {line.status or '-'}")
+    return "".join(f"\n    {words}" for words in told)
 
 
 def _deal(scene: Scene, blow: blows.Blow, report: Report, done: list[str]) -> None:

@@ -112,16 +112,24 @@ def compare(scene: Scene, report: Report, after: str) -> None:
         report.note_stuck(str(stuck), after)
 
 
-def recover(scene: Scene, report: Report, after: str, kind: str) -> None:
+def recover(
+    scene: Scene,
+    report: Report,
+    after: str,
+    kind: str,
+    requests: Callable[[float], str] = lambda since_s: "",
+) -> None:
     """Start what is down and take the time from the first program being ready to Alice having all; then all run.
 
-    A wait in vain is a finding.
+    A wait in vain is a finding. ``requests`` says what was asked since a moment of the monotonic clock.
     """
     try:
         scene.await_first()
         started = time.monotonic()
         waiting = scene.catch_up()
-        report.note_recovery(kind, time.monotonic() - started, f"after {after}, at the last for: {waiting}")
+        took_s = time.monotonic() - started
+        words = f"after {after}, at the last for: {waiting}"
+        report.note_recovery(kind, took_s, words, lambda: requests(started))
         scene.make_ready()
     except DemoFailed as stuck:
         report.note_stuck(str(stuck), after)
