@@ -27,8 +27,9 @@ test: check servers  ## everything, with real Synapse
 test-fast: ready  ## no real Synapse, nothing slow
 	@$(PYTEST) -m "not synapse and not slow" $(ARGS)
 
-interop: servers  ## talk with matrix-js-sdk on a real Synapse in every way, also while programs are killed
+interop: servers  ## talk with matrix-js-sdk on a real Synapse in every way, then all of it while programs are killed; SEED=1
 	@TANDEM_INTEROP=complete $(PYTEST) tests/interop $(ARGS)
+	@TANDEM_INTEROP=complete TANDEM_INTEROP_KILLS=$(or $(SEED),1) $(PYTEST) tests/interop $(ARGS)
 
 mutants: ready  ## bring historical bugs back, in a copy, and name the test that notices each
 	@$(TEST_ENV) $(PY) -m tests.mutations $(ARGS)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tandem_demo.synapse import SynapseServer
+from tests.interop import killer
 from tests.interop.peer import Peer, Person, running_peer
 from tests.interop.tandem import Tandem, tandem
 
@@ -22,6 +23,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=left_out)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if os.environ.get(killer.KILLS) is not None:
+        terminalreporter.write_line(f"{len(killer.kills)} kills at random points")
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from tandem_demo.raw import RawClient
 from tandem_demo.synapse import SynapseServer
 from tandem_demo.window import WindowDriver
 from tests.conftest import new_user
+from tests.interop.killer import killed
 
 LINKS = tuple(PROCESSES)
 
@@ -34,31 +36,38 @@ class Tandem:
     user_id: str
     device_id: str
     raw: RawClient
+    guard: threading.RLock = field(default_factory=threading.RLock, compare=False)
+    """Held while programs are started and ended."""
 
     def only(self, *links: str) -> None:
         """Have just these programs running, whatever ran before."""
-        for link in LINKS:
-            if link not in links:
-                self.device.stop(PROCESSES[link])
-        for link in links:
-            self.start(link)
+        with self.guard:
+            for link in LINKS:
+                if link not in links:
+                    self.device.stop(PROCESSES[link])
+            for link in links:
+                self.start(link)
 
     def start(self, link: str) -> None:
         """Start a program, if it does not run, and wait until it syncs."""
-        if self.device.runs(PROCESSES[link]):
-            return
-        self.device.stop(PROCESSES[link])
-        if link == "app":
-            WindowDriver(self.device).open()
-        else:
-            self.device.start_notifier()
+        with self.guard:
+            if self.device.runs(PROCESSES[link]):
+                return
+            self.device.stop(PROCESSES[link])
+            if link == "app":
+                WindowDriver(self.device).open()
+            else:
+                self.device.start_notifier()
 
     def kill(self, link: str) -> None:
         """As a crash does it."""
-        self.device.stop(PROCESSES[link], signal.SIGKILL)
+        with self.guard:
+            self.device.stop(PROCESSES[link], signal.SIGKILL)
 
     def running(self) -> list[str]:
-        return [link for link in LINKS if self.device.runs(PROCESSES[link])]
+        """The programs that run; one that is killed and started again meanwhile runs."""
+        with self.guard:
+            return [link for link in LINKS if self.device.runs(PROCESSES[link])]
 
     def ctl(self, *words: str, within_s: float = 90.0, secret: str | None = None) -> Any:
         """``tandemctl --json``, with a secret on its standard input."""
@@ -204,6 +213,8 @@ def tandem(
         device.trust_unconfirmed()  # the other side need not have an identity in scenes about other things
         token, user_id, device_id = device.ask("SELECT access_token, user_id, device_id FROM session")[0]
         raw = RawClient(server.base_url, token, user_id, device_id)
-        yield Tandem(device, login, user_id, device_id, raw)
+        made = Tandem(device, login, user_id, device_id, raw)
+        with killed(made):
+            yield made
     finally:
         device.stop_all()
