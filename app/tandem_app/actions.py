@@ -67,6 +67,7 @@ class Shell(QObject):
         self._session = "starting"
         self._theme = "system"
         self._contrast = "system"
+        self._marks = "icons"
         self._status = ""
         self._loading = True
         self._room_id = ""
@@ -111,9 +112,10 @@ class Shell(QObject):
             self.closeAll()
         self.sessionChanged.emit()
 
-    def set_theme(self, theme: str, contrast: str = "system") -> None:
-        if (theme, contrast) != (self._theme, self._contrast):
-            self._theme, self._contrast = theme, contrast
+    def set_theme(self, theme: str, contrast: str = "system", marks: str = "icons") -> None:
+        look = (theme, contrast, marks)
+        if look != (self._theme, self._contrast, self._marks):
+            self._theme, self._contrast, self._marks = look
             self.themeChanged.emit()
 
     def set_status(self, sentence: str) -> None:
@@ -432,6 +434,7 @@ class Shell(QObject):
     session = Property(str, lambda self: self._session, notify=sessionChanged)
     theme = Property(str, lambda self: self._theme, notify=themeChanged)
     contrast = Property(str, lambda self: self._contrast, notify=themeChanged)
+    marks = Property(str, lambda self: self._marks, notify=themeChanged)
     statusWords = Property(str, lambda self: self._status, notify=statusChanged)
     loading = Property(bool, lambda self: self._loading, notify=loadingChanged)
     roomId = Property(str, lambda self: self._room_id, notify=roomChanged)

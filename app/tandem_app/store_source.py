@@ -49,6 +49,11 @@ class StoreSource:
         conn = self._reader()
         return window.contrast(conn) if conn else "system"
 
+    def mark_style(self) -> str:
+        """icons or words."""
+        conn = self._reader()
+        return window.marks(conn) if conn else "icons"
+
     def find_room(self, name: str) -> str:
         """The id of a room of this account by its id or address; empty if there is none."""
         conn = self._reader()

@@ -101,7 +101,7 @@ class MainWindow(QObject):
 
     def _begin(self, state: str) -> None:
         """Somebody is signed in, or was: show what the store has."""
-        self.shell.set_theme(self.source.theme(), self.source.contrast())
+        self._wear()
         self.shell.set_session(state)
         self.watch.start()
 
@@ -121,6 +121,9 @@ class MainWindow(QObject):
         self.reader.close()
         self.shell.set_session(state)
 
+    def _wear(self) -> None:
+        self.shell.set_theme(self.source.theme(), self.source.contrast(), self.source.mark_style())
+
     @Slot(object)
     def _show_trouble(self, error: Expected) -> None:
         """The engine cannot work; where rooms are shown, the banner says so, else it fills the window."""
@@ -128,7 +131,7 @@ class MainWindow(QObject):
 
     @Slot()
     def _follow_settings(self) -> None:
-        self.shell.set_theme(self.source.theme(), self.source.contrast())
+        self._wear()
 
     @Slot(object)
     def knock(self, message: Json) -> None:

@@ -300,6 +300,13 @@ SETTINGS: dict[str, Setting] = {
             "Follows your desktop where it says so, or is always high.",
             ("system", "high"),
         ),
+        Setting(
+            "appearance.marks",
+            "icons",
+            "Delivery marks",
+            "Small pictures beside your messages, or words.",
+            ("icons", "words"),
+        ),
     )
 }
 

@@ -12,8 +12,9 @@ from PySide6.QtQml import QQmlComponent, QQmlEngine, QQmlError
 from PySide6.QtQuick import QQuickItem, QQuickWindow
 
 from tandem_app.window import QML
+from tandem_core import settings
 from tests.app.glass import Glass, says
-from tests.app.seed import Seed
+from tests.app.seed import NOON_MS, Seed
 
 pytestmark = pytest.mark.gui
 Show = Callable[..., Glass]
@@ -215,3 +216,31 @@ def test_what_was_not_sent_interrupts(seed: Seed, show: Show) -> None:
     )
     glass.wait(lambda: said, "it is told")
     assert said == [("Not sent. Try again or delete. will not go", True)]
+
+
+def test_marks_are_words_where_those_are_wanted(seed: Seed, show: Show) -> None:
+    people = {BOB: "Bob", CAROL: "Carol"}
+    talk = seed.room("Talk", people=people)
+    seed.sent(talk, "hello", people={user: [] for user in people}, at=5, delivered=[(BOB, "")])
+    seed.pending(talk, "on its way", state="sending")
+    glass = show()
+    glass.click(glass.item("roomRow"))
+    before = [mark.width() for mark in glass.items("deliveryMark")]
+    seed.db.write_now(settings.set_value, "appearance.marks", "words", now_ms=NOON_MS)
+    glass.wait(
+        lambda: [mark.property("label") for mark in glass.items("deliveryMark")] == ["Delivered 1/2", "Sending"],
+        "words",
+    )
+    assert all(mark.width() > width for mark, width in zip(glass.items("deliveryMark"), before, strict=True))
+    assert glass.marks() == ["Delivered to 1 of 2 people: Bob", "Sending"]
+
+
+def test_high_contrast_is_worn_at_once(seed: Seed, show: Show) -> None:
+    seed.room("Talk")
+    glass = show()
+    glass.main.shell.set_theme("dark")
+    glass.settle()
+    assert glass.picture().pixelColor(1100, 5).lightness() > 0
+    seed.db.write_now(settings.set_value, "appearance.theme", "dark", now_ms=NOON_MS)
+    seed.db.write_now(settings.set_value, "appearance.contrast", "high", now_ms=NOON_MS)
+    glass.wait(lambda: glass.picture().pixelColor(1100, 5).lightness() == 0, "black ground")

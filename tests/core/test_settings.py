@@ -45,6 +45,7 @@ def choose(db: Database, key: str, value: settings.Value, **target: object) -> N
         ("background.notifier", True),
         ("appearance.theme", "system"),
         ("appearance.contrast", "system"),
+        ("appearance.marks", "icons"),
     ],
 )
 def test_a_setting_begins_with_its_default(db: Database, key: str, default: settings.Value) -> None:

@@ -42,7 +42,7 @@ _SECTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Encryption", ("encryption.verified_only", "encryption.exclude_unsigned")),
     ("Reading and typing", ("reads.mode", "typing.send")),
     ("Notifications", ("notifications.enabled", "notifications.hide_content", "background.notifier")),
-    ("Appearance", ("appearance.theme", "appearance.contrast")),
+    ("Appearance", ("appearance.theme", "appearance.contrast", "appearance.marks")),
 )
 _MOST_PEOPLE = 30
 _TRUST_WORDS = {
@@ -67,6 +67,8 @@ _WORDS = {
     "light": "Light",
     "dark": "Dark",
     "high": "High",
+    "icons": "Pictures",
+    "words": "Words",
     "all": "All messages",
     "mentions": "Mentions only",
     "mute": "None",

@@ -37,7 +37,17 @@ Item {
     readonly property bool grave: root.barred || root.state_ === "failed"
     readonly property color ink: root.grave ? Theme.danger
         : root.state_.startsWith("delivered") || root.state_.startsWith("read") ? Theme.accent : Theme.softText
-    readonly property real drawn: root.troubled ? 35 : 16
+    readonly property real drawn: Theme.spelled ? 0 : root.troubled ? 35 : 16
+    // What is written instead, where words are wanted.
+    readonly property var names: ({
+        "queued": qsTr("Waiting"), "sending": qsTr("Sending"), "sent": qsTr("Sent"),
+        "untracked": qsTr("Sent, not tracked"), "delivered_some": qsTr("Delivered"), "delivered_all": qsTr("Delivered"),
+        "read_some": qsTr("Read"), "read_all": qsTr("Read"), "trouble": qsTr("Delivered, cannot be decrypted by all"),
+        "trouble_sent": qsTr("Cannot be decrypted by all"), "nobody": qsTr("Cannot be decrypted"),
+        "failed": qsTr("Not sent")
+    })
+    readonly property string label: !Theme.spelled ? root.count
+        : root.count === "" ? root.names[root.state_] ?? "" : qsTr("%1 %2").arg(root.names[root.state_]).arg(root.count)
 
     objectName: "deliveryMark"
     implicitWidth: root.drawn + (number.visible ? number.implicitWidth + 2 : 0)
@@ -49,8 +59,8 @@ Item {
     Text {
         id: number
         anchors.verticalCenter: parent.verticalCenter
-        visible: root.count !== ""
-        text: root.count
+        visible: root.label !== ""
+        text: root.label
         textFormat: Text.PlainText
         color: root.ink
         font.pixelSize: Theme.tinyFont
@@ -59,7 +69,8 @@ Item {
     }
     Ink {
         x: root.width - root.drawn
-        width: root.drawn * 1.5
+        wanted: !Theme.spelled
+        width: (root.troubled ? 35 : 16) * 1.5
         height: 24
         scale: 16 / 24
         transformOrigin: Item.TopLeft

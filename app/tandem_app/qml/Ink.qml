@@ -8,8 +8,9 @@ Shape {
 
     property Flickable view: null
     property bool inside: true
+    property bool wanted: true
 
-    visible: root.inside
+    visible: root.inside && root.wanted
 
     function look(): void {
         if (root.view === null)

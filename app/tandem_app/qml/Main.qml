@@ -37,6 +37,11 @@ Window {
         property: "contrast"
         value: root.shell.contrast
     }
+    Binding {
+        target: Theme
+        property: "spelled"
+        value: root.shell.marks === "words"
+    }
 
     Shortcut {
         sequence: "Ctrl+K"

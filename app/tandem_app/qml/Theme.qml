@@ -10,6 +10,8 @@ QtObject {
     property string choice: "system"
     // "system" or "high"; bound to the setting appearance.contrast. Qt tells the desktop's wish since 6.10.
     property string contrast: "system"
+    // Delivery marks are words; bound to the setting appearance.marks.
+    property bool spelled: false
     readonly property bool dark: choice === "dark"
         || (choice !== "light" && Application.styleHints.colorScheme === Qt.ColorScheme.Dark)
     readonly property bool strong: contrast === "high"

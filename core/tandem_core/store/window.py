@@ -29,19 +29,18 @@ def has_synced(conn: sqlite3.Connection, link: Role) -> bool:
 
 def theme(conn: sqlite3.Connection) -> str:
     """The setting appearance.theme, for the first frame."""
-    row = conn.execute(
-        "SELECT value FROM setting WHERE scope = 'account' AND key = 'appearance.theme'"
-    ).fetchone()
-    value = loads(row["value"]) if row else "system"
+    value = _chosen(conn, "appearance.theme")
     return value if value in ("light", "dark") else "system"
 
 
 def contrast(conn: sqlite3.Connection) -> str:
     """The setting appearance.contrast, for the first frame."""
-    row = conn.execute(
-        "SELECT value FROM setting WHERE scope = 'account' AND key = 'appearance.contrast'"
-    ).fetchone()
-    return "high" if row and loads(row["value"]) == "high" else "system"
+    return "high" if _chosen(conn, "appearance.contrast") == "high" else "system"
+
+
+def marks(conn: sqlite3.Connection) -> str:
+    """The setting appearance.marks, for the first frame."""
+    return "words" if _chosen(conn, "appearance.marks") == "words" else "icons"
 
 
 def find_room(conn: sqlite3.Connection, link: Role, name: str) -> str:
@@ -98,3 +97,9 @@ def typing_names(conn: sqlite3.Connection, link: Role, room_id: RoomId) -> list[
         else ()
     )
     return [names.get(user) or local_name(user) for user in users]
+
+
+def _chosen(conn: sqlite3.Connection, key: str) -> str | None:
+    row = conn.execute("SELECT value FROM setting WHERE scope = 'account' AND key = ?", (key,)).fetchone()
+    value = loads(row["value"]) if row else None
+    return value if isinstance(value, str) else None
