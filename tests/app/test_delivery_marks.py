@@ -221,14 +221,16 @@ def test_what_was_not_sent_interrupts(seed: Seed, show: Show) -> None:
 def test_marks_are_words_where_those_are_wanted(seed: Seed, show: Show) -> None:
     people = {BOB: "Bob", CAROL: "Carol"}
     talk = seed.room("Talk", people=people)
-    seed.sent(talk, "hello", people={user: [] for user in people}, at=5, delivered=[(BOB, "")])
+    seed.sent(talk, "hello", people={user: [] for user in people}, at=30, delivered=[(BOB, "")])
     seed.pending(talk, "on its way", state="sending")
     glass = show()
     glass.click(glass.item("roomRow"))
     before = [mark.width() for mark in glass.items("deliveryMark")]
     seed.db.write_now(settings.set_value, "appearance.marks", "words", now_ms=NOON_MS)
     glass.wait(
-        lambda: [mark.property("label") for mark in glass.items("deliveryMark")] == ["Delivered 1/2", "Sending"],
+        lambda: (
+            [mark.property("label") for mark in glass.items("deliveryMark")] == ["Delivered 1/2", "Sending"]
+        ),
         "words",
     )
     assert all(mark.width() > width for mark, width in zip(glass.items("deliveryMark"), before, strict=True))
