@@ -13,6 +13,7 @@ from tandem_core.approval import Approver
 from tandem_core.errors import Cancelled
 from tandem_core.paths import ProfilePaths
 from tandem_core.store.database import Database
+from tandem_core.types import DeviceId, EventId, UserId
 
 if TYPE_CHECKING:
     from tandem_core.crypto.backup import Backup
@@ -110,6 +111,13 @@ class Encryption:
         from tandem_core.key_files import import_keys
 
         return await import_keys(self._paths, self._db, file, passphrase)
+
+    async def send_key_again(self, event_id: EventId, user_id: UserId, device_id: DeviceId) -> None:
+        """Send the key of a message of ours to a device of somebody once more, because a person says so.
+
+        Raises BadInput, CannotSendKey (``crypto.key_again``), Offline and its like.
+        """
+        await self._crypto.send_key_again(event_id, user_id, device_id)
 
     async def cross_signing(self) -> CrossSigning:
         """The account's identity."""

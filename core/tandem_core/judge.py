@@ -11,7 +11,7 @@ import logging
 
 from tandem_core import push, settings
 from tandem_core.clock import Chance
-from tandem_core.receipts import facts
+from tandem_core.receipts import bridge, facts, failed
 from tandem_core.receipts.gate import Facts, Owe, Refuse, decide
 from tandem_core.store import receipts, rooms, timeline, verdicts, verification
 from tandem_core.store.database import Transaction
@@ -26,16 +26,19 @@ _NO_ROW = frozenset({"none", "redacted", "sealed", "state"})
 def judge(txn: Transaction, me: Me, role: Role, event: StoredEvent, *, now_ms: int, chance: Chance) -> None:
     """Keep the push verdict, a due notification and an owed receipt for ``event``, as far as each is due.
 
-    What belongs to a verification is kept for the window, also from another device of ours.
+    What belongs to a verification is kept for the window, also from another device of ours. What a bridge says of
+    our own messages counts wherever it comes from in the timeline.
     """
     if not receipts.is_ignored(txn.conn, event.sender):
         verification.keep_room_event(txn, me, event, now_ms)
+    if event.clear_type == bridge.STATUS:
+        bridge.accept(txn, me, event, now_ms)
     if event.sender == me.user_id or event.origin not in (Origin.LIVE, Origin.GAP):
         return
     if event.seal in (Seal.PLAIN, Seal.OPENED):
         _notify(txn, me, event, now_ms)
     decision = decide(
-        _facts(event),
+        _facts(event, failed.mended_at(txn.conn, event)),
         facts.room_facts(txn.conn, me, event.room_id),
         facts.sender_facts(txn.conn, me, event.room_id, event.sender),
         facts.receipt_settings(txn.conn, event.room_id, event.sender),
@@ -58,7 +61,8 @@ def judge(txn: Transaction, me: Me, role: Role, event: StoredEvent, *, now_ms: i
             log.debug("no receipt for %s: %s", event.event_id, reason)
 
 
-def _facts(event: StoredEvent) -> Facts:
+def _facts(event: StoredEvent, key_came_at: int | None) -> Facts:
+    """``key_came_at``: its author sent the key again, told that this device lacks it; it has arrived only then."""
     return Facts(
         sender=event.sender,
         type=event.clear_type,
@@ -68,7 +72,7 @@ def _facts(event: StoredEvent) -> Facts:
         seal=event.seal,
         origin=event.origin,
         sent_at=event.sent_at,
-        received_at=event.received_at,
+        received_at=max(event.received_at, key_came_at or 0),
         opened_at=event.opened_at,
         redacted=event.redacted_by is not None or event.kind == "redacted",
     )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sqlite3
+from collections.abc import Iterator
 
 from tandem_core import judge
 from tandem_core.clock import Chance
 from tandem_core.crypto import gossip, key_requests, megolm, olm, published
 from tandem_core.crypto.state import CryptoState
+from tandem_core.receipts import failed
 from tandem_core.store import crypto as rows
 from tandem_core.store import devices, events, inbox, verification
 from tandem_core.store.database import Transaction
@@ -64,15 +67,24 @@ def _open(
         if opened.final:
             log.warning("%s cannot be opened: %s", event_id, opened.word)
         events.set_sealed_reason(txn, event_id, opened.word, opened.final)
+        with _apart(txn, state, f"{event_id} stays sealed, and what follows from that"):
+            failed.note(txn, state.me, event, opened.word, now_ms, chance)
         return
     clear = events.set_opened(txn, event_id, opened.type, opened.content, now_ms)
+    with _apart(txn, state, f"{event_id} is open, and the judgement of it"):
+        judge.judge(txn, state.me, role, clear, now_ms=now_ms, chance=chance)
+
+
+@contextlib.contextmanager
+def _apart(txn: Transaction, state: CryptoState, what: str) -> Iterator[None]:
+    """A consequence that may fail without undoing what it follows from."""
     try:
         with state.piece(txn):
-            judge.judge(txn, state.me, role, clear, now_ms=now_ms, chance=chance)
+            yield
     except (sqlite3.Error, MemoryError):
         raise
     except Exception:
-        log.exception("%s is open but could not be judged", event_id)
+        log.exception("%s failed", what)
 
 
 def _survived(txn: Transaction, state: CryptoState, row: inbox.InboxRow, now_ms: int) -> str | None:
@@ -103,7 +115,11 @@ def _process(txn: Transaction, state: CryptoState, row: inbox.InboxRow, now_ms: 
                 published.put_shown(txn, opened.sender, opened.shown, now_ms)
         match opened.type:
             case "m.room_key":
-                return megolm.keep_room_key(txn, state, opened, now_ms)
+                error = megolm.keep_room_key(txn, state, opened, now_ms)
+                if error is None:
+                    room_id, session_id = opened.content["room_id"], opened.content["session_id"]
+                    failed.note_key(txn, opened.sender, room_id, session_id, now_ms)
+                return error
             case key_requests.FORWARDED:
                 return key_requests.take_forwarded(txn, state, opened, now_ms)
             case gossip.SEND:

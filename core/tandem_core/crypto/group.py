@@ -122,6 +122,7 @@ def _session(
         "own",
     )
     rows.put_inbound(txn, room_id, session.session_id, inbound, now_ms)
+    rows.put_first(txn, session.session_id, room_id, session.pickle(state.pickle_key), now_ms)
     return session, now_ms, 0
 
 

@@ -17,7 +17,7 @@ from tandem_core.paths import ProfilePaths
 from tandem_core.store import crypto as rows
 from tandem_core.store import inbox
 from tandem_core.store.database import Database
-from tandem_core.types import Me, Role, Topic
+from tandem_core.types import DeviceId, EventId, Me, Role, Topic, UserId
 from tandem_core.vault import pickle_key
 from tandem_core.worker import Worker
 
@@ -43,6 +43,15 @@ class LocalOpener(Worker):
         self._role = role
         self._clock = clock
         self._state: CryptoState | None = None
+
+    async def send_key_again(self, event_id: EventId, user_id: UserId, device_id: DeviceId) -> None:
+        """A person wants the key of a message of ours to go to a device once more; raises as ``key_again.send``."""
+        from tandem_core.crypto import key_again  # no start needs it
+
+        keys, state = await self.keys(), await self._opener.state()
+        await key_again.send(
+            self._paths, self._db, self._http, keys, state, event_id, user_id, device_id, clock=self._clock
+        )
 
     async def step(self) -> float | None:
         state = await self.state()

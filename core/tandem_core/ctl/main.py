@@ -198,6 +198,12 @@ def _message_commands(command: _Command) -> None:
         nargs="?",
         help="answer: off, direct, recommended; pause: hour, tomorrow; exceptions: anew; preview: USER",
     )
+    receipts.add_argument(
+        "--send-key-again",
+        nargs=2,
+        metavar=("USER", "DEVICE"),
+        help="send the message's key once more, to a device that was to have it and cannot decrypt it",
+    )
 
 
 def _other_commands(command: _Command) -> None:

@@ -10,6 +10,7 @@ from tandem_core.command_line import DONE
 from tandem_core.ctl import receipt_choices, world
 from tandem_core.ctl.output import local_time, show, show_json, table
 from tandem_core.errors import BadInput
+from tandem_core.ctl.send_key import send_again
 from tandem_core.paths import ProfilePaths
 from tandem_core.receipts.summary import PersonDelivery, Summary, details, summary
 from tandem_core.receipts.words import DeviceDelivery, PersonState
@@ -26,6 +27,8 @@ def run(paths: ProfilePaths, options: argparse.Namespace) -> int:
         raise BadInput(f"{options.word!r} is one word too many", advice="tandemctl receipts EVENT")
     with world.opened(paths) as here:
         asyncio.run(world.refresh(here, options.timeout))
+        if options.send_key_again:
+            send_again(here, options.event, *options.send_key_again)
         link = here.link
         now_ms = SystemClock().now_ms()
         whole = here.db.read_now(summary, link, options.event, now_ms)

@@ -15,6 +15,8 @@ from tandem_core.types import DeviceId, EventId, Json, RoomId, Topic, UserId
 ALL_PLACES = 2**32
 """More than a Megolm ratchet has."""
 RESTORED_FACT = "crypto.restored"
+FIRST_FOR_MS = 60 * 86_400_000
+"""So long the beginning of a session of ours is kept: it is written with for a month at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,10 +335,81 @@ def put_share(
     index: int,
     outcome: str,
 ) -> None:
+    """Note what became of this session for a device at this place; from where on it was entitled to it stays noted."""
     txn.execute(
-        "INSERT OR REPLACE INTO key_share (session_id, user_id, device_id, curve25519, message_index, outcome)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO key_share (session_id, user_id, device_id, curve25519, message_index, outcome, first_index)"
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?5) ON CONFLICT (session_id, user_id, device_id) DO UPDATE SET"
+        " first_index = CASE WHEN key_share.curve25519 = excluded.curve25519"
+        " AND key_share.outcome NOT LIKE 'withheld:%' AND excluded.outcome NOT LIKE 'withheld:%'"
+        " THEN min(key_share.first_index, excluded.first_index) ELSE excluded.first_index END,"
+        " curve25519 = excluded.curve25519, message_index = excluded.message_index, outcome = excluded.outcome",
         (session_id, user_id, device_id, curve25519, index, outcome),
+    )
+
+
+def entitled_from(
+    conn: sqlite3.Connection, session_id: str, user_id: UserId, device_id: DeviceId, curve25519: str
+) -> int | None:
+    """From which place of a session of ours on this device, told by its key, was to have it; None: not at all."""
+    row = conn.execute(
+        "SELECT first_index FROM key_share WHERE session_id = ? AND user_id = ? AND device_id = ? AND curve25519 = ?"
+        " AND outcome NOT LIKE 'withheld:%'",
+        (session_id, user_id, device_id, curve25519),
+    ).fetchone()
+    return None if row is None else int(row["first_index"])
+
+
+def place_of(conn: sqlite3.Connection, session_id: str, event_id: str) -> int | None:
+    """The place in its session of an event that is open here, also of one of our own."""
+    row = conn.execute(
+        "SELECT message_index FROM megolm_replay WHERE session_id = ? AND event_id = ?", (session_id, event_id)
+    ).fetchone()
+    return None if row is None else int(row["message_index"])
+
+
+def put_first(txn: Transaction, session_id: str, room_id: RoomId, pickle: str, now_ms: int) -> None:
+    """Keep a session of ours as it begins; those too old to be of use go."""
+    txn.execute("DELETE FROM megolm_first WHERE abs(? - made_at) > ?", (now_ms, FIRST_FOR_MS))
+    txn.execute(
+        "INSERT OR IGNORE INTO megolm_first (session_id, room_id, pickle, made_at) VALUES (?, ?, ?, ?)",
+        (session_id, room_id, pickle, now_ms),
+    )
+
+
+def first(conn: sqlite3.Connection, room_id: RoomId, session_id: str) -> str | None:
+    """The pickle of a session of ours as it began, or None: it is another device's, or too old."""
+    row = conn.execute(
+        "SELECT pickle FROM megolm_first WHERE session_id = ? AND room_id = ?", (session_id, room_id)
+    ).fetchone()
+    return None if row is None else str(row["pickle"])
+
+
+def sent_again_from(
+    conn: sqlite3.Connection, session_id: str, user_id: UserId, device_id: DeviceId, curve25519: str
+) -> int | None:
+    """From which place on this device got the session again by hand, or None."""
+    row = conn.execute(
+        "SELECT message_index FROM key_again WHERE session_id = ? AND user_id = ? AND device_id = ?"
+        " AND curve25519 = ?",
+        (session_id, user_id, device_id, curve25519),
+    ).fetchone()
+    return None if row is None else int(row["message_index"])
+
+
+def note_sent_again(
+    txn: Transaction,
+    session_id: str,
+    user_id: UserId,
+    device_id: DeviceId,
+    curve25519: str,
+    index: int,
+    now_ms: int,
+) -> None:
+    """A person had the session sent again to this device, from this place on."""
+    txn.execute(
+        "INSERT OR REPLACE INTO key_again (session_id, user_id, device_id, curve25519, message_index, sent_at)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (session_id, user_id, device_id, curve25519, index, now_ms),
     )
 
 
@@ -347,6 +420,8 @@ def share_again(txn: Transaction, curve25519: str) -> None:
         " AND session_id IN (SELECT session_id FROM megolm_outbound WHERE NOT retired)",
         (curve25519,),
     )
+    # A key that was sent again by hand may be among what it could not open.
+    txn.execute("DELETE FROM key_again WHERE curve25519 = ?", (curve25519,))
 
 
 def note_wedged(

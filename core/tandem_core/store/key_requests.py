@@ -67,6 +67,14 @@ def request_for(conn: sqlite3.Connection, room_id: str, session_id: str) -> Requ
     return None if row is None else _request(row)
 
 
+def asked_at(conn: sqlite3.Connection, room_id: RoomId, session_id: str) -> int | None:
+    """When our other devices were asked for this session, whatever came of it."""
+    row = conn.execute(
+        "SELECT made_at FROM key_request WHERE room_id = ? AND session_id = ?", (room_id, session_id)
+    ).fetchone()
+    return None if row is None else int(row["made_at"])
+
+
 def end_request(txn: Transaction, request_id: str, now_ms: int) -> None:
     """It is over; that it was made is remembered for a while, so that nobody is asked again and again."""
     txn.execute("UPDATE key_request SET ended_at = ? WHERE request_id = ?", (now_ms, request_id))

@@ -187,7 +187,9 @@ def become_new_device(txn: Transaction) -> None:
         "key_upload",
         "olm_session",
         "megolm_outbound",
+        "megolm_first",
         "key_share",
+        "key_again",
         "device_list",
         "unwedge",
         "secret",
@@ -208,6 +210,7 @@ def become_new_device(txn: Transaction) -> None:
         "to_device_out",
         "read_owed",
         "receipt_owed",
+        "failed_owed",
     ):
         txn.execute(f"DELETE FROM {table}")
     txn.execute("UPDATE inbox SET state = 2, content = NULL, error = 'for an older device' WHERE state = 0")

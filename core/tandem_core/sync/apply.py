@@ -14,7 +14,7 @@ from typing import Any
 
 from tandem_core import judge, settings
 from tandem_core.clock import Chance
-from tandem_core.receipts import inbound
+from tandem_core.receipts import bridge, inbound
 from tandem_core.store import account_data, devices, inbox, members, reads, rooms, timeline
 from tandem_core.store import session as sessions
 from tandem_core.store.codec import dumps
@@ -256,6 +256,9 @@ class _Apply:
                 # Whichever of our devices it was: nobody is in a room without having said yes.
                 rooms.accept(self._txn, room_id, "accepted_invite")
             return {"membership": content["membership"]}
+        if event["type"] in bridge.STATE_TYPES:
+            bridge.keep_state(self._txn, self._link, room_id, event)
+            return {}
         if state_key != "":
             return {}
         if event["type"] == "m.room.encryption":

@@ -32,6 +32,8 @@ _STATE_TYPES = (
 )
 _REQUIRED_STATE = [
     *([kind, ""] for kind in _STATE_TYPES),
+    ["m.bridge", "*"],
+    ["uk.half-shot.bridge", "*"],
     ["m.room.member", "$LAZY"],
     ["m.room.member", "$ME"],
 ]

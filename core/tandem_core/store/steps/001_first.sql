@@ -175,11 +175,14 @@ CREATE TABLE megolm_outbound (
   room_id TEXT PRIMARY KEY, session_id TEXT NOT NULL, pickle TEXT NOT NULL,
   made_at INTEGER NOT NULL, messages INTEGER NOT NULL DEFAULT 0,
   retired INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+CREATE TABLE megolm_first (             -- our outbound sessions as they began, to send their keys again
+  session_id TEXT PRIMARY KEY, room_id TEXT NOT NULL, pickle TEXT NOT NULL, made_at INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE megolm_lost (              -- our sessions that went on where this store did not: it is an older copy
   session_id TEXT PRIMARY KEY, noticed_at INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE key_share (                -- who got an outbound session, from which index on
   session_id TEXT, user_id TEXT, device_id TEXT, curve25519 TEXT NOT NULL,
   message_index INTEGER NOT NULL, outcome TEXT NOT NULL,     -- shared | again (shared, but perhaps not opened) | withheld:CODE | no_olm
+  first_index INTEGER NOT NULL,         -- from where on it was to have it, if it was; also before the key went out
   PRIMARY KEY (session_id, user_id, device_id)) WITHOUT ROWID;
 CREATE TABLE megolm_replay (
   session_id TEXT, message_index INTEGER, event_id TEXT NOT NULL, sent_at INTEGER NOT NULL,
@@ -313,6 +316,39 @@ CREATE TABLE delivery_early (           -- receipts for events we do not know ye
   event_id TEXT, user_id TEXT, device_id TEXT NOT NULL DEFAULT '', room_id TEXT NOT NULL,
   ts INTEGER NOT NULL, heard_at INTEGER NOT NULL, via TEXT NOT NULL,
   PRIMARY KEY (event_id, user_id, device_id)) WITHOUT ROWID;
+CREATE TABLE failed_owed (              -- sessions of messages that this device cannot open: one report each, to their author
+  room_id TEXT, session_id TEXT, sender TEXT,
+  first_event TEXT NOT NULL,            -- the first message that stayed sealed
+  decided_at INTEGER NOT NULL, due_at INTEGER NOT NULL,
+  state TEXT NOT NULL,                  -- waiting | sent | dropped | taken_back
+  code TEXT, n INTEGER,                 -- what was said: why, and of how many messages
+  reason TEXT, sent_at INTEGER,
+  mended_at INTEGER,                    -- when the key came from its sender after all
+  PRIMARY KEY (room_id, session_id, sender)) WITHOUT ROWID;
+CREATE INDEX failed_due ON failed_owed(due_at) WHERE state IN ('waiting', 'sent');
+CREATE TABLE receipt_failed (           -- devices that said they cannot open messages of ours, by Megolm session
+  session_id TEXT, user_id TEXT, device_id TEXT, room_id TEXT NOT NULL,
+  first_event TEXT NOT NULL,
+  first_index INTEGER NOT NULL,         -- that message's place in the session: it and what follows cannot be opened
+  n INTEGER NOT NULL, code TEXT NOT NULL,             -- no_key | withheld | other
+  heard_at INTEGER NOT NULL,
+  cleared_at INTEGER,                   -- when the device took it back
+  PRIMARY KEY (session_id, user_id, device_id)) WITHOUT ROWID;
+CREATE INDEX receipt_failed_device ON receipt_failed(user_id, device_id, heard_at);
+CREATE TABLE key_again (                -- keys that were sent again by hand, from which message on
+  session_id TEXT, user_id TEXT, device_id TEXT, curve25519 TEXT NOT NULL,
+  message_index INTEGER NOT NULL, sent_at INTEGER NOT NULL,
+  PRIMARY KEY (session_id, user_id, device_id)) WITHOUT ROWID;
+CREATE TABLE bridge (                   -- bridges of a room, as its state names them
+  conn TEXT, room_id TEXT, type TEXT, state_key TEXT, bot TEXT NOT NULL, network TEXT NOT NULL,
+  PRIMARY KEY (conn, room_id, type, state_key)) WITHOUT ROWID;
+CREATE TABLE bridge_status (            -- what a room's bridge said last of a message of ours
+  event_id TEXT PRIMARY KEY, room_id TEXT NOT NULL,
+  status TEXT NOT NULL,                 -- success | pending | fail_retriable | fail_permanent
+  reason TEXT, message TEXT,            -- message: for people
+  delivered_to TEXT,                    -- JSON list of user ids; null: the bridge does not say
+  network TEXT NOT NULL, sender TEXT NOT NULL,
+  said_at INTEGER NOT NULL, heard_at INTEGER NOT NULL) WITHOUT ROWID;
 
 -- ── Settings, notifications, drafts ────────────────────────────────────────────────────────────
 CREATE TABLE setting (

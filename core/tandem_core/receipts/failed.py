@@ -1,0 +1,412 @@
+"""Failed delivery: a device that cannot decrypt says so to the author, who may send the key again (MSC4089's open point).
+
+A report answers something that anybody can cause, so its rules are stricter than a receipt's: a visible row that stays
+sealed, of a live message, in a direct chat with an accepted and verified contact, after five minutes in which the key
+backup and our other devices were asked; one report a Megolm session, three an hour and six a day for one author; from
+a device that was there well before the message, and never about a key that was refused on purpose. What is reported is
+taken back once the author's own key opens it. Reports travel inside the encrypted receipt, and no other way.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from tandem_core import settings, trust
+from tandem_core.clock import Chance
+from tandem_core.receipts import facts, gate
+from tandem_core.store import crypto as keys
+from tandem_core.store import deliveries, devices, receipts, rooms
+from tandem_core.store import failed as store
+from tandem_core.store.codec import loads
+from tandem_core.store.database import Transaction
+from tandem_core.store.devices import Device
+from tandem_core.store.failed import FailedRow
+from tandem_core.store.rooms import RoomKind
+from tandem_core.store.timeline import StoredEvent
+from tandem_core.trust import DeviceTrust, PersonTrust
+from tandem_core.types import DeviceId, EventId, Json, Me, Origin, RoomId, UserId
+
+SETTING = "receipts.failed"
+GRACE_MS = 5 * 60 * 1000
+"""So long the key may still come by itself, from the backup, or from another device of ours."""
+HOLD_S = (5.0, 60.0)
+"""On top of that, and before a report is taken back: the same for every code."""
+SETTLED_MS = 3_600_000
+"""So long a device was signed in before the message, or it says nothing: a login must not announce itself."""
+PROVISIONAL_MS = 10 * 60 * 1000
+"""So long a report that was heard may be a passing trouble."""
+HOUR_MS, DAY_MS = 3_600_000, 86_400_000
+PER_HOUR, PER_DAY = 3, 6
+LOOK_AGAIN_MS = 60_000
+MOST_ENTRIES = 16
+MOST_HEARD_A_DAY = 2 * PER_DAY
+"""Reports that are believed of one device in a day."""
+KEEP_HEARD_MS = 30 * DAY_MS
+MOST_N = 1000
+MOST_READERS = 10
+
+_MOST_ID = 255
+_ON_PURPOSE = frozenset({"m.blacklisted", "m.unverified", "m.unauthorised"})
+
+
+class Code(StrEnum):
+    """All that a report says of why."""
+
+    NO_KEY = "no_key"
+    WITHHELD = "withheld"
+    OTHER = "other"
+
+
+_CODES = {
+    "no_key": Code.NO_KEY,
+    "too_early": Code.NO_KEY,
+    "withheld:m.no_olm": Code.NO_KEY,
+    "bad_key": Code.OTHER,
+    "malformed": Code.OTHER,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One report: a Megolm session, its first message that cannot be opened, and of how many; 0: of none any more."""
+
+    session: str
+    first: EventId
+    n: int
+    code: Code
+
+    def json(self) -> Json:
+        return {"session": self.session, "first": self.first, "n": self.n, "code": str(self.code)}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """An entry that may be told now, and the row that it settles."""
+
+    row: FailedRow
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class FailedDevice:
+    """A device that said it cannot decrypt a message of ours.
+
+    Until ``settles_at`` it may be a passing trouble. ``key_sent_at``: when its key was sent again, since the device
+    said so.
+    """
+
+    user_id: UserId
+    device_id: DeviceId
+    code: Code
+    heard_at: int
+    settles_at: int
+    key_sent_at: int | None
+
+
+def code_of(word: str | None) -> Code | None:
+    """What may be said of an event that stays sealed for this reason; None: nothing.
+
+    Nothing is said of forgeries and replays, which somebody else made, nor of a key that was refused on purpose.
+    """
+    if word is None:
+        return None
+    if word in _CODES:
+        return _CODES[word]
+    if word.startswith("withheld:") and word.removeprefix("withheld:") not in _ON_PURPOSE:
+        return Code.WITHHELD
+    return None
+
+
+# ── What this device cannot open ───────────────────────────────────────────────────────────────
+
+
+def note(txn: Transaction, me: Me, event: StoredEvent, word: str, now_ms: int, draw: Chance) -> bool:
+    """An event stays sealed: keep that its author may have to be told, unless it opens meanwhile.
+
+    In the transaction that found it so. Returns whether that is new.
+    """
+    session_id = event.session_id
+    if (
+        session_id is None
+        or not 0 < len(session_id) <= _MOST_ID
+        or event.sender == me.user_id
+        or event.origin not in (Origin.LIVE, Origin.GAP)
+        or event.kind != "sealed"
+        or event.state_key is not None
+        or event.redacted_by is not None
+        or code_of(word) is None
+        or store.is_noted(txn.conn, event.room_id, session_id, event.sender)
+        or not _is_on(txn.conn)
+        or rooms.kind(txn.conn, event.room_id) is not RoomKind.DIRECT
+        or not _was_here(txn.conn, min(event.sent_at, event.received_at), now_ms)
+    ):
+        return False
+    due_at = now_ms + GRACE_MS + _hold_ms(draw)
+    return store.put_waiting(
+        txn, event.room_id, session_id, event.sender, event.event_id, now_ms=now_ms, due_at=due_at
+    )
+
+
+def note_key(txn: Transaction, sender: UserId, room_id: RoomId, session_id: str, now_ms: int) -> bool:
+    """A session came from its sender: if they were told that it is missing, that is to be taken back."""
+    return store.note_mended(txn, room_id, session_id, sender, now_ms)
+
+
+def mended_at(conn: sqlite3.Connection, event: StoredEvent) -> int | None:
+    """When the author of this event sent its key again because this device had told them; None if they did not."""
+    if event.session_id is None:
+        return None
+    row = store.row(conn, event.room_id, event.session_id, event.sender)
+    return None if row is None else row.mended_at
+
+
+def due(txn: Transaction, me: Me, now_ms: int, draw: Chance, *, tried: Iterable[tuple[RoomId, str]]) -> list[Report]:
+    """What may be told now, of those sessions (room, id) for which everything else was tried.
+
+    Looks at everything again: what does not hold any more is dropped with its reason, and what is not settled is put off.
+    """
+    ready = []
+    asked = set(tried)
+    told: dict[UserId, int] = {}
+    for row in store.due(txn.conn, now_ms):
+        if row.state == "sent" and row.due_at == row.mended_at:
+            store.put_off(txn, row, now_ms + _hold_ms(draw))  # nobody has drawn its hold yet
+            continue
+        report = _look_again(txn, me, row, now_ms, is_tried=(row.room_id, row.session_id) in asked)
+        if report is None:
+            continue
+        if row.state == "waiting":
+            wait_ms = _wait_ms(txn.conn, row.sender, told.get(row.sender, 0), now_ms)
+            if wait_ms:
+                store.put_off(txn, row, now_ms + wait_ms + _hold_ms(draw))
+                continue
+            told[row.sender] = told.get(row.sender, 0) + 1
+        ready.append(report)
+    return ready
+
+
+def readers(conn: sqlite3.Connection, me: Me, row: FailedRow) -> list[Device]:
+    """Whom a report goes to: the device that wrote the message, or, where it does not say, all verified ones of
+    its author; only those with which there is an Olm session."""
+    first = next(iter(store.sealed_rows(conn, row)), None)
+    content = _content(store.content_of(conn, row.first_event) if first is None else first.content)
+    verdicts = trust.devices(conn, me, [row.sender])
+    known = [
+        device
+        for device in devices.devices_of(conn, [row.sender])
+        if verdicts.get((device.user_id, device.device_id)) is DeviceTrust.VERIFIED
+        and keys.has_olm_session(conn, device.curve25519)
+    ]
+    writer = content.get("sender_key")
+    if isinstance(writer, str):
+        return [device for device in known if device.curve25519 == writer]
+    return known[:MOST_READERS]
+
+
+def mark_told(txn: Transaction, report: Report, now_ms: int) -> None:
+    """The report is on its way for good."""
+    entry = report.entry
+    if entry.n:
+        store.mark_sent(txn, report.row, entry.first, entry.code, entry.n, now_ms)
+    else:
+        store.mark_taken_back(txn, report.row)
+
+
+def refusal(conn: sqlite3.Connection, me: Me, row: FailedRow, now_ms: int) -> str | None:
+    """Why this author is not told of failures (any more); None: they may be."""
+    if not _is_on(conn):
+        return "switched_off"
+    room = facts.room_facts(conn, me, row.room_id)
+    sender = facts.sender_facts(conn, me, row.room_id, row.sender)
+    reason = gate.still_owed(room, sender, facts.receipt_settings(conn, row.room_id, row.sender))
+    if reason is not None:
+        return str(reason)
+    if room.kind is not RoomKind.DIRECT:
+        return "not_direct"
+    if trust.person(conn, me, row.sender) is not PersonTrust.VERIFIED:
+        return "not_verified"
+    if trust.device(conn, me, me.user_id, me.device_id) is DeviceTrust.UNSIGNED:
+        return "unsigned_device"
+    if now_ms - row.decided_at > gate.MOST_AGE_MS:
+        return str(gate.Reason.TOO_OLD)
+    return None
+
+
+def _look_again(txn: Transaction, me: Me, row: FailedRow, now_ms: int, *, is_tried: bool) -> Report | None:
+    sealed = store.sealed_rows(txn.conn, row)
+    if row.state == "waiting" and not sealed:
+        store.forget(txn, row)
+        return None
+    if row.state == "sent" and sealed:
+        store.note_still_sealed(txn, row)
+        return None
+    reason = refusal(txn.conn, me, row, now_ms)
+    if reason == gate.Reason.UNKNOWN_ROOM and now_ms - row.decided_at < gate.MOST_AGE_MS:
+        store.put_off(txn, row, now_ms + LOOK_AGAIN_MS)
+        return None
+    if reason is None and not readers(txn.conn, me, row):
+        reason = "no_session"
+    if reason is not None:
+        store.mark_dropped(txn, row, reason)
+        return None
+    if row.state == "sent":
+        return Report(row, Entry(row.session_id, row.first_event, 0, Code(row.code or Code.OTHER)))
+    first = sealed[0]
+    room = facts.room_facts(txn.conn, me, row.room_id)
+    if room.joined_at is None or first.sent_at < room.joined_at:
+        store.mark_dropped(txn, row, str(gate.Reason.BEFORE_JOIN))
+        return None
+    if not _was_here(txn.conn, min(first.sent_at, first.received_at), now_ms):
+        store.mark_dropped(txn, row, "new_device")
+        return None
+    code = code_of(first.reason)
+    if code is None and first.reason is not None:
+        store.mark_dropped(txn, row, "refused_on_purpose")
+        return None
+    if code is None or not is_tried:
+        store.put_off(txn, row, now_ms + LOOK_AGAIN_MS)
+        return None
+    return Report(row, Entry(row.session_id, first.event_id, min(len(sealed), MOST_N), code))
+
+
+def _is_on(conn: sqlite3.Connection) -> bool:
+    held = settings.effective(conn, SETTING)
+    return held.is_sound and held.value is True
+
+
+def _was_here(conn: sqlite3.Connection, event_at: int, now_ms: int) -> bool:
+    """Whether this device is much older than the event, and the event not too old to speak of."""
+    since = store.signed_in_at(conn)
+    return since is not None and event_at >= since + SETTLED_MS and now_ms - event_at <= gate.MOST_AGE_MS
+
+
+def _wait_ms(conn: sqlite3.Connection, sender: UserId, also: int, now_ms: int) -> int:
+    """How long until this author may be told of one more; 0: now. ``also``: told in this very step."""
+    told = store.told_since(conn, sender, now_ms - DAY_MS, now_ms) + [now_ms] * also
+    wait = 0
+    for most, span in ((PER_HOUR, HOUR_MS), (PER_DAY, DAY_MS)):
+        within = [at for at in told if at > now_ms - span]
+        if len(within) >= most:
+            wait = max(wait, within[-most] + span - now_ms)
+    return wait
+
+
+def _hold_ms(draw: Chance) -> int:
+    return round(draw.uniform(*HOLD_S) * 1000)
+
+
+def _content(text: str | None) -> Json:
+    found = None if text is None else loads(text)
+    return found if isinstance(found, dict) else {}
+
+
+# ── What others cannot open ────────────────────────────────────────────────────────────────────
+
+
+def parse(entries: Any) -> list[Entry]:
+    """The reports in the ``failed`` field of a receipt, those that are malformed left out; at most MOST_ENTRIES."""
+    found: list[Entry] = []
+    for said in entries[:MOST_ENTRIES] if isinstance(entries, list) else ():
+        entry = _entry(said)
+        if entry is not None and entry.session not in {known.session for known in found}:
+            found.append(entry)
+    return found
+
+
+def accept(
+    txn: Transaction, me: Me, sender: UserId, device: Device, entries: Sequence[Any], now_ms: int
+) -> int:
+    """Keep what this device says it cannot open of ours; returns how many rows changed.
+
+    ``device`` is the one that encrypted the message, in its owner's list, and its owner is ``sender``. What does not
+    fit is dropped without a word: not our message, another room or session, a device that was not to have the key, or
+    is not signed by its owner, a person who was not there or is ignored, too many.
+    """
+    if sender == me.user_id or device.user_id != sender or receipts.is_ignored(txn.conn, sender):
+        return 0
+    if trust.device(txn.conn, me, sender, device.device_id) is DeviceTrust.UNSIGNED:
+        return 0
+    store.forget_heard(txn, now_ms - KEEP_HEARD_MS, now_ms + DAY_MS)
+    changed = 0
+    for entry in parse(list(entries)):
+        place = _place(txn.conn, me, device, entry)
+        if place is None:
+            continue
+        room_id, index = place
+        if entry.n == 0:
+            changed += store.clear_heard(txn, entry.session, sender, device.device_id, room_id, now_ms)
+        elif (
+            store.heard_count(txn.conn, sender, device.device_id, now_ms - DAY_MS) < MOST_HEARD_A_DAY
+        ):
+            changed += store.put_heard(
+                txn,
+                entry.session,
+                sender,
+                device.device_id,
+                room_id,
+                first_event=entry.first,
+                first_index=index,
+                n=entry.n,
+                code=entry.code,
+                now_ms=now_ms,
+            )
+    return changed
+
+
+def heard(conn: sqlite3.Connection, event_ids: Sequence[str]) -> dict[EventId, list[FailedDevice]]:
+    """The devices that cannot decrypt these messages of ours, as they say, by message.
+
+    One that took it back, or confirmed the message (or an earlier one of its session) in its own encrypted words
+    since, is not among them.
+    """
+    found: dict[EventId, list[FailedDevice]] = {}
+    for row in store.heard(conn, event_ids):
+        found.setdefault(row.event_id, []).append(
+            FailedDevice(
+                row.user_id,
+                row.device_id,
+                Code(row.code),
+                row.heard_at,
+                row.heard_at + PROVISIONAL_MS,
+                row.key_sent_at,
+            )
+        )
+    return found
+
+
+def _place(conn: sqlite3.Connection, me: Me, device: Device, entry: Entry) -> tuple[RoomId, int] | None:
+    """The room and place of the message that an entry is about, if this device was to have its key."""
+    own = deliveries.own_message(conn, me.user_id, entry.first)
+    if own is None or store.session_of(conn, entry.first) != entry.session:
+        return None
+    index = keys.place_of(conn, entry.session, entry.first)
+    origin = store.written_by(conn, own.room_id, entry.session)
+    if index is None or origin is None:
+        return None
+    if own.txn_id is not None and deliveries.was_addressed(conn, own.txn_id, device.user_id) is False:
+        return None
+    said = [membership for membership, _ in receipts.memberships(conn, own.room_id, device.user_id)]
+    if not said or any(membership != "join" for membership in said):
+        return None
+    if origin[0] == "own":
+        start = keys.entitled_from(conn, entry.session, device.user_id, device.device_id, device.curve25519)
+        if start is None or index < start:
+            return None
+    return own.room_id, index
+
+
+def _entry(said: Any) -> Entry | None:
+    if not isinstance(said, dict):
+        return None
+    session, first, n, code = said.get("session"), said.get("first"), said.get("n"), said.get("code")
+    if not isinstance(session, str) or not 0 < len(session) <= _MOST_ID:
+        return None
+    if not isinstance(first, str) or not first.startswith("$") or not 1 < len(first) <= _MOST_ID:
+        return None
+    if type(n) is not int or not 0 <= n <= MOST_N or not isinstance(code, str) or code not in set(Code):
+        return None
+    return Entry(session, EventId(first), n, Code(code))
