@@ -1,0 +1,148 @@
+"""Alice writes to Bob in a direct chat of two verified people; Bob's device loses keys, and says so."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from dataclasses import dataclass, field
+from typing import Any
+
+from tandem_core import settings
+from tandem_core.crypto.failed_reports import FailedReports
+from tandem_core.receipts import failed
+from tandem_core.sending import enqueue
+from tandem_core.store import crypto as rows
+from tandem_core.store import identities, room_facts, rooms
+from tandem_core.store.codec import loads
+from tandem_core.types import EventId, Json
+from tests.core.crypto.key_server import KeyServer
+from tests.core.crypto.world import NOW, ROOM, Device, StillClock
+
+MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
+AFTER_ALL = failed.GRACE_MS + round(failed.HOLD_S[1] * 1000) + 1000
+"""Longer than any report waits."""
+
+
+@dataclass
+class Talk:
+    """Their direct chat. ``alice`` writes, ``bob`` reads."""
+
+    alice: Device
+    bob: Device
+    server: KeyServer
+    clock: StillClock
+    _txns: Any = field(default_factory=lambda: itertools.count(1))
+
+    def say(self, body: str) -> EventId:
+        """Alice writes and the server has it; returns the event. Bob has heard nothing yet."""
+        content = {"msgtype": "m.text", "body": body}
+        now_ms = self.clock.now_ms()
+        self.server.now_ms = now_ms
+        txn_id = self.alice.write(enqueue, ROOM, "m.room.message", content, body=body, now_ms=now_ms)
+        asyncio.run(self.alice.sender.step())
+        event_id = self.alice.one("SELECT event_id FROM send_queue WHERE txn_id = ?", txn_id)
+        assert event_id is not None
+        return EventId(event_id)
+
+    def wire(self, event_id: str) -> Json:
+        return loads(self.alice.one("SELECT content FROM event WHERE event_id = ?", event_id))  # type: ignore[no-any-return]
+
+    def session(self, event_id: str) -> str:
+        return str(self.wire(event_id)["session_id"])
+
+    def see(self, event_id: str, *, to: Device | None = None, content: Json | None = None) -> None:
+        """Sync brings the message to Bob, after all that is in his inbox."""
+        reader = to or self.bob
+        sent_at = self.alice.one("SELECT sent_at FROM event WHERE event_id = ?", event_id)
+        reader.receive()
+        reader.sees(content or self.wire(event_id), self.alice, event_id=event_id, ts=sent_at)
+
+    def lose_keys(self, reader: Device | None = None) -> None:
+        """Bob's device has no Megolm session any more."""
+        (reader or self.bob).write(lambda txn: txn.execute("DELETE FROM megolm_inbound") and None)
+
+    def lost(self, body: str = "lost") -> EventId:
+        """A message whose key Bob got and lost before it came."""
+        event_id = self.say(body)
+        self.bob.receive()
+        self.lose_keys()
+        self.see(event_id)
+        assert self.bob.body(event_id) is None
+        return event_id
+
+    def rotate(self) -> None:
+        """Alice's next message is in another session."""
+        self.alice.write(lambda txn: txn.execute("UPDATE megolm_outbound SET retired = 1") and None)
+
+    def wait(self, ms: int) -> None:
+        self.clock.time_ms += ms
+
+    def work(self, device: Device | None = None) -> None:
+        """One step of the program that reports."""
+        asyncio.run(reporter(device or self.bob).step())
+
+    def tell(self) -> None:
+        """Time passes until Bob has told everything that he may."""
+        self.wait(AFTER_ALL)
+        self.work()
+
+    def hear(self) -> None:
+        self.alice.receive()
+
+    def heard(self, *event_ids: str) -> dict[EventId, list[failed.FailedDevice]]:
+        return self.alice.read(failed.heard, list(event_ids))  # type: ignore[no-any-return]
+
+    def owed(self) -> list[tuple[Any, ...]]:
+        """What Bob's device keeps of failures (state, code, n, reason)."""
+        return self.bob.rows("SELECT state, code, n, reason FROM failed_owed ORDER BY decided_at, session_id")
+
+
+def reporter(device: Device) -> FailedReports:
+    return FailedReports(
+        device.paths,
+        device.db,
+        device.http,
+        device.me,
+        device.role,
+        device.opener,
+        device.crypto,
+        clock=device.clock,
+        chance=device.chance,
+    )
+
+
+def make_talk(alice: Device, bob: Device, server: KeyServer, clock: StillClock) -> Talk:
+    """Two people with identities who have verified each other and share a direct chat; both signed in yesterday."""
+    for device in (alice, bob):
+        asyncio.run(device.cross_signing.keep_up())
+    for device, other in ((alice, bob), (bob, alice)):
+        device.knows(other)
+        verify_person(device, other)
+    for device, other in ((alice, bob), (bob, alice)):
+        device.knows(other)
+        chats(device, other)
+    asyncio.run(bob.backups.step())  # looks for a backup: there is none
+    return Talk(alice, bob, server, clock)
+
+
+def verify_person(device: Device, other: Device) -> None:
+    master = device.read(identities.identity, other.me.user_id).master
+    asyncio.run(device.cross_signing.confirm_person(other.me.user_id, master))
+
+
+def chats(device: Device, other: Device) -> None:
+    """The device has been signed in for a day, and is in a direct chat with somebody, which it accepted."""
+    device.is_in(ROOM, other.me.user_id)
+    device.write(rooms.set_room, device.role, ROOM, {"is_dm": 1, "joined_count": 2, "invited_count": 0})
+    device.write(room_facts.accept, ROOM, "accepted_invite")
+    device.write(lambda txn: txn.execute("UPDATE session SET signed_in_at = ?", (NOW - DAY,)) and None)
+    for key in ("receipts.answered", failed.SETTING):
+        if key in settings.SETTINGS:
+            device.write(settings.set_value, key, True, now_ms=NOW)
+
+
+def first_index(device: Device, session_id: str) -> int:
+    """From where on a device can open a session."""
+    row = device.read(rows.inbound, ROOM, session_id)
+    assert row is not None
+    return int(row.first_index)
