@@ -44,15 +44,6 @@ class LocalOpener(Worker):
         self._clock = clock
         self._state: CryptoState | None = None
 
-    async def send_key_again(self, event_id: EventId, user_id: UserId, device_id: DeviceId) -> None:
-        """A person wants the key of a message of ours to go to a device once more; raises as ``key_again.send``."""
-        from tandem_core.crypto import key_again  # no start needs it
-
-        keys, state = await self.keys(), await self._opener.state()
-        await key_again.send(
-            self._paths, self._db, self._http, keys, state, event_id, user_id, device_id, clock=self._clock
-        )
-
     async def step(self) -> float | None:
         state = await self.state()
         while await self._db.read(_has_inbox):
@@ -131,6 +122,15 @@ class CryptoWorker(Worker):
 
         where = (self._paths, self._db, self._http, await self._opener.state())
         return recovery_of(*where, await self.cross_signing(), await self.backup())
+
+    async def send_key_again(self, event_id: EventId, user_id: UserId, device_id: DeviceId) -> None:
+        """A person wants the key of a message of ours to go to a device once more; raises as ``key_again.send``."""
+        from tandem_core.crypto import key_again  # no start needs it
+
+        keys, state = await self.keys(), await self._opener.state()
+        await key_again.send(
+            self._paths, self._db, self._http, keys, state, event_id, user_id, device_id, clock=self._clock
+        )
 
     async def step(self) -> float | None:
         keys = await self.keys()

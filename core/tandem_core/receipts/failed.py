@@ -21,7 +21,6 @@ from tandem_core.receipts import facts, gate
 from tandem_core.store import crypto as keys
 from tandem_core.store import deliveries, devices, receipts, rooms
 from tandem_core.store import failed as store
-from tandem_core.store.codec import loads
 from tandem_core.store.database import Transaction
 from tandem_core.store.devices import Device
 from tandem_core.store.failed import FailedRow
@@ -190,21 +189,17 @@ def due(txn: Transaction, me: Me, now_ms: int, draw: Chance, *, tried: Iterable[
 
 
 def readers(conn: sqlite3.Connection, me: Me, row: FailedRow) -> list[Device]:
-    """Whom a report goes to: the device that wrote the message, or, where it does not say, all verified ones of
-    its author; only those with which there is an Olm session."""
-    first = next(iter(store.sealed_rows(conn, row)), None)
-    content = _content(store.content_of(conn, row.first_event) if first is None else first.content)
+    """Whom a report goes to: the author's verified devices with which there is an Olm session.
+
+    All of them, so that each shows the same; the one that wrote the message can send its key.
+    """
     verdicts = trust.devices(conn, me, [row.sender])
-    known = [
+    return [
         device
         for device in devices.devices_of(conn, [row.sender])
         if verdicts.get((device.user_id, device.device_id)) is DeviceTrust.VERIFIED
         and keys.has_olm_session(conn, device.curve25519)
-    ]
-    writer = content.get("sender_key")
-    if isinstance(writer, str):
-        return [device for device in known if device.curve25519 == writer]
-    return known[:MOST_READERS]
+    ][:MOST_READERS]
 
 
 def mark_told(txn: Transaction, report: Report, now_ms: int) -> None:
@@ -297,9 +292,7 @@ def _wait_ms(conn: sqlite3.Connection, sender: UserId, also: int, now_ms: int) -
 
 def _hold_ms(draw: Chance) -> int:
     return round(draw.uniform(*HOLD_S) * 1000)
-
-
-def _content(text: str | None) -> Json:
+| None) -> Json:
     found = None if text is None else loads(text)
     return found if isinstance(found, dict) else {}
 
@@ -391,6 +384,8 @@ def _place(conn: sqlite3.Connection, me: Me, device: Device, entry: Entry) -> tu
         return None
     said = [membership for membership, _ in receipts.memberships(conn, own.room_id, device.user_id)]
     if not said or any(membership != "join" for membership in said):
+        return None
+    if origin[0] != "own" and origin[1] != me.user_id:
         return None
     if origin[0] == "own":
         start = keys.entitled_from(conn, entry.session, device.user_id, device.device_id, device.curve25519)

@@ -34,9 +34,6 @@ class FailedRow:
     code: str | None
     n: int | None
     reason: str | None
-    content: str
-    """As it came, in JSON."""
-| None
     sent_at: int | None
     mended_at: int | None
 
@@ -49,7 +46,6 @@ class Sealed:
     sent_at: int
     received_at: int
     reason: str | None
-    content: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +119,7 @@ def next_due_at(conn: sqlite3.Connection, after_ms: int) -> int | None:
 def sealed_rows(conn: sqlite3.Connection, failed: FailedRow) -> list[Sealed]:
     """The visible rows of this session that cannot be read, live ones only, in the order they were sent."""
     rows = conn.execute(
-        "SELECT e.event_id, e.sent_at, e.received_at, e.seal_reason, e.content FROM event AS e"
+        "SELECT e.event_id, e.sent_at, e.received_at, e.seal_reason FROM event AS e"
         " WHERE e.room_id = ? AND e.session_id = ? AND e.sender = ? AND e.seal IN ('sealed', 'refused')"
         " AND e.kind = 'sealed' AND e.state_key IS NULL AND e.redacted_by IS NULL AND EXISTS"
         " (SELECT 1 FROM timeline AS t WHERE t.conn IN ('app', 'notifier') AND t.event_id = e.event_id"
@@ -131,13 +127,7 @@ def sealed_rows(conn: sqlite3.Connection, failed: FailedRow) -> list[Sealed]:
         " ORDER BY e.sent_at, e.event_id LIMIT 1000",
         (failed.room_id, failed.session_id, failed.sender),
     )
-    return [Sealed(EventId(found[0]), found[1], found[2], found[3], found[4]) for found in rows]
-
-
-def content_of(conn: sqlite3.Connection, event_id: str) -> str | None:
-    """An event as it came, in JSON."""
-    found = conn.execute("SELECT content FROM event WHERE event_id = ?", (event_id,)).fetchone()
-    return None if found is None else str(found["content"])
+    return [Sealed(EventId(found[0]), found[1], found[2], found[3]) for found in rows]
 
 
 def put_off(txn: Transaction, failed: FailedRow, until_ms: int) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from vodozemac import InboundGroupSession
 
 from tandem_core import settings
@@ -602,3 +604,25 @@ def test_a_new_device_starts_with_no_failures_of_the_old_one(talk: Talk) -> None
     talk.lost()
     talk.bob.write(sessions.become_new_device)
     assert talk.owed() == []
+
+
+json_values = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.text(max_size=8)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.one_of(st.sampled_from(["session", "first", "n", "code"]), st.text(max_size=5)),
+            st.one_of(inner, st.sampled_from(["$first", "no_key", 1])),
+            max_size=4,
+        ),
+    ),
+    max_leaves=20,
+)
+
+
+@given(st.one_of(json_values, st.lists(json_values, max_size=40)))
+def test_whatever_is_said_is_read_or_left_out(said: Any) -> None:
+    found = failed.parse(said)
+    assert len(found) <= failed.MOST_ENTRIES
+    for known in found:
+        assert failed.parse([known.json()]) == [known]
