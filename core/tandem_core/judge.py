@@ -11,9 +11,9 @@ import logging
 
 from tandem_core import push, settings
 from tandem_core.clock import Chance
-from tandem_core.receipts import bridge, facts, failed
+from tandem_core.receipts import bridge, facts
 from tandem_core.receipts.gate import Facts, Owe, Refuse, decide
-from tandem_core.store import receipts, rooms, timeline, verdicts, verification
+from tandem_core.store import failed, receipts, rooms, timeline, verdicts, verification
 from tandem_core.store.database import Transaction
 from tandem_core.store.timeline import StoredEvent
 from tandem_core.types import Me, Origin, Role, Seal
@@ -38,7 +38,7 @@ def judge(txn: Transaction, me: Me, role: Role, event: StoredEvent, *, now_ms: i
     if event.seal in (Seal.PLAIN, Seal.OPENED):
         _notify(txn, me, event, now_ms)
     decision = decide(
-        _facts(event, failed.mended_at(txn.conn, event)),
+        _facts(event, failed.mended_at(txn.conn, event.room_id, event.session_id, event.sender)),
         facts.room_facts(txn.conn, me, event.room_id),
         facts.sender_facts(txn.conn, me, event.room_id, event.sender),
         facts.receipt_settings(txn.conn, event.room_id, event.sender),

@@ -50,6 +50,8 @@ MOST_READERS = 10
 
 _MOST_ID = 255
 _ON_PURPOSE = frozenset({"m.blacklisted", "m.unverified", "m.unauthorised"})
+_OF_OTHERS = frozenset({"forged", "replay", "unknown_algorithm"})
+"""Reasons for which no key of the author would open anything."""
 
 
 class Code(StrEnum):
@@ -155,14 +157,6 @@ def note_key(txn: Transaction, sender: UserId, room_id: RoomId, session_id: str,
     return store.note_mended(txn, room_id, session_id, sender, now_ms)
 
 
-def mended_at(conn: sqlite3.Connection, event: StoredEvent) -> int | None:
-    """When the author of this event sent its key again because this device had told them; None if they did not."""
-    if event.session_id is None:
-        return None
-    row = store.row(conn, event.room_id, event.session_id, event.sender)
-    return None if row is None else row.mended_at
-
-
 def due(txn: Transaction, me: Me, now_ms: int, draw: Chance, *, tried: Iterable[tuple[RoomId, str]]) -> list[Report]:
     """What may be told now, of those sessions (room, id) for which everything else was tried.
 
@@ -232,7 +226,7 @@ def refusal(conn: sqlite3.Connection, me: Me, row: FailedRow, now_ms: int) -> st
 
 
 def _look_again(txn: Transaction, me: Me, row: FailedRow, now_ms: int, *, is_tried: bool) -> Report | None:
-    sealed = store.sealed_rows(txn.conn, row)
+    sealed = [each for each in store.sealed_rows(txn.conn, row) if each.reason not in _OF_OTHERS]
     if row.state == "waiting" and not sealed:
         store.forget(txn, row)
         return None
@@ -292,9 +286,6 @@ def _wait_ms(conn: sqlite3.Connection, sender: UserId, also: int, now_ms: int) -
 
 def _hold_ms(draw: Chance) -> int:
     return round(draw.uniform(*HOLD_S) * 1000)
-| None) -> Json:
-    found = None if text is None else loads(text)
-    return found if isinstance(found, dict) else {}
 
 
 # ── What others cannot open ────────────────────────────────────────────────────────────────────
@@ -332,9 +323,7 @@ def accept(
         room_id, index = place
         if entry.n == 0:
             changed += store.clear_heard(txn, entry.session, sender, device.device_id, room_id, now_ms)
-        elif (
-            store.heard_count(txn.conn, sender, device.device_id, now_ms - DAY_MS) < MOST_HEARD_A_DAY
-        ):
+        elif store.heard_count(txn.conn, sender, device.device_id, now_ms - DAY_MS) < MOST_HEARD_A_DAY:
             changed += store.put_heard(
                 txn,
                 entry.session,

@@ -187,6 +187,14 @@ def note_mended(
     return bool(done)
 
 
+def mended_at(
+    conn: sqlite3.Connection, room_id: RoomId, session_id: str | None, sender: UserId
+) -> int | None:
+    """When the author of a session sent its key because this device had told them; None if they did not."""
+    known = None if session_id is None else row(conn, room_id, session_id, sender)
+    return None if known is None else known.mended_at
+
+
 def told_since(conn: sqlite3.Connection, sender: UserId, since_ms: int, now_ms: int) -> list[int]:
     """When this author was told of failures between these times, oldest first."""
     rows = conn.execute(
