@@ -115,11 +115,11 @@ def _process(txn: Transaction, state: CryptoState, row: inbox.InboxRow, now_ms: 
                 published.put_shown(txn, opened.sender, opened.shown, now_ms)
         match opened.type:
             case "m.room_key":
-                error = megolm.keep_room_key(txn, state, opened, now_ms)
-                if error is None:
+                refused = megolm.keep_room_key(txn, state, opened, now_ms)
+                if refused is None:
                     room_id, session_id = opened.content["room_id"], opened.content["session_id"]
                     failed.note_key(txn, opened.sender, room_id, session_id, now_ms)
-                return error
+                return refused
             case key_requests.FORWARDED:
                 return key_requests.take_forwarded(txn, state, opened, now_ms)
             case gossip.SEND:

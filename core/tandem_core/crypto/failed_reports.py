@@ -1,4 +1,4 @@
-"""Tell authors, over Olm, what this device cannot decrypt of theirs (``receipts.failed`` decides; MSC4089's open point).
+"""Tell authors, over Olm, what this device cannot decrypt of theirs; ``receipts.failed`` decides (MSC4089).
 
 A report looks like a confirmation: the same kind, the same length. It goes over an Olm session that exists: no
 one-time key is claimed for it. It is stored, with the ratchet's step and the row that it settles, before it is sent.
@@ -25,9 +25,10 @@ from tandem_core.store import key_requests as request_rows
 from tandem_core.store import receipts as receipt_rows
 from tandem_core.store.backup import Standing
 from tandem_core.store.database import Database, Transaction
+from tandem_core.store.devices import Device
 from tandem_core.store.failed import FailedRow
 from tandem_core.store.outbox import put_to_device
-from tandem_core.types import Me, Role, RoomId, Topic, UserId
+from tandem_core.types import Me, Role, Topic
 from tandem_core.worker import Worker
 
 ANSWER_MS = 60_000
@@ -82,22 +83,23 @@ class FailedReports(Worker):
 
 def tell(txn: Transaction, state: CryptoState, now_ms: int, chance: Chance) -> int:
     """Put what may be told into the outbox, each author's together; returns how many reports there are."""
-    tried = [(row.room_id, row.session_id) for row in store.due(txn.conn, now_ms) if _is_tried(txn.conn, state.me, row, now_ms)]
-    by_reader: dict[tuple[UserId, str, str], list[Report]] = {}
-    devices = {}
+    tried = [
+        (row.room_id, row.session_id)
+        for row in store.due(txn.conn, now_ms)
+        if _is_tried(txn.conn, state.me, row, now_ms)
+    ]
+    by_reader: dict[Device, list[Report]] = {}
     reports = failed.due(txn, state.me, now_ms, chance, tried=tried)
     for report in reports:
         for device in failed.readers(txn.conn, state.me, report.row):
-            who = (device.user_id, device.device_id, device.curve25519)
-            devices[who] = device
-            by_reader.setdefault(who, []).append(report)
-    for who, told in by_reader.items():
+            by_reader.setdefault(device, []).append(report)
+    for device, told in by_reader.items():
         for start in range(0, len(told), encrypted_body.MOST_FAILED):
             entries = [report.entry.json() for report in told[start : start + encrypted_body.MOST_FAILED]]
             for content in encrypted_body.build([], shares_device=True, now_ms=now_ms, failed=entries):
-                sealed = olm.encrypt(txn, state, devices[who], encrypted_body.RECEIPT, content, now_ms)
+                sealed = olm.encrypt(txn, state, device, encrypted_body.RECEIPT, content, now_ms)
                 if sealed is not None:
-                    put_to_device(txn, olm.SEALED, {who[0]: {who[1]: sealed}}, now_ms)
+                    put_to_device(txn, olm.SEALED, {device.user_id: {device.device_id: sealed}}, now_ms)
     for report in reports:
         failed.mark_told(txn, report, now_ms)
     for sender in {report.row.sender for report in reports}:

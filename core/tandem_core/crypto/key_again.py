@@ -1,10 +1,10 @@
 """Send the key of a message again, by hand: to a device that was entitled to it and says, or seems, not to have it.
 
-Never automatic: whoever only claims to have lost a key must not get one. A person at this machine chooses the device, and
-it must have been entitled to the message when that was sent, be signed by its owner, and its owner must have been in the
-room then and be there now. The key goes out as an ordinary ``m.room_key`` from that message on, signed by the session
-itself: every client takes it, and it proves its sender. (An exported key is signed by nobody; others refuse it.) For
-that the beginning of each session of ours is kept. Nothing is given twice.
+Never automatic: whoever only claims to have lost a key must not get one. A person at this machine chooses the
+device. It must have been entitled to the message when that was sent, be signed by its owner, and its owner must have
+been in the room then and be there now. The key goes out as an ordinary ``m.room_key`` from that message on, signed by
+the session itself: every client takes it, and it proves its sender. (An exported key is signed by nobody; others
+refuse it.) For that the beginning of each session of ours is kept. Nothing is given twice (ADR 0012).
 """
 
 from __future__ import annotations
@@ -106,7 +106,9 @@ def check(
     own = deliveries.own_message(conn, me.user_id, event_id)
     event = events.get(conn, event_id)
     if own is None or event is None:
-        raise BadInput(f"{event_id} is no message that this account sent", advice="See tandemctl messages ROOM.")
+        raise BadInput(
+            f"{event_id} is no message that this account sent", advice="See tandemctl messages ROOM."
+        )
     if user_id == me.user_id:
         raise BadInput("your own devices ask for keys by themselves", advice="Verify the device.")
     device = _device(conn, user_id, device_id)

@@ -92,7 +92,7 @@ def accept(txn: Transaction, me: Me, event: StoredEvent, now_ms: int) -> bool:
 
 
 def statuses(conn: sqlite3.Connection, event_ids: Sequence[str]) -> dict[EventId, BridgeStatus]:
-    """What bridges said last of these messages, by message; those that are not ours, or were not spoken of, are left out."""
+    """What bridges said last of these messages, by message; what is not ours, or was not spoken of, is left out."""
     account = session.session(conn)
     if account is None:
         return {}
@@ -160,7 +160,7 @@ def _about(content: Json) -> EventId | None:
     if not isinstance(relation, dict) or relation.get("rel_type") != "m.reference":
         return None
     event_id = relation.get("event_id")
-    return EventId(event_id) if _is_id(event_id, "$") else None
+    return EventId(str(event_id)) if _is_id(event_id, "$") else None
 
 
 def _stem(bot: str) -> str | None:

@@ -1,10 +1,11 @@
-"""Failed delivery: a device that cannot decrypt says so to the author, who may send the key again (MSC4089's open point).
+"""Failed delivery: a device that cannot decrypt says so to the author, who may send the key again.
 
-A report answers something that anybody can cause, so its rules are stricter than a receipt's: a visible row that stays
-sealed, of a live message, in a direct chat with an accepted and verified contact, after five minutes in which the key
-backup and our other devices were asked; one report a Megolm session, three an hour and six a day for one author; from
-a device that was there well before the message, and never about a key that was refused on purpose. What is reported is
-taken back once the author's own key opens it. Reports travel inside the encrypted receipt, and no other way.
+MSC4089 leaves this open. A report answers something that anybody can cause, so its rules are stricter than a
+receipt's: a visible row that stays sealed, of a live message, in a direct chat with an accepted and verified contact,
+after five minutes in which the key backup and our other devices were asked; one report a Megolm session, three an
+hour and six a day for one author; from a device that was there well before the message, and never about a key that
+was refused on purpose. What is reported is taken back once the author's own key opens it. Reports travel inside the
+encrypted receipt, and no other way.
 """
 
 from __future__ import annotations
@@ -157,10 +158,12 @@ def note_key(txn: Transaction, sender: UserId, room_id: RoomId, session_id: str,
     return store.note_mended(txn, room_id, session_id, sender, now_ms)
 
 
-def due(txn: Transaction, me: Me, now_ms: int, draw: Chance, *, tried: Iterable[tuple[RoomId, str]]) -> list[Report]:
+def due(
+    txn: Transaction, me: Me, now_ms: int, draw: Chance, *, tried: Iterable[tuple[RoomId, str]]
+) -> list[Report]:
     """What may be told now, of those sessions (room, id) for which everything else was tried.
 
-    Looks at everything again: what does not hold any more is dropped with its reason, and what is not settled is put off.
+    Looks at everything again: what does not hold any more is dropped with its reason, what is not settled is put off.
     """
     ready = []
     asked = set(tried)

@@ -76,7 +76,7 @@ def put_status(txn: Transaction, row: StatusRow, sender: UserId, now_ms: int) ->
         " status = excluded.status, reason = excluded.reason, message = excluded.message,"
         " delivered_to = excluded.delivered_to, network = excluded.network, sender = excluded.sender,"
         " said_at = excluded.said_at, heard_at = excluded.heard_at"
-        " WHERE bridge_status.room_id = excluded.room_id AND excluded.said_at > bridge_status.said_at",
+        " WHERE bridge_status.room_id = excluded.room_id AND excluded.said_at >= bridge_status.said_at",
         (
             row.event_id,
             row.room_id,
@@ -97,7 +97,9 @@ def put_status(txn: Transaction, row: StatusRow, sender: UserId, now_ms: int) ->
 
 def forget_unknown(txn: Transaction, room_id: RoomId, before_ms: int) -> int:
     """Drop statuses of events that never came; returns how many wait for theirs now."""
-    unknown = "room_id = ? AND NOT EXISTS (SELECT 1 FROM event AS e WHERE e.event_id = bridge_status.event_id)"
+    unknown = (
+        "room_id = ? AND NOT EXISTS (SELECT 1 FROM event AS e WHERE e.event_id = bridge_status.event_id)"
+    )
     txn.execute(f"DELETE FROM bridge_status WHERE heard_at < ? AND {unknown}", (before_ms, room_id))
     count = txn.one(f"SELECT count(*) FROM bridge_status WHERE {unknown}", (room_id,))
     return 0 if count is None else int(count[0])

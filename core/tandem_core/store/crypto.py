@@ -362,7 +362,8 @@ def entitled_from(
 def place_of(conn: sqlite3.Connection, session_id: str, event_id: str) -> int | None:
     """The place in its session of an event that is open here, also of one of our own."""
     row = conn.execute(
-        "SELECT message_index FROM megolm_replay WHERE session_id = ? AND event_id = ?", (session_id, event_id)
+        "SELECT message_index FROM megolm_replay WHERE session_id = ? AND event_id = ?",
+        (session_id, event_id),
     ).fetchone()
     return None if row is None else int(row["message_index"])
 

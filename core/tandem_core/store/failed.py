@@ -11,9 +11,7 @@ from tandem_core.types import DeviceId, EventId, RoomId, Topic, UserId
 
 _LONGEST_WAIT_MS = 86_400_000
 """Nothing is put off for longer: a later time is of a clock that has gone back since, and is over."""
-_DUE = (
-    "(state = 'waiting' OR (state = 'sent' AND mended_at IS NOT NULL)) AND due_at NOT BETWEEN ?1 + 1 AND ?1 + ?2"
-)
+_DUE = "(state = 'waiting' OR (state = 'sent' AND mended_at IS NOT NULL)) AND due_at NOT BETWEEN ?1 + 1 AND ?1 + ?2"
 _COLUMNS = (
     "room_id, session_id, sender, first_event, decided_at, due_at, state, code, n, reason, sent_at, mended_at"
 )
@@ -173,9 +171,7 @@ def forget(txn: Transaction, failed: FailedRow) -> None:
     )
 
 
-def note_mended(
-    txn: Transaction, room_id: RoomId, session_id: str, sender: UserId, now_ms: int
-) -> bool:
+def note_mended(txn: Transaction, room_id: RoomId, session_id: str, sender: UserId, now_ms: int) -> bool:
     """The key came from its sender after they were told that it is missing; False if they were not told."""
     done = txn.execute(
         "UPDATE failed_owed SET mended_at = ?1, due_at = ?1 WHERE room_id = ?2 AND session_id = ?3 AND sender = ?4"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +16,7 @@ from tandem_core.sending import enqueue
 from tandem_core.store import crypto as rows
 from tandem_core.store import identities, room_facts, rooms
 from tandem_core.store.codec import loads
+from tandem_core.store.database import Transaction
 from tandem_core.types import EventId, Json
 from tests.core.crypto.key_server import KeyServer
 from tests.core.crypto.world import NOW, ROOM, Device, StillClock
@@ -89,6 +92,12 @@ class Talk:
     def hear(self) -> None:
         self.alice.receive()
 
+    def other_program(self) -> Device:
+        """Bob's other program, which has the same session."""
+        made = self.bob.other_program()
+        made.write(lambda txn: txn.execute("UPDATE session SET signed_in_at = ?", (NOW - DAY,)) and None)
+        return made
+
     def heard(self, *event_ids: str) -> dict[EventId, list[failed.FailedDevice]]:
         return self.alice.read(failed.heard, list(event_ids))  # type: ignore[no-any-return]
 
@@ -146,3 +155,22 @@ def first_index(device: Device, session_id: str) -> int:
     row = device.read(rows.inbound, ROOM, session_id)
     assert row is not None
     return int(row.first_index)
+
+
+@contextlib.contextmanager
+def restored(device: Device) -> Iterator[None]:
+    """What a device keeps of people, rooms, settings and failures is afterwards as it was before."""
+    tables = (
+        "session", "identity", "device", "olm_session", "room", "room_fact", "member", "account_data", "setting",
+        "failed_owed",
+    )  # fmt: skip
+    before = {table: device.rows(f"SELECT * FROM {table}") for table in tables}
+    yield
+
+    def put_back(txn: Transaction) -> None:
+        for table, rows_ in before.items():
+            txn.execute(f"DELETE FROM {table}")
+            marks = ",".join("?" * len(rows_[0])) if rows_ else ""
+            txn.executemany(f"INSERT INTO {table} VALUES ({marks})", rows_)
+
+    device.write(put_back)

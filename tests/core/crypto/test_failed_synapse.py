@@ -112,7 +112,9 @@ async def running(server: SynapseServer, folder: Path, name: str) -> AsyncIterat
     choices = {"receipts.answered": True, failed.SETTING: True, "receipts.timing": "quick"}
     for key, value in choices.items():
         await db.write(settings.set_value, key, value, now_ms=0)
-    await db.write(lambda txn: txn.execute("UPDATE session SET signed_in_at = signed_in_at - ?", (DAY_MS,)) and None)
+    await db.write(
+        lambda txn: txn.execute("UPDATE session SET signed_in_at = signed_in_at - ?", (DAY_MS,)) and None
+    )
     clock = MovedClock()
     engine = Engine(paths, db, sessions.current(db), Role.NOTIFIER, clock=clock)
     task = asyncio.ensure_future(engine.run())
@@ -156,7 +158,8 @@ async def test_from_the_lost_key_to_the_tick(
     monkeypatch.setenv("TANDEM_VAULT", "file")
     async with AsyncExitStack() as stack:
         alice, bob = [
-            await stack.enter_async_context(running(server, tmp_path / name, name)) for name in ("alice", "bob")
+            await stack.enter_async_context(running(server, tmp_path / name, name))
+            for name in ("alice", "bob")
         ]
         room_id = await direct_chat(alice, bob)
         first = await alice.say(room_id, "hello")

@@ -8,7 +8,6 @@ from collections.abc import Callable
 import pytest
 
 from tandem_core import settings
-from tandem_core.crypto import key_again
 from tandem_core.crypto.key_again import CannotSendKey
 from tandem_core.crypto.trust import EventTrust, of_event
 from tandem_core.errors import BadInput, Offline

@@ -50,7 +50,9 @@ def event(sender: str, type: str, content: Any, *, at: int | None = None, **more
     }
 
 
-def names(bot: object = BOT, *, by: str = BOT, kind: str = "m.bridge", key: str = "tg", **more: Any) -> dict[str, Any]:
+def names(
+    bot: object = BOT, *, by: str = BOT, kind: str = "m.bridge", key: str = "tg", **more: Any
+) -> dict[str, Any]:
     content = {"bridgebot": bot, "protocol": {"id": "telegram", "displayname": "Telegram"}} | more
     return event(by, kind, content, state_key=key)
 
@@ -76,7 +78,7 @@ def bridged(account: Account) -> Iterator[Account]:
     account.room(people=(BOT, GHOST, OTHER_GHOST, BOB))
     sync(account, state=[names()])
     write(account)
-    yield account
+    return account
 
 
 def test_the_bot_that_the_room_names_is_believed(bridged: Account) -> None:
@@ -199,10 +201,18 @@ def test_a_bridge_whose_accounts_cannot_be_told_names_nobody(account: Account) -
 def test_what_is_not_meant_for_people_is_not_kept(bridged: Account) -> None:
     sync(
         bridged,
-        status("FAIL_RETRIABLE", internal_error="token 12345", error="secret 777", message="Try\nagain\u0007 later"),
+        status(
+            "FAIL_RETRIABLE",
+            internal_error="token 12345",
+            error="secret 777",
+            message="Try\nagain\u0007 later",
+        ),
     )
     assert said(bridged)["$mine"].message == "Try again later"
-    assert bridged.rows("SELECT * FROM bridge_status WHERE reason LIKE '%token%' OR message LIKE '%secret%'") == []
+    assert (
+        bridged.rows("SELECT * FROM bridge_status WHERE reason LIKE '%token%' OR message LIKE '%secret%'")
+        == []
+    )
     whole = str(bridged.rows("SELECT * FROM bridge_status"))
     assert "12345" not in whole
     assert "777" not in whole
@@ -314,7 +324,9 @@ json_values = st.recursive(
         st.lists(inner, max_size=3),
         st.dictionaries(
             st.one_of(
-                st.sampled_from(["status", "m.relates_to", "bridgebot", "protocol", "displayname", "message"]),
+                st.sampled_from(
+                    ["status", "m.relates_to", "bridgebot", "protocol", "displayname", "message"]
+                ),
                 st.text(max_size=5),
             ),
             st.one_of(inner, st.sampled_from(["SUCCESS", BOT, "$mine"])),
@@ -324,7 +336,9 @@ json_values = st.recursive(
     max_leaves=20,
 )
 contents = st.dictionaries(
-    st.sampled_from(["status", "m.relates_to", "bridgebot", "protocol", "network", "message", "delivered_to_users"]),
+    st.sampled_from(
+        ["status", "m.relates_to", "bridgebot", "protocol", "network", "message", "delivered_to_users"]
+    ),
     json_values,
     max_size=6,
 )
