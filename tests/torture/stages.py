@@ -226,6 +226,7 @@ EXCUSED = (
      "a person's own command; tests/core/crypto/test_recovery_crashes.py ends it at each of its requests"),
     ("both", r"crypto\.gossip\.|crypto\.key_requests\.",
      "only between several devices of one person; tests/core/crypto loses their requests"),
+    ("both", r"crypto\.key_again\.", _COMMAND),
     ("both", r"/media/|uploads\.note_|uploader\._tidy|outgoing\._queue|limits\._keep",
      "only for a message with a file; tests/core/media/test_queue.py dies at each of them"),
     ("notifier", r"verification\.note_told",

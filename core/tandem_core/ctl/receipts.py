@@ -9,8 +9,8 @@ from tandem_core.clock import SystemClock
 from tandem_core.command_line import DONE
 from tandem_core.ctl import receipt_choices, world
 from tandem_core.ctl.output import local_time, show, show_json, table
-from tandem_core.errors import BadInput
 from tandem_core.ctl.send_key import send_again
+from tandem_core.errors import BadInput
 from tandem_core.paths import ProfilePaths
 from tandem_core.receipts.summary import PersonDelivery, Summary, details, summary
 from tandem_core.receipts.words import DeviceDelivery, PersonState

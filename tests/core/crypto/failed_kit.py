@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tandem_core import settings
-from tandem_core.crypto.failed_reports import FailedReports
 from tandem_core.receipts import failed
 from tandem_core.sending import enqueue
 from tandem_core.store import crypto as rows
@@ -106,7 +105,10 @@ class Talk:
         return self.bob.rows("SELECT state, code, n, reason FROM failed_owed ORDER BY decided_at, session_id")
 
 
-def reporter(device: Device) -> FailedReports:
+def reporter(device: Device) -> Any:
+    """The worker that tells."""
+    from tandem_core.crypto.failed_reports import FailedReports
+
     return FailedReports(
         device.paths,
         device.db,
