@@ -17,25 +17,13 @@ def send_again(here: world.World, event_id: str, user_id: str, device_id: str) -
     from tandem_core.vault import pickle_key
 
     async def go() -> None:
-        http = here.http()
-        try:
+        async with here.door() as http:
             key, _ = await asyncio.to_thread(pickle_key, here.paths)
             state = CryptoState(here.db, here.session.me, key)
             clock = SystemClock()
             keys = Keys(here.paths, here.db, http, state, clock=clock)
-            await key_again.send(
-                here.paths,
-                here.db,
-                http,
-                keys,
-                state,
-                EventId(event_id),
-                UserId(user_id),
-                DeviceId(device_id),
-                clock=clock,
-            )
-        finally:
-            await http.close()
+            who = (EventId(event_id), UserId(user_id), DeviceId(device_id))
+            await key_again.send(here.paths, here.db, http, keys, state, *who, clock=clock)
 
     asyncio.run(go())
     world.ring(here, Change(Topic.DELIVERY), Change(Topic.OUTBOX))
