@@ -18,6 +18,7 @@ MOST_PEOPLE = 8
 """So many people are offered for the preview."""
 MOST_LINES = 60
 """So many lines of the log are shown."""
+_LONGEST_NAME = 28
 _ABOUT = (
     "A confirmation tells the author of a message that it reached you, and nobody else. It goes out after a random"
     " pause, only for messages you can read, and only where you have written or accepted."
@@ -90,7 +91,7 @@ def standing(conn: sqlite3.Connection, now_ms: int) -> str:
 def people(conn: sqlite3.Connection, me: Me) -> list[dict[str, Any]]:
     """Whom the preview offers: ``id`` and ``name``."""
     found = receipt_log.people(conn, LINK, me.user_id, MOST_PEOPLE)
-    return [{"id": user_id, "name": _name(conn, user_id)} for user_id in found]
+    return [{"id": user_id, "name": _short(_name(conn, user_id))} for user_id in found]
 
 
 def seen(conn: sqlite3.Connection, me: Me, person: str, now_ms: int) -> list[dict[str, Any]]:
@@ -180,6 +181,13 @@ def _exceptions(conn: sqlite3.Connection) -> list[dict[str, Any]]:
 def _name(conn: sqlite3.Connection, user_id: UserId) -> str:
     rooms_there = receipt_log.rooms_with(conn, LINK, user_id, 1)
     return members.display_name(conn, rooms_there[0], user_id) if rooms_there else words.local_part(user_id)
+
+
+def _short(name: str) -> str:
+    """So that it fits on a button in a narrow window."""
+    return (
+        name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1].rstrip() + "\N{HORIZONTAL ELLIPSIS}"
+    )
 
 
 def _room_name(conn: sqlite3.Connection, room_id: RoomId) -> str:

@@ -77,18 +77,21 @@ Rectangle {
 
             PushButton {
                 objectName: "confirmOff"
+                edge: Theme.accent
                 label: qsTr("Off")
                 spoken: qsTr("Off: nobody sees that their messages reached you")
                 onClicked: root.choose("off")
             }
             PushButton {
                 objectName: "confirmDirect"
+                edge: Theme.accent
                 label: qsTr("Direct chats only")
                 spoken: qsTr("Direct chats only: others see it in encrypted direct chats")
                 onClicked: root.choose("direct")
             }
             PushButton {
                 objectName: "confirmRecommended"
+                edge: Theme.accent
                 label: qsTr("Recommended")
                 spoken: qsTr("Recommended: in encrypted direct chats, and in groups of up to 20 people")
                 onClicked: root.choose("recommended")

@@ -77,6 +77,7 @@ FocusScope {
                 width: parent.width
                 visible: root.told.unread !== undefined && root.told.unread !== ""
                 spacing: Theme.small
+                bottomPadding: Theme.large
 
                 Remark {
                     objectName: "exceptionsUnread"

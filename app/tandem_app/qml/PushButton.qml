@@ -12,6 +12,8 @@ Item {
     property string icon: ""
     property bool active: true
     property bool danger: false
+    // Of an outlined one; louder where the ground is coloured.
+    property color edge: Theme.line
 
     signal clicked
 
@@ -39,7 +41,7 @@ Item {
             : hover.hovered ? Theme.hover : "transparent"
         opacity: root.kind === "filled" && (hover.hovered || tap.pressed) ? 0.88 : 1
         border.width: root.kind === "outlined" ? 1 : 0
-        border.color: Theme.line
+        border.color: root.edge
     }
     Row {
         id: row

@@ -14,7 +14,7 @@ from tandem_core.store import receipt_log
 from tandem_core.store.rooms import RoomKind
 from tandem_core.types import Me, Origin, Role, RoomId, Seal, UserId
 
-MOST_ROOMS = 12
+MOST_ROOMS = 6
 _WHEN = {
     "protected": ("usually within 20 seconds", "usually within 40 seconds"),
     "slower": ("after 1 to 10 minutes", "after 1 to 10 minutes"),
