@@ -11,9 +11,9 @@ import logging
 
 from tandem_core import push, settings
 from tandem_core.clock import Chance
-from tandem_core.receipts import bridge, facts
-from tandem_core.receipts.gate import Facts, Owe, Refuse, decide
-from tandem_core.store import failed, receipts, rooms, timeline, verdicts, verification
+from tandem_core.receipts import bridge, facts, gate, planning
+from tandem_core.receipts.gate import Owe, Refuse
+from tandem_core.store import receipts, rooms, timeline, verdicts, verification
 from tandem_core.store.database import Transaction
 from tandem_core.store.timeline import StoredEvent
 from tandem_core.types import Me, Origin, Role, Seal
@@ -33,49 +33,53 @@ def judge(txn: Transaction, me: Me, role: Role, event: StoredEvent, *, now_ms: i
         verification.keep_room_event(txn, me, event, now_ms)
     if event.clear_type == bridge.STATUS:
         bridge.accept(txn, me, event, now_ms)
-    if event.sender == me.user_id or event.origin not in (Origin.LIVE, Origin.GAP):
+    if event.origin not in (Origin.LIVE, Origin.GAP):
+        return
+    if event.sender == me.user_id:
+        if event.state_key is None and event.seal in (Seal.PLAIN, Seal.OPENED):
+            planning.attend(txn, event.room_id, event.sent_at, now_ms)
         return
     if event.seal in (Seal.PLAIN, Seal.OPENED):
         _notify(txn, me, event, now_ms)
-    decision = decide(
-        _facts(event, failed.mended_at(txn.conn, event.room_id, event.session_id, event.sender)),
+    _confirm(txn, me, role, event, now_ms, chance)
+
+
+def _confirm(txn: Transaction, me: Me, role: Role, event: StoredEvent, now_ms: int, chance: Chance) -> None:
+    """Keep what the gate says of a message, and why; of what shows no message nothing is kept, nor asked for."""
+    about = facts.event_facts(txn.conn, event)
+    if gate.silent(about) is not None:
+        return
+    decision = gate.decide(
+        about,
         facts.room_facts(txn.conn, me, event.room_id),
         facts.sender_facts(txn.conn, me, event.room_id, event.sender),
         facts.receipt_settings(txn.conn, event.room_id, event.sender),
         now_ms,
-        chance,
     )
     match decision:
-        case Owe(due_at, share):
-            receipts.owe(
+        case Owe(share):
+            planning.owe(
+                txn,
+                me,
+                event.event_id,
+                event.room_id,
+                event.sender,
+                share,
+                opened_by=role,
+                now_ms=now_ms,
+                chance=chance,
+            )
+        case Refuse(reason):
+            log.debug("no receipt for %s: %s", event.event_id, reason)
+            receipts.refuse(
                 txn,
                 event.event_id,
                 event.room_id,
                 event.sender,
                 opened_by=role,
                 now_ms=now_ms,
-                due_at=due_at,
-                share=share,
+                reason=reason,
             )
-        case Refuse(reason):
-            log.debug("no receipt for %s: %s", event.event_id, reason)
-
-
-def _facts(event: StoredEvent, key_came_at: int | None) -> Facts:
-    """``key_came_at``: its author sent the key again, told that this device lacks it; it has arrived only then."""
-    return Facts(
-        sender=event.sender,
-        type=event.clear_type,
-        content=event.clear_content,
-        is_state=event.state_key is not None,
-        row_kind=event.kind,
-        seal=event.seal,
-        origin=event.origin,
-        sent_at=event.sent_at,
-        received_at=max(event.received_at, key_came_at or 0),
-        opened_at=event.opened_at,
-        redacted=event.redacted_by is not None or event.kind == "redacted",
-    )
 
 
 def _notify(txn: Transaction, me: Me, event: StoredEvent, now_ms: int) -> None:

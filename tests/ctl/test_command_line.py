@@ -12,14 +12,15 @@ from typing import Any
 
 import pytest
 
+from tandem_core.clock import SystemClock
 from tandem_core.ctl.main import main
 from tandem_core.ctl.output import clean, local_time, table
 from tandem_core.paths import ProfilePaths, profile_paths
 from tandem_core.role import take_role
-from tandem_core.store import account_data, members, rooms, session
+from tandem_core.store import account_data, members, receipts, rooms, session
 from tandem_core.store.database import Database, Transaction
 from tandem_core.store.shared_settings import DELIVERY_EXCEPTIONS, standing
-from tandem_core.types import DeviceId, Me, Role, RoomId, UserId
+from tandem_core.types import DeviceId, EventId, Me, Role, RoomId, UserId
 
 ME = Me(UserId("@alice:example.org"), DeviceId("ALICE1"))
 ROOM = RoomId("!room:example.org")
@@ -430,3 +431,36 @@ def test_control_characters_of_strangers_do_not_reach_the_terminal() -> None:
 @pytest.mark.parametrize(("ms", "text"), [(None, "-"), (10**30, "?")])
 def test_times_that_are_none_are_said_so(ms: int | None, text: str) -> None:
     assert local_time(ms) == text
+
+
+def test_receipts_tell_what_was_confirmed_and_why_something_was_not(
+    signed_in: ProfilePaths, run: Run
+) -> None:
+    now_ms, bob = SystemClock().now_ms(), UserId("@bob:example.org")
+    db = Database.open(signed_in.database)
+
+    def fill(txn: Transaction) -> None:
+        about: Any = {"opened_by": Role.APP, "now_ms": now_ms}
+        receipts.refuse(txn, EventId("$no"), ROOM, bob, reason="paused", **about)
+        for name in ("$yes", "$later"):
+            receipts.owe(txn, EventId(name), ROOM, bob, due_at=now_ms, share="user", **about)
+        receipts.mark_sent(txn, EventId("$yes"), "server", now_ms)
+
+    db.write_now(fill)
+    db.close()
+    assert run.value("receipts", "--log") == [
+        {"event_id": "$yes", "room_id": ROOM, "sender": bob, "sent_at": now_ms, "share": "user", "transport": "server"}
+    ]  # fmt: skip
+    assert "$yes" in run("receipts", "--log")[1]
+    assert run("receipts", "--why", "$no")[1] == (
+        "It is not confirmed. It came while you had paused confirmations.\n"
+    )
+    assert run.value("receipts", "--why", "$no")["reason"] == "paused"
+    assert run("receipts", "--why", "$yes")[1].count("\n") == 2
+    assert run.value("receipts", "--why", "$later")["state"] == "owed"
+
+
+def test_receipts_want_an_event_that_is_known(signed_in: ProfilePaths, run: Run) -> None:
+    assert run("receipts")[0] == 2
+    assert run("receipts", "--why", "$unknown")[0] == 2
+    assert run("receipts", "--log") == (0, "Nothing was confirmed in the last day.\n", "")

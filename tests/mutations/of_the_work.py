@@ -373,9 +373,7 @@ RECEIPTS: tuple[Mutant, ...] = (
             "receipts/outbox.py",
             "                answers = await way.send(sender, left)\n",
             "                done: Answers = {due.row.event_id: Outcome.SENT for due in left}\n"
-            "                await self._db.write(\n"
-            "                    _settle, sender, way.name, done, self._clock.now_ms(), is_counted=said\n"
-            "                )\n"
+            "                await self._settle(sender, way.name, done, is_counted=said)\n"
             "                answers = await way.send(sender, left)\n",
         ),
         by=(
@@ -384,18 +382,11 @@ RECEIPTS: tuple[Mutant, ...] = (
     ),
     mutant(
         "a receipt from each program",
-        "Both programs saw it due; the second does not look again once the lock is its own (our law 14).",
+        "Both programs saw it due, and nothing makes them take turns (our law 14).",
         core(
             "receipts/outbox.py",
-            "        if await self._db.read(store.due, now_ms):\n",
-            "        if due := await self._db.read(store.due, now_ms):\n",
-        ),
-        core(
-            "receipts/outbox.py", "self._flush_all()\n        now_ms", "self._flush_all(due)\n        now_ms"
-        ),
-        core("receipts/outbox.py", "    async def _flush_all(self)", "    async def _flush_all(self, due)"),
-        core(
-            "receipts/outbox.py", "        due = await self._db.read(store.due, self._clock.now_ms())\n", ""
+            "            async with netlock(self._paths, \"receipts\"):\n                await self._flush_all()\n",
+            "            await self._flush_all()\n",
         ),
         by=(f"{CORE_TESTS}/receipts/test_two_programs.py::test_what_both_programs_saw_due_is_posted_once",),
     ),

@@ -190,6 +190,7 @@ def _message_commands(command: _Command) -> None:
     receipts.add_argument(
         "event",
         metavar="EVENT",
+        nargs="?",
         help="a message of yours; or, about what you confirm: answer, pause, resume, exceptions, log, preview",
     )
     receipts.add_argument(
@@ -204,6 +205,10 @@ def _message_commands(command: _Command) -> None:
         metavar=("USER", "DEVICE"),
         help="send the message's key once more, to a device that was to have it and cannot decrypt it",
     )
+    receipts.add_argument(
+        "--why", action="store_true", help="why you confirmed somebody else's message EVENT, or did not, or not yet"
+    )
+    receipts.add_argument("--log", action="store_true", help="what you confirmed in the last day, as the word log does")
 
 
 def _other_commands(command: _Command) -> None:

@@ -1,4 +1,4 @@
-"""``tandemctl receipts``: whom a message of ours reached, per person and device."""
+"""``tandemctl receipts``: whom a message of ours reached, per person and device; and what we confirmed to others."""
 
 from __future__ import annotations
 
@@ -13,18 +13,25 @@ from tandem_core.ctl.send_key import send_again
 from tandem_core.errors import BadInput
 from tandem_core.paths import ProfilePaths
 from tandem_core.receipts.summary import PersonDelivery, Summary, details, summary
+from tandem_core.receipts.why import why
 from tandem_core.receipts.words import DeviceDelivery, PersonState
 from tandem_core.store import deliveries as store
-from tandem_core.types import Json, UserId
+from tandem_core.types import EventId, Json, Role, UserId
 
 
 def run(paths: ProfilePaths, options: argparse.Namespace) -> int:
     import asyncio
 
+    if options.log:
+        options.event = options.event or "log"
     if options.event in receipt_choices.VERBS:
         return receipt_choices.run(paths, options)
+    if not options.event:
+        raise BadInput("receipts needs an EVENT, or --log", advice="See tandemctl receipts --help.")
     if options.word is not None:
         raise BadInput(f"{options.word!r} is one word too many", advice="tandemctl receipts EVENT")
+    if options.why:
+        return _tell_why(paths, options)
     with world.opened(paths) as here:
         asyncio.run(world.refresh(here, options.timeout))
         if options.send_key_again:
@@ -119,3 +126,28 @@ def _heard(device: DeviceDelivery) -> tuple[str, int | None]:
     if device.failed_at is not None:
         return "cannot decrypt", device.failed_at
     return ("no confirmation" if device.delivered_at is None else "delivered"), device.delivered_at
+
+
+def _tell_why(paths: ProfilePaths, options: argparse.Namespace) -> int:
+    """Why one message of somebody else's was confirmed, or was not, or not yet."""
+    with world.opened(paths) as here:
+        app_runs = Role.APP in here.running()
+        now_ms = SystemClock().now_ms()
+        found = here.db.read_now(why, here.session.me, EventId(options.event), now_ms, app_runs=app_runs)
+    if options.json:
+        show_json(
+            {
+                "event_id": found.event_id,
+                "state": found.state,
+                "reason": found.reason,
+                "text": found.text,
+                "at": found.at,
+                "sender": found.sender,
+                "share": found.share,
+                "transport": found.transport,
+            }
+        )
+    else:
+        at = {"sent": "Sent", "owed": "Goes out", "dropped": "Ended"}.get(found.state)
+        show([found.text, *([f"{at} {local_time(found.at)}."] if at and found.at is not None else [])])
+    return DONE

@@ -5,10 +5,33 @@ from __future__ import annotations
 import sqlite3
 
 from tandem_core import settings, trust
-from tandem_core.receipts.gate import ReceiptSettings, RoomFacts, SenderFacts
+from tandem_core.receipts.gate import Facts, ReceiptSettings, RoomFacts, SenderFacts
+from tandem_core.store import crypto, failed, rooms
 from tandem_core.store import receipts as store
-from tandem_core.store import rooms
-from tandem_core.types import Me, RoomId, UserId
+from tandem_core.store.timeline import StoredEvent
+from tandem_core.types import Me, RoomId, Seal, UserId
+
+
+def event_facts(conn: sqlite3.Connection, event: StoredEvent) -> Facts:
+    """The event as its reader sees it.
+
+    Where its author sent the key again, told that this device lacks it, it has arrived only with that key.
+    """
+    key_came_at = failed.mended_at(conn, event.room_id, event.session_id, event.sender)
+    return Facts(
+        sender=event.sender,
+        type=event.clear_type,
+        content=event.clear_content,
+        is_state=event.state_key is not None,
+        row_kind=event.kind,
+        seal=event.seal,
+        origin=event.origin,
+        sent_at=event.sent_at,
+        received_at=max(event.received_at, key_came_at or 0),
+        opened_at=event.opened_at,
+        redacted=event.redacted_by is not None or event.kind == "redacted",
+        is_proven=event.seal is not Seal.OPENED or _is_proven(conn, event),
+    )
 
 
 def room_facts(conn: sqlite3.Connection, me: Me, room_id: RoomId) -> RoomFacts:
@@ -48,6 +71,7 @@ def receipt_settings(conn: sqlite3.Connection, room_id: RoomId, sender: UserId) 
     direct, groups, plain = held("receipts.direct"), held("receipts.groups"), held("receipts.plain")
     groups_max, detail = held("receipts.groups_max"), held("receipts.device_detail")
     room, person = held("receipts.room"), held("receipts.person")
+    timing, paused_until = held("receipts.timing"), held("receipts.paused_until")
     enabled = settings.confirms(conn)
     return ReceiptSettings(
         direct=direct.value == "on",
@@ -58,10 +82,22 @@ def receipt_settings(conn: sqlite3.Connection, room_id: RoomId, sender: UserId) 
         room=str(room.value),
         person=str(person.value),
         enabled=enabled is True,
+        paused_until=int(paused_until.value),
         is_sound=enabled is not None
-        and all(e.is_sound for e in (direct, groups, plain, groups_max, detail, room, person)),
+        and all(
+            one.is_sound
+            for one in (direct, groups, plain, groups_max, detail, room, person, timing, paused_until)
+        ),
     )
 
 
 def _all_join(said: list[str]) -> bool:
     return bool(said) and all(membership == "join" for membership in said)
+
+
+def _is_proven(conn: sqlite3.Connection, event: StoredEvent) -> bool:
+    """Whether the key came from the sender's own device, not from a backup, a file or another device of ours."""
+    if event.session_id is None:
+        return False
+    key = crypto.inbound(conn, event.room_id, event.session_id)
+    return key is not None and key.source == "olm" and key.sender == event.sender

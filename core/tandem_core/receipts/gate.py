@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from tandem_core.clock import Chance
 from tandem_core.store.rooms import RoomKind
 from tandem_core.types import Json, Origin, Seal, UserId
 
@@ -24,8 +23,6 @@ MOST_AHEAD_MS = 10 * 60 * 1000
 """How far a sender's clock may be ahead of ours."""
 MOST_PEOPLE = 100
 """Above this many other people no choice turns receipts on."""
-HOLD_DIRECT_S = (2.0, 8.0)
-HOLD_GROUP_S = (2.0, 20.0)
 
 _MESSAGE_KINDS = frozenset({"m.text", "m.image", "m.file", "m.audio", "m.video", "m.location", "m.emote"})
 _ROW_KINDS = frozenset({"text", "emote", "image", "file", "audio", "video", "location", "sticker", "poll"})
@@ -35,13 +32,15 @@ _BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 
 
 class Reason(StrEnum):
-    """Why no receipt is owed."""
+    """Why no receipt is owed, or was dropped before it was sent."""
 
     NOT_A_MESSAGE = "not_a_message"
     AN_EDIT = "an_edit"
     EMPTY = "empty"
     OWN_EVENT = "own_event"
     SEALED = "sealed"
+    UNPROVEN = "unproven"
+    """Opened with a key that did not come from the sender itself."""
     PLAIN_IN_ENCRYPTED_ROOM = "plain_in_encrypted_room"
     REDACTED = "redacted"
     NOT_LIVE = "not_live"
@@ -49,6 +48,7 @@ class Reason(StrEnum):
     TOO_OLD = "too_old"
     OPENED_LATE = "opened_late"
     CLOCK = "clock"
+    PAUSED = "paused"
     NOT_JOINED = "not_joined"
     NOT_ACCEPTED = "not_accepted"
     IGNORED = "ignored"
@@ -60,6 +60,8 @@ class Reason(StrEnum):
     PUBLIC_ROOM = "public_room"
     UNKNOWN_ROOM = "unknown_room"
     SETTINGS_UNSOUND = "settings_unsound"
+    TOO_MANY_WAITING = "too_many_waiting"
+    NO_WAY = "no_way"
     DOUBT = "doubt"
 
 
@@ -86,6 +88,8 @@ class Facts:
     received_at: int
     opened_at: int | None
     redacted: bool
+    is_proven: bool = True
+    """An opened event: its key came from the sender's own device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +128,15 @@ class ReceiptSettings:
     person: str = "default"
     enabled: bool = True
     """The account's own switch for all confirmations, in its account data."""
+    paused_until: int = 0
+    """What arrives before this time (ms) is never confirmed."""
     is_sound: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Owe:
-    """A receipt is owed from ``due_at`` on."""
+    """A receipt is owed; when it goes out is the schedule's business."""
 
-    due_at: int
     share: Share
 
 
@@ -148,23 +153,29 @@ def decide(
     sender: SenderFacts,
     settings: ReceiptSettings,
     now_ms: int,
-    draw: Chance,
 ) -> Owe | Refuse:
     """Owe a receipt, or refuse with the first reason found; never raises."""
     try:
         reason = (
-            _refused_event(event, sender, room, now_ms)
+            _refused_event(event, sender, room, settings, now_ms)
             or _refused_content(event)
             or still_owed(room, sender, settings)
         )
         if reason is not None:
             return Refuse(reason)
-        hold = HOLD_DIRECT_S if room.kind is RoomKind.DIRECT else HOLD_GROUP_S
-        due_at = now_ms + round(draw.uniform(*hold) * 1000)
-        return Owe(due_at, share(room, sender, settings))
+        return Owe(share(room, sender, settings))
     except Exception:
         log.exception("the gate failed on an event of type %r: no receipt", event.type)
         return Refuse(Reason.DOUBT)
+
+
+def silent(event: Facts) -> Reason | None:
+    """Why an event makes no message row that could be confirmed; None if it does. Needs no other facts; never raises."""
+    try:
+        return _refused_content(event)
+    except Exception:
+        log.exception("the gate failed on an event of type %r: no receipt", event.type)
+        return Reason.DOUBT
 
 
 def still_owed(room: RoomFacts, sender: SenderFacts, settings: ReceiptSettings) -> Reason | None:
@@ -219,7 +230,9 @@ def _refused_room(room: RoomFacts, settings: ReceiptSettings) -> Reason | None:
     return None if room.others <= settings.groups_max else Reason.TOO_MANY_PEOPLE
 
 
-def _refused_event(event: Facts, sender: SenderFacts, room: RoomFacts, now_ms: int) -> Reason | None:
+def _refused_event(
+    event: Facts, sender: SenderFacts, room: RoomFacts, settings: ReceiptSettings, now_ms: int
+) -> Reason | None:
     if sender.is_me:
         return Reason.OWN_EVENT
     if event.redacted:
@@ -232,6 +245,8 @@ def _refused_event(event: Facts, sender: SenderFacts, room: RoomFacts, now_ms: i
                 return Reason.DOUBT
             if event.opened_at - event.received_at > MOST_LATE_MS:
                 return Reason.OPENED_LATE
+            if not event.is_proven:
+                return Reason.UNPROVEN
         case Seal.PLAIN:
             # Whoever strips the encryption (a server, a bridge) must not learn that it worked.
             if room.encrypted:
@@ -245,6 +260,8 @@ def _refused_event(event: Facts, sender: SenderFacts, room: RoomFacts, now_ms: i
         return Reason.TOO_OLD
     if room.joined_at is None or event.sent_at < room.joined_at:
         return Reason.BEFORE_JOIN
+    if min(event.received_at, now_ms) < settings.paused_until:
+        return Reason.PAUSED
     return None
 
 

@@ -1,7 +1,8 @@
 """Send the receipts that are due, one flush per author at a time; shared by both programs through the store.
 
-Every receipt is looked at again when it is due: the message may be redacted, the author ignored, a setting
-changed. The server's 200 or a definite refusal ends a receipt; anything else keeps it (DESIGN law 7).
+When an author's turn is, is planned (``schedule``). Every receipt is looked at again then: the message may be
+redacted, the author ignored, a setting changed. The server's 200 or a definite refusal ends a receipt; anything
+else keeps it (DESIGN law 7).
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from tandem_core.clock import Chance, Clock
 from tandem_core.http import Http
 from tandem_core.netlock import netlock
 from tandem_core.paths import ProfilePaths
-from tandem_core.receipts import facts, gate, inbound, transports
+from tandem_core.receipts import facts, gate, inbound, planning, transports
+from tandem_core.receipts.schedule import Turn, Wait
 from tandem_core.receipts.transports import Answers, Due, Outcome, Refused, Transport
+from tandem_core.store import receipt_plans as plans
 from tandem_core.store import receipts as store
 from tandem_core.store.database import Database, Transaction
 from tandem_core.types import Me, Role, Topic, UserId
@@ -25,16 +28,9 @@ from tandem_core.worker import Worker
 
 log = logging.getLogger("tandem.receipts.outbox")
 
-SPACING_MS = 2_000
-"""Between two flushes to one author."""
-BUDGET = 60
-"""Flushes to one author in ``BUDGET_MS``; what exceeds it waits."""
-BUDGET_MS = 3_600_000
 UNSETTLED_MS = 10 * 60 * 1000
 """How long a receipt waits for the two connections to agree about its room."""
-NO_WAY = "no_way"
-"""Why a receipt was dropped that no way leads to the author of."""
-_LOOK_AGAIN_S = 5.0
+_SHORTEST_S = 0.05
 
 
 class ReceiptOutbox(Worker):
@@ -66,37 +62,30 @@ class ReceiptOutbox(Worker):
         self._others = others
 
     async def step(self) -> float | None:
-        """Flush to every author whose receipts are due and whose turn it is."""
+        """Flush to every author whose turn it is."""
         if not await self._db.read(_may_send, self._role):
             return None
         now_ms = self._clock.now_ms()
-        pauses: list[float] = []
-        if await self._db.read(store.due, now_ms):
+        turns = await self._db.read(_turns, now_ms)
+        if any(_is_due(turn, now_ms) for _, turn in turns):
             async with netlock(self._paths, "receipts"):
-                pauses = await self._flush_all()
-        now_ms = self._clock.now_ms()
-        next_at = await self._db.read(store.next_due_at, now_ms)
-        if next_at is not None:
-            pauses.append((next_at - now_ms) / 1000)
-        return min(pauses, default=None)
+                await self._flush_all()
+            now_ms = self._clock.now_ms()
+            turns = await self._db.read(_turns, now_ms)
+        pauses = [(turn.at - now_ms) / 1000 for _, turn in turns if turn.at is not None]
+        return max(min(pauses), _SHORTEST_S) if pauses else None
 
-    async def _flush_all(self) -> list[float]:
-        """Returns the seconds after which authors who had to wait want another look."""
+    async def _flush_all(self) -> None:
+        ways: list[Transport] | None = None
         # Read again under the lock: the other program may have sent them meanwhile.
-        due = await self._db.read(store.due, self._clock.now_ms())
-        by_sender: dict[UserId, list[store.OwedRow]] = {}
-        for row in due:
-            by_sender.setdefault(row.sender, []).append(row)
-        if not by_sender:
-            return []
-        ways = await self._ways()
-        pauses = []
-        for sender, rows in by_sender.items():
-            wait_ms = await self._db.read(_wait_ms, sender, self._clock.now_ms())
-            pause = wait_ms / 1000 if wait_ms else await self._flush(sender, rows, ways)
-            if pause is not None:
-                pauses.append(pause)
-        return pauses
+        for sender, turn in await self._db.read(_turns, self._clock.now_ms()):
+            now_ms = self._clock.now_ms()
+            if _is_due(turn, now_ms):
+                due = await self._db.write(_take, self._me, sender, now_ms, self._chance)
+                if due:
+                    if ways is None:
+                        ways = await self._ways()
+                    await self._flush(sender, due, ways)
 
     async def _ways(self) -> list[Transport]:
         """The ways to send. That the server offers none is believed only after asking it afresh."""
@@ -105,71 +94,91 @@ class ReceiptOutbox(Worker):
             known = await capabilities.refresh(self._db, self._http, now_ms=self._clock.now_ms())
         return transports.ways(self._http, known, self._others)
 
-    async def _flush(
-        self, sender: UserId, rows: Sequence[store.OwedRow], ways: Sequence[Transport]
-    ) -> float | None:
-        left, unsettled = await self._db.write(_look_again, self._me, rows, self._clock.now_ms())
+    async def _flush(self, sender: UserId, left: list[Due], ways: Sequence[Transport]) -> None:
         said = False
         for way in ways:
             if left:
                 answers = await way.send(sender, left)
-                now_ms = self._clock.now_ms()
-                said |= await self._db.write(_settle, sender, way.name, answers, now_ms, is_counted=said)
+                said |= await self._settle(sender, way.name, answers, is_counted=said)
                 left = [due for due in left if answers.get(due.row.event_id) is Outcome.NO_WAY]
         if left:
-            lost: Answers = {due.row.event_id: Refused(NO_WAY) for due in left}
-            await self._db.write(_settle, sender, "", lost, self._clock.now_ms(), is_counted=True)
-        return _LOOK_AGAIN_S if unsettled else None
+            lost: Answers = {due.row.event_id: Refused(gate.Reason.NO_WAY) for due in left}
+            await self._settle(sender, "", lost, is_counted=True)
+
+    async def _settle(self, sender: UserId, way: str, answers: Answers, *, is_counted: bool) -> bool:
+        return await self._db.write(
+            _keep, self._me, sender, way, answers, self._clock.now_ms(), self._chance, is_counted=is_counted
+        )
 
 
 def _may_send(conn: sqlite3.Connection, role: Role) -> bool:
     return role is Role.APP or settings.get(conn, "receipts.notifier") is True
 
 
-def _wait_ms(conn: sqlite3.Connection, sender: UserId, now_ms: int) -> int:
-    """How long until this author may be told again; 0: now."""
-    before = [at for at in store.flushes(conn, sender, now_ms - BUDGET_MS) if at <= now_ms]
-    wait = 0
-    if before:
-        wait = before[-1] + SPACING_MS - now_ms
-    if len(before) >= BUDGET:
-        wait = max(wait, before[-BUDGET] + BUDGET_MS + 1 - now_ms)
-    return max(wait, 0)
+def _turns(conn: sqlite3.Connection, now_ms: int) -> list[tuple[UserId, Turn]]:
+    """When each author is told to whom something is owed; the earliest first."""
+    found = [(sender, planning.turn(conn, sender, now_ms)) for sender in store.waiting_senders(conn)]
+    return sorted(found, key=lambda pair: now_ms if pair[1].at is None else pair[1].at)
 
 
-def _look_again(
-    txn: Transaction, me: Me, rows: Sequence[store.OwedRow], now_ms: int
-) -> tuple[list[Due], int]:
-    """Split what is due: to be sent now (and what it may say), dropped for a reason, or not settled yet."""
+def _is_due(turn: Turn, now_ms: int) -> bool:
+    """Whether there is something to do under the lock: a flush, or to mend what an earlier clock wrote."""
+    return turn.why is Wait.CLOCK or (turn.at is not None and turn.at <= now_ms)
+
+
+def _take(txn: Transaction, me: Me, sender: UserId, now_ms: int, chance: Chance) -> list[Due]:
+    """What this author is told now, if it is their turn still; what may not be said any more is dropped."""
     inbound.sweep(txn, now_ms)
-    ready = []
-    unsettled = 0
-    for row in rows:
-        room = facts.room_facts(txn.conn, me, row.room_id)
-        sender = facts.sender_facts(txn.conn, me, row.room_id, row.sender)
-        chosen = facts.receipt_settings(txn.conn, row.room_id, row.sender)
-        reason: str | None
-        if store.is_redacted(txn.conn, row.event_id):
-            reason = gate.Reason.REDACTED
-        elif now_ms - row.decided_at > gate.MOST_AGE_MS:
-            reason = gate.Reason.TOO_OLD
-        else:
-            reason = gate.still_owed(room, sender, chosen)
-        if reason is gate.Reason.UNKNOWN_ROOM and now_ms - row.due_at < UNSETTLED_MS:
-            unsettled += 1
-        elif reason is not None:
-            store.mark_dropped(txn, row.event_id, reason, now_ms)
-        elif row.share == gate.Share.DEVICE and gate.share(room, sender, chosen) is gate.Share.DEVICE:
-            ready.append(Due(row, gate.Share.DEVICE))
-        else:
-            ready.append(Due(row, gate.Share.USER))
-    return ready, unsettled
+    turn = planning.turn(txn.conn, sender, now_ms)
+    ready: list[Due] = []
+    if turn.why is Wait.CLOCK or planning.is_ahead(txn.conn, sender, now_ms):
+        log.warning("the clock was set back: confirmations are planned anew")
+        planning.mend(txn, now_ms)
+    elif not _is_due(turn, now_ms):
+        return []
+    elif (plan := plans.plan(txn.conn, sender)) is not None:
+        for row in store.waiting(txn.conn, sender, now_ms - plan.hold_ms):
+            due = _look_again(txn, me, row, now_ms)
+            if due is not None:
+                ready.append(due)
+    if not ready:
+        planning.plan_rest(txn, me, sender, now_ms, chance)
+    return ready
 
 
-def _settle(
-    txn: Transaction, sender: UserId, way: str, answers: Answers, now_ms: int, *, is_counted: bool
+def _look_again(txn: Transaction, me: Me, row: store.OwedRow, now_ms: int) -> Due | None:
+    """The receipt as it may be sent now; None if it was dropped, or if it has to wait for certainty."""
+    room = facts.room_facts(txn.conn, me, row.room_id)
+    sender = facts.sender_facts(txn.conn, me, row.room_id, row.sender)
+    chosen = facts.receipt_settings(txn.conn, row.room_id, row.sender)
+    reason: gate.Reason | None
+    if store.is_redacted(txn.conn, row.event_id):
+        reason = gate.Reason.REDACTED
+    elif now_ms - row.decided_at > gate.MOST_AGE_MS:
+        reason = gate.Reason.TOO_OLD
+    else:
+        reason = gate.still_owed(room, sender, chosen)
+    if reason is gate.Reason.UNKNOWN_ROOM and now_ms - row.due_at < UNSETTLED_MS:
+        return None
+    if reason is not None:
+        store.mark_dropped(txn, row.event_id, reason, now_ms)
+        return None
+    may_name = row.share == gate.Share.DEVICE and gate.share(room, sender, chosen) is gate.Share.DEVICE
+    return Due(row, gate.Share.DEVICE if may_name else gate.Share.USER)
+
+
+def _keep(
+    txn: Transaction,
+    me: Me,
+    sender: UserId,
+    way: str,
+    answers: Answers,
+    now_ms: int,
+    chance: Chance,
+    *,
+    is_counted: bool,
 ) -> bool:
-    """Keep what became of the receipts of one flush, together with its place in the budget.
+    """Keep what became of the receipts of one flush, with its place in the budget, and plan the next one.
 
     Returns whether the author may have been told anything.
     """
@@ -186,5 +195,6 @@ def _settle(
             case Outcome.NO_WAY:
                 pass
     if said and not is_counted:
-        store.note_flush(txn, sender, now_ms, forget_before_ms=now_ms - BUDGET_MS)
+        planning.note_flush(txn, sender, now_ms)
+    planning.plan_rest(txn, me, sender, now_ms, chance)
     return said

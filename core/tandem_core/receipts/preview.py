@@ -6,10 +6,8 @@ import sqlite3
 from dataclasses import dataclass
 
 from tandem_core import settings
-from tandem_core.clock import system_chance
 from tandem_core.receipts import facts, gate
 from tandem_core.receipts.gate import Facts, Owe, Reason, RoomFacts, Share
-from tandem_core.receipts.pause import paused_until
 from tandem_core.store import receipt_log
 from tandem_core.store.rooms import RoomKind
 from tandem_core.types import Me, Origin, Role, RoomId, Seal, UserId
@@ -26,6 +24,7 @@ _BECAUSE = {
     Reason.PERSON_NEVER: "you never confirm to this person",
     Reason.ROOM_NEVER: "you never confirm in this room",
     Reason.SWITCHED_OFF: "confirmations are off",
+    Reason.PAUSED: "you have paused confirmations",
     Reason.KIND_OFF: "confirmations are off for this kind of room",
     Reason.TOO_MANY_PEOPLE: "there are too many people",
     Reason.PUBLIC_ROOM: "anyone may join this room",
@@ -61,13 +60,9 @@ def in_room(conn: sqlite3.Connection, me: Me, room_id: RoomId, person: UserId, n
         facts.sender_facts(conn, me, room_id, person),
         facts.receipt_settings(conn, room_id, person),
         now_ms,
-        system_chance(),
     )
-    until = paused_until(conn, now_ms)
     if not isinstance(decision, Owe):
         return Seen(room_id, None, f"Nothing: {because(conn, decision.reason)}.")
-    if until is not None:
-        return Seen(room_id, None, "Nothing: you have paused confirmations.")
     when = _WHEN[str(settings.get(conn, "receipts.timing"))][room.kind is not RoomKind.DIRECT]
     if decision.share is Share.DEVICE:
         what = "“Delivered”, to the minute, and which of your devices has it"

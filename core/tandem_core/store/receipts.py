@@ -11,13 +11,20 @@ from tandem_core.store.database import Transaction
 from tandem_core.store.room_facts import current_links
 from tandem_core.types import EventId, Role, RoomId, Topic, UserId
 
-_LONGEST_HOLD_MS = 600_000
-"""No receipt is held back for longer: a later time is of a clock that has gone back since, and is over."""
+KEPT_MS = 30 * 24 * 3_600_000
+"""How long it is remembered what became of a receipt, for as long as a server keeps receipts itself."""
+MOST_WAITING = 500
+"""So many receipts wait for one author; of more, the oldest are dropped."""
+_SWEPT = 4
 
 
 @dataclass(frozen=True, slots=True)
 class OwedRow:
-    """A receipt this device owes, or owed; one per event, for both programs."""
+    """What was decided about one event, for both programs.
+
+    ``state``: ``owed``; ``sent``, ``dropped`` (it was owed) and ``refused`` (it never was) have a ``done_at``.
+    ``due_at`` is when the author was to be told as it was planned at the decision.
+    """
 
     event_id: EventId
     room_id: RoomId
@@ -36,6 +43,12 @@ class OwedRow:
 # ── Owed ───────────────────────────────────────────────────────────────────────────────────────
 
 
+def is_open(conn: sqlite3.Connection, event_id: EventId) -> bool:
+    """Whether nothing was decided about this event yet, or only that its room was not known well enough."""
+    row = conn.execute("SELECT state, reason FROM receipt_owed WHERE event_id = ?", (event_id,)).fetchone()
+    return row is None or (row["state"] == "refused" and row["reason"] == "unknown_room")
+
+
 def owe(
     txn: Transaction,
     event_id: EventId,
@@ -47,35 +60,91 @@ def owe(
     due_at: int,
     share: str,
 ) -> bool:
-    """Keep that a receipt is owed; False if this event was decided before (by either program)."""
-    fresh = txn.execute(
-        "INSERT OR IGNORE INTO receipt_owed (event_id, room_id, sender, opened_by, decided_at, due_at, share, state)"
+    """Keep that a receipt is owed; False if this event was decided before (by either program).
+
+    Where too many wait for this author, the oldest one is dropped.
+    """
+    if not is_open(txn.conn, event_id):
+        return False
+    txn.execute(
+        "INSERT OR REPLACE INTO receipt_owed (event_id, room_id, sender, opened_by, decided_at, due_at, share, state)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, 'owed')",
         (event_id, room_id, sender, opened_by, now_ms, due_at, share),
+    )
+    if waiting_count(txn.conn, sender) > MOST_WAITING:
+        oldest = oldest_waiting(txn.conn, sender)
+        if oldest is not None:
+            mark_dropped(txn, oldest.event_id, "too_many_waiting", now_ms)
+    _forget_some(txn, now_ms)
+    txn.changed(Topic.OWED, room_id)
+    return True
+
+
+def refuse(
+    txn: Transaction,
+    event_id: EventId,
+    room_id: RoomId,
+    sender: UserId,
+    *,
+    opened_by: Role,
+    now_ms: int,
+    reason: str,
+) -> bool:
+    """Keep why a message is not confirmed; False if this event was decided before."""
+    fresh = txn.execute(
+        "INSERT OR IGNORE INTO receipt_owed (event_id, room_id, sender, opened_by, decided_at, due_at, share, state,"
+        " reason, done_at) VALUES (?1, ?2, ?3, ?4, ?5, ?5, 'user', 'refused', ?6, ?5)",
+        (event_id, room_id, sender, opened_by, now_ms, reason),
     ).rowcount
     if fresh:
-        txn.changed(Topic.OWED, room_id)
+        _forget_some(txn, now_ms)
     return bool(fresh)
 
 
-def due(conn: sqlite3.Connection, now_ms: int) -> list[OwedRow]:
-    """What is owed and due, oldest first."""
+def waiting_senders(conn: sqlite3.Connection) -> list[UserId]:
+    """The authors to whom something is owed, the one who waits longest first."""
+    rows = conn.execute(
+        "SELECT sender FROM receipt_owed WHERE state = 'owed' GROUP BY sender ORDER BY min(decided_at), sender"
+    )
+    return [UserId(row[0]) for row in rows]
+
+
+def waiting(conn: sqlite3.Connection, sender: UserId, decided_by_ms: int) -> list[OwedRow]:
+    """What is owed to an author and was decided by then, oldest first."""
     return _owed_rows(
         conn.execute(
-            "SELECT * FROM receipt_owed WHERE state = 'owed' AND due_at NOT BETWEEN ? AND ?"
-            " ORDER BY due_at, event_id",
-            (now_ms + 1, now_ms + _LONGEST_HOLD_MS),
+            "SELECT * FROM receipt_owed WHERE state = 'owed' AND sender = ? AND decided_at <= ?"
+            " ORDER BY decided_at, event_id",
+            (sender, decided_by_ms),
         )
     )
 
 
-def next_due_at(conn: sqlite3.Connection, after_ms: int) -> int | None:
-    """When the next receipt falls due that is not due at ``after_ms`` yet."""
+def oldest_waiting(conn: sqlite3.Connection, sender: UserId) -> OwedRow | None:
+    """What this author has waited for the longest."""
+    rows = _owed_rows(
+        conn.execute(
+            "SELECT * FROM receipt_owed WHERE state = 'owed' AND sender = ? ORDER BY decided_at, event_id LIMIT 1",
+            (sender,),
+        )
+    )
+    return rows[0] if rows else None
+
+
+def newest_decided_at(conn: sqlite3.Connection, sender: UserId) -> int | None:
+    """When the newest receipt that waits for this author was decided."""
     row = conn.execute(
-        "SELECT min(due_at) FROM receipt_owed WHERE state = 'owed' AND due_at BETWEEN ? AND ?",
-        (after_ms + 1, after_ms + _LONGEST_HOLD_MS),
+        "SELECT max(decided_at) AS at FROM receipt_owed WHERE state = 'owed' AND sender = ?", (sender,)
     ).fetchone()
-    return None if row[0] is None else int(row[0])
+    return None if row["at"] is None else int(row["at"])
+
+
+def waiting_count(conn: sqlite3.Connection, sender: UserId) -> int:
+    """How many receipts wait for this author."""
+    row = conn.execute(
+        "SELECT count(*) FROM receipt_owed WHERE state = 'owed' AND sender = ?", (sender,)
+    ).fetchone()
+    return int(row[0])
 
 
 def owed(conn: sqlite3.Connection, event_id: EventId) -> OwedRow | None:
@@ -106,32 +175,6 @@ def mark_dropped(txn: Transaction, event_id: EventId, reason: str, now_ms: int) 
         (reason, now_ms, event_id),
     )
     txn.changed(Topic.OWED)
-
-
-def note_attempt(txn: Transaction, event_id: EventId, reason: str) -> None:
-    """A try failed in a way that may pass."""
-    txn.execute(
-        "UPDATE receipt_owed SET attempts = attempts + 1, reason = ? WHERE event_id = ? AND state = 'owed'",
-        (reason, event_id),
-    )
-
-
-# ── Flushes: what the budget counts ────────────────────────────────────────────────────────────
-
-
-def note_flush(txn: Transaction, sender: UserId, now_ms: int, *, forget_before_ms: int) -> None:
-    """Count one flush of receipts to this sender, and forget those too old to count."""
-    txn.execute("DELETE FROM receipt_flush WHERE flushed_at < ?", (forget_before_ms,))
-    txn.execute("INSERT INTO receipt_flush (sender, flushed_at) VALUES (?, ?)", (sender, now_ms))
-
-
-def flushes(conn: sqlite3.Connection, sender: UserId, since_ms: int) -> list[int]:
-    """When receipts were flushed to this sender from ``since_ms`` on, oldest first."""
-    rows = conn.execute(
-        "SELECT flushed_at FROM receipt_flush WHERE sender = ? AND flushed_at >= ? ORDER BY flushed_at",
-        (sender, since_ms),
-    )
-    return [int(row[0]) for row in rows]
 
 
 # ── Who is there, as far as the connections know ───────────────────────────────────────────────
@@ -204,3 +247,12 @@ def _owed_rows(found: Iterable[sqlite3.Row]) -> list[OwedRow]:
         )
         for row in found
     ]
+
+
+def _forget_some(txn: Transaction, now_ms: int) -> None:
+    """Forget what was settled long ago: more rows than a decision adds, so that they cannot pile up."""
+    txn.execute(
+        "DELETE FROM receipt_owed WHERE event_id IN"
+        " (SELECT event_id FROM receipt_owed WHERE done_at < ? ORDER BY done_at LIMIT ?)",
+        (now_ms - KEPT_MS, _SWEPT),
+    )

@@ -37,9 +37,18 @@ _COLUMNS = frozenset(
     }
 )
 
+_CLOSED_RULES = frozenset({"invite", "private"})
+_OPEN_RULES = frozenset({"public", "knock", "restricted", "knock_restricted"})
+_CLOSED_HISTORY = frozenset({None, "shared", "invited", "joined"})
+"""``None``: the room has not said, and the specification then takes it for shared."""
+
 
 class RoomKind(StrEnum):
-    """What a receipt needs to know of a room; ``UNKNOWN`` on any doubt."""
+    """What a receipt needs to know of a room; ``UNKNOWN`` on any doubt.
+
+    ``PUBLIC``: people may come in, or read, who were not invited. Whom a restricted room lets in (MSC3083) another
+    room decides, and who knocks (MSC2403) may be let in by a bot, so neither is private.
+    """
 
     DIRECT = "direct"
     PRIVATE_GROUP = "private_group"
@@ -188,9 +197,9 @@ def _kind_by(conn: sqlite3.Connection, link: Role, room_id: RoomId) -> RoomKind:
     ).fetchone()
     if row is None or row["membership"] != "join":
         return RoomKind.UNKNOWN
-    if row["join_rule"] == "public" or row["history_visibility"] == "world_readable":
+    if row["join_rule"] in _OPEN_RULES or row["history_visibility"] == "world_readable":
         return RoomKind.PUBLIC
-    if row["join_rule"] not in ("invite", "private", "knock", "restricted", "knock_restricted"):
+    if row["join_rule"] not in _CLOSED_RULES or row["history_visibility"] not in _CLOSED_HISTORY:
         return RoomKind.UNKNOWN
     if encryption(conn, room_id) is None:
         return RoomKind.PRIVATE_PLAIN

@@ -210,6 +210,7 @@ def become_new_device(txn: Transaction) -> None:
         "to_device_out",
         "read_owed",
         "receipt_owed",
+        "receipt_plan",
         "failed_owed",
     ):
         txn.execute(f"DELETE FROM {table}")
@@ -247,7 +248,7 @@ def set_pos(
     txn.execute(
         "INSERT INTO connection (conn, pos, synced_at, covered) VALUES (?, ?, ?, ?)"
         " ON CONFLICT (conn) DO UPDATE SET pos = excluded.pos, covered = excluded.covered,"
-        " synced_at = COALESCE(excluded.synced_at, connection.synced_at)",
+        " fed = 0, synced_at = COALESCE(excluded.synced_at, connection.synced_at)",
         (link, pos, synced_at, covered),
     )
 
@@ -256,6 +257,7 @@ def note_synced(txn: Transaction, link: Role, now_ms: int) -> None:
     """The server's news came another way than by sync: the connection is up to date, and its place stays."""
     place = connection(txn.conn, link)
     set_pos(txn, link, place.pos, now_ms, covered=place.covered)
+    txn.execute("UPDATE connection SET fed = 1 WHERE conn = ?", (link,))
 
 
 def set_token(txn: Transaction, link: Role, token: str) -> None:

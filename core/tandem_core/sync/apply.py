@@ -14,7 +14,7 @@ from typing import Any
 
 from tandem_core import judge, settings
 from tandem_core.clock import Chance
-from tandem_core.receipts import bridge, inbound
+from tandem_core.receipts import bridge, inbound, planning
 from tandem_core.store import account_data, devices, inbox, members, reads, rooms, timeline
 from tandem_core.store import session as sessions
 from tandem_core.store.codec import dumps
@@ -78,6 +78,7 @@ def apply(
     if response.pos is None:
         sessions.note_synced(txn, link, now_ms)
     else:
+        planning.note_answer(txn, now_ms, chance)
         sessions.set_pos(txn, link, response.pos, now_ms, covered=poll.asks)
     return Applied(len(response.rooms), fresh, apply_one.judged, response.skipped + apply_one.skipped)
 
@@ -273,15 +274,13 @@ class _Apply:
         if not isinstance(said, dict) or said.get("thread_id") not in (None, "main"):
             return
         ts = said.get("ts")
+        at = ts if type(ts) is int and 0 <= ts <= _MOST_TIME else self._now_ms
+        is_me = user_id == self._me.user_id
         reads.put_marker(
-            self._txn,
-            room_id,
-            user_id,
-            event_id,
-            ts if type(ts) is int and 0 <= ts <= _MOST_TIME else self._now_ms,
-            is_private=is_private,
-            is_me=user_id == self._me.user_id,
+            self._txn, room_id, user_id, event_id, at, is_private=is_private, is_me=is_me
         )
+        if is_me and not is_private:
+            planning.attend(self._txn, room_id, at, self._now_ms)
 
 
 def _state_fields(kind: str, content: Json) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from tandem_core import settings
-from tandem_core.store import members, rooms, timeline
+from tandem_core.store import crypto, members, rooms, timeline
 from tandem_core.store import session as sessions
+from tandem_core.store.crypto import InboundRow
 from tandem_core.store.database import Database, Transaction
 from tandem_core.types import DeviceId, EventId, Me, Role, RoomId, UserId
 from tests.core.receipts import sharing
@@ -78,13 +79,14 @@ class Account:
         self.write(fill)
 
     def message(
-        self, sender: str, body: str = "hello", *, link: Role = Role.APP, sealed: bool = True, **content: Any
+        self, sender: str, body: str = "hello", *, link: Role = Role.APP, sealed: bool = True, key_from: str = "olm", **content: Any
     ) -> timeline.StoredEvent:
-        """A live message; sealed and then opened unless told otherwise."""
+        """A live message; sealed and then opened, with a key from its sender, unless told otherwise."""
         event_id = f"$event{next(self._numbers)}"
         clear = {"msgtype": "m.text", "body": body} | content
+        session = f"session of {sender}"
         wire = (
-            {"algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "x", "session_id": "s"} if sealed else clear
+            {"algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "x", "session_id": session} if sealed else clear
         )
         raw = {
             "event_id": event_id,
@@ -107,6 +109,8 @@ class Account:
                 now_ms=self.now,
             )
             if sealed:
+                key = InboundRow("pickle", UserId(sender), "curve", None, 0, key_from)
+                crypto.put_inbound(txn, ROOM, session, key, self.now)
                 return timeline.set_opened(txn, EventId(event_id), "m.room.message", clear, self.now)
             event = timeline.get(txn.conn, EventId(event_id))
             assert event is not None

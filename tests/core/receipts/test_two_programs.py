@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from tandem_core.netlock import netlock
-from tandem_core.receipts import outbox
+from tandem_core.receipts import outbox, schedule
 from tandem_core.types import Role
 from tests.core.receipts.conftest import ME, Account
-from tests.core.receipts.test_judge_and_outbox import Clock, Rig, Server, owe_one
+from tests.core.receipts.test_judge_and_outbox import LONGER_THAN_A_HOLD_MS, Clock, Rig, Server, owe_one
 
 _WITHIN_S = 30.0
 
@@ -27,7 +27,7 @@ def test_what_both_programs_saw_due_is_posted_once(
     server = Server()
     rig = Rig(account, tmp_path, server)
     event_id = owe_one(rig)
-    account.now += 8000
+    account.now += LONGER_THAN_A_HOLD_MS
 
     async def both() -> None:
         has_seen = asyncio.Barrier(2)
@@ -36,7 +36,7 @@ def test_what_both_programs_saw_due_is_posted_once(
         async def once_both_saw_it(*args: Any) -> AsyncIterator[None]:
             await asyncio.wait_for(has_seen.wait(), _WITHIN_S)
             async with netlock(*args):
-                account.now += outbox.SPACING_MS + 1  # so that pacing alone does not hold the second one back
+                account.now += schedule.SPACING_MS + 1  # so that pacing alone does not hold the second one back
                 yield
 
         monkeypatch.setattr(outbox, "netlock", once_both_saw_it)

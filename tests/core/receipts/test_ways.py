@@ -15,9 +15,7 @@ from tandem_core.receipts.outbox import ReceiptOutbox
 from tandem_core.receipts.transports import Answers, Due, Outcome, Refused
 from tandem_core.types import Role, UserId
 from tests.core.receipts.conftest import BOB, ME, Account
-from tests.core.receipts.test_judge_and_outbox import Clock, Rig, Server, owe_one
-
-LONGER_THAN_A_HOLD_MS = 60_000
+from tests.core.receipts.test_judge_and_outbox import LONGER_THAN_A_HOLD_MS, Clock, Rig, Server, owe_one
 
 
 @dataclass

@@ -25,7 +25,8 @@ CREATE TABLE connection (
   conn TEXT PRIMARY KEY,                -- app | notifier: the sliding-sync conn_id
   pos TEXT, since TEXT,                 -- since: this connection's own to-device token
   synced_at INTEGER,
-  covered INTEGER NOT NULL DEFAULT 0    -- every to-device event up to pos is in the inbox
+  covered INTEGER NOT NULL DEFAULT 0,   -- every to-device event up to pos is in the inbox
+  fed INTEGER NOT NULL DEFAULT 0        -- its news comes by transactions of the server, not by sync
 ) WITHOUT ROWID;
 CREATE TABLE inbox (                    -- to-device events, shared, processed strictly by seq (law 2)
   seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -300,11 +301,22 @@ CREATE TABLE receipt_owed (             -- one per (event, device); both program
   opened_by TEXT NOT NULL,              -- app | notifier
   decided_at INTEGER NOT NULL, due_at INTEGER NOT NULL,
   share TEXT NOT NULL,                  -- user | device
-  state TEXT NOT NULL,                  -- owed | sent | dropped
+  state TEXT NOT NULL,                  -- owed | sent | dropped (it was owed) | refused (a message that is not confirmed)
   transport TEXT, reason TEXT, attempts INTEGER NOT NULL DEFAULT 0, done_at INTEGER) WITHOUT ROWID;
-CREATE INDEX receipt_due ON receipt_owed(due_at) WHERE state = 'owed';
-CREATE TABLE receipt_flush (sender TEXT NOT NULL, flushed_at INTEGER NOT NULL);
+CREATE INDEX receipt_waiting ON receipt_owed(sender, decided_at) WHERE state = 'owed';
+CREATE INDEX receipt_done ON receipt_owed(done_at) WHERE done_at IS NOT NULL;
+CREATE TABLE receipt_plan (             -- the next flush to an author, one for both programs
+  sender TEXT PRIMARY KEY, flush_at INTEGER NOT NULL,
+  hold_ms INTEGER NOT NULL,             -- what was decided later than that before the flush waits for the next one
+  slack_ms INTEGER NOT NULL,            -- how long after whatever else held it back it goes out
+  drawn_at INTEGER NOT NULL, profile TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE receipt_flush (
+  sender TEXT NOT NULL, flushed_at INTEGER NOT NULL,
+  attended INTEGER NOT NULL DEFAULT 0); -- others had seen us in a room with the author shortly before
 CREATE INDEX receipt_flush_sender ON receipt_flush(sender, flushed_at);
+CREATE INDEX receipt_flush_time ON receipt_flush(flushed_at);
+CREATE TABLE attendance (               -- where others could see us: what we wrote, our public read receipts
+  room_id TEXT PRIMARY KEY, at INTEGER NOT NULL, since INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE delivery (                 -- receipts heard for our own messages
   event_id TEXT, user_id TEXT, device_id TEXT NOT NULL DEFAULT '',   -- '' is the person
   outcome TEXT NOT NULL,                -- delivered
