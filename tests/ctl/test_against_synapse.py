@@ -144,6 +144,7 @@ def test_a_receipt_goes_from_a_listening_device_to_the_author(
 ) -> None:
     bob.value("settings", "set", "receipts.answered", "true")
     bob.value("settings", "set", "receipts.device_detail", "accepted")
+    bob.value("settings", "set", "receipts.timing", "quick")
     event = alice.value("send", chat, "did it reach you?")["event_id"]
     assert alice.value("receipts", event)["state"] == "sent"
     said = until(lambda: (v := alice.value("receipts", event))["state"] == "delivered_all" and v)
