@@ -21,7 +21,7 @@ from tandem_core.http import Http, path
 from tandem_core.media.uploader import CannotUpload, Uploader
 from tandem_core.netlock import netlock
 from tandem_core.paths import ProfilePaths
-from tandem_core.receipts import inbound
+from tandem_core.receipts import inbound, planning
 from tandem_core.store import devices, events, members, outbox, room_facts, uploads
 from tandem_core.store.database import Database, Transaction
 from tandem_core.store.devices import Device
@@ -292,6 +292,7 @@ def _keep_sent(txn: Transaction, message: Queued, event_id: EventId, me: Me, now
         megolm.note_own(txn, message.wire_content, event_id, kept.sent_at)
         events.set_opened(txn, event_id, message.type, message.content, now_ms)
     inbound.claim_early(txn, event_id, now_ms)
+    planning.attend(txn, message.room_id, now_ms, now_ms)
 
 
 def _words(refused: ServerRefused) -> str:
