@@ -391,6 +391,28 @@ RECEIPTS: tuple[Mutant, ...] = (
         by=(f"{CORE_TESTS}/receipts/test_two_programs.py::test_what_both_programs_saw_due_is_posted_once",),
     ),
     mutant(
+        "coming back is told",
+        "What waited goes out as soon as the server answers again: queued acknowledgements tell when somebody came home.",
+        core("sync/apply.py", "        planning.note_answer(txn, now_ms, chance)\n", ""),
+        by=(f"{CORE_TESTS}/receipts/test_planning.py::test_without_an_answer_of_the_server_nothing_is_sent_and_coming_back_is_not_told",),
+    ),
+    mutant(
+        "reading in private is told",
+        "A read receipt that nobody sees lets go what was held back, and so everybody sees it.",
+        core("sync/apply.py", "        if is_me and not is_private:\n", "        if is_me:\n"),
+        by=(f"{CORE_TESTS}/receipts/test_planning.py::test_reading_in_private_stays_private",),
+    ),
+    mutant(
+        "receipts without end",
+        "Careless Whisper: who asks often enough learns when somebody is there. Nothing counts what was told.",
+        core(
+            "receipts/outbox.py",
+            "    if said and not is_counted:\n        planning.note_flush(txn, sender, now_ms)\n",
+            "",
+        ),
+        by=(f"{CORE_TESTS}/receipts/test_judge_and_outbox.py::test_all_that_is_due_to_one_author_is_one_flush_and_the_next_one_waits",),
+    ),
+    mutant(
         "a popup that is not recorded",
         "The notification is shown and nothing says so: the next look shows it again.",
         Edit(
