@@ -95,7 +95,9 @@ def _people(
     recovery_key = phone.ctl("recovery", "set-up")["recovery_key"]
     laptop.ctl("recovery", "unlock", "--key-file", "-", password=recovery_key)
     tell.line("Alice and Bob have an identity each; Bob's Laptop joined his with the Phone's recovery key")
-    tell.line('Bob shares device details with "accepted contacts" for this demo, and nobody takes long to confirm:')
+    tell.line(
+        'Bob shares device details with "accepted contacts" for this demo, and nobody takes long to confirm:'
+    )
     for device in (phone, laptop):
         device.ctl("settings", "set", "receipts.device_detail", "accepted")
     for device in devices:
@@ -103,9 +105,7 @@ def _people(
     tell.line(
         "  tandemctl settings set receipts.device_detail accepted    (the default is: verified contacts)"
     )
-    tell.line(
-        "  tandemctl settings set receipts.timing quick              (the default is: protected)"
-    )
+    tell.line("  tandemctl settings set receipts.timing quick              (the default is: protected)")
 
     alice.start_notifier()
     phone.start_notifier()

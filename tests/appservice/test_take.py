@@ -65,7 +65,9 @@ def test_events_become_the_same_rows_as_with_sync_and_are_judged(service: Servic
     assert service.alice.read(to_try, 9) == ["$s"]
     # In clear in an encrypted room: it notifies, and nobody is told that it came.
     assert _rows(service, "SELECT event_id FROM notification") == [("$hello",)]
-    assert _rows(service, "SELECT state, reason FROM receipt_owed") == [("refused", "plain_in_encrypted_room")]
+    assert _rows(service, "SELECT state, reason FROM receipt_owed") == [
+        ("refused", "plain_in_encrypted_room")
+    ]
 
 
 def test_a_message_in_a_private_room_owes_a_receipt_through_the_same_gate(service: Service) -> None:

@@ -115,7 +115,9 @@ def test_after_confirmations_are_switched_off_in_account_data_the_next_message_i
     silent = scene.write(_words("Nobody confirms this"))
     # It was judged in the transaction that opened it: the notification is due, a receipt is not.
     assert scene.bob.ask("SELECT 1 FROM notification WHERE event_id = ?", (silent,))
-    assert not scene.bob.ask("SELECT 1 FROM receipt_owed WHERE event_id = ? AND state <> 'refused'", (silent,))
+    assert not scene.bob.ask(
+        "SELECT 1 FROM receipt_owed WHERE event_id = ? AND state <> 'refused'", (silent,)
+    )
     scene.set_confirmations(True)
     after = scene.write(_words("After"))
     wait_for("the next receipt", lambda: scene.is_confirmed(after))

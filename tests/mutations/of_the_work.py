@@ -385,16 +385,18 @@ RECEIPTS: tuple[Mutant, ...] = (
         "Both programs saw it due, and nothing makes them take turns (our law 14).",
         core(
             "receipts/outbox.py",
-            "            async with netlock(self._paths, \"receipts\"):\n                await self._flush_all()\n",
+            '            async with netlock(self._paths, "receipts"):\n                await self._flush_all()\n',
             "            await self._flush_all()\n",
         ),
         by=(f"{CORE_TESTS}/receipts/test_two_programs.py::test_what_both_programs_saw_due_is_posted_once",),
     ),
     mutant(
         "coming back is told",
-        "What waited goes out as soon as the server answers again: queued acknowledgements tell when somebody came home.",
+        "What waited goes out as soon as the server answers again, and tells when somebody came home.",
         core("sync/apply.py", "        planning.note_answer(txn, now_ms, chance)\n", ""),
-        by=(f"{CORE_TESTS}/receipts/test_planning.py::test_without_an_answer_of_the_server_nothing_is_sent_and_coming_back_is_not_told",),
+        by=(
+            f"{CORE_TESTS}/receipts/test_planning.py::test_without_an_answer_of_the_server_nothing_is_sent_and_coming_back_is_not_told",
+        ),
     ),
     mutant(
         "reading in private is told",
@@ -410,7 +412,9 @@ RECEIPTS: tuple[Mutant, ...] = (
             "    if said and not is_counted:\n        planning.note_flush(txn, sender, now_ms)\n",
             "",
         ),
-        by=(f"{CORE_TESTS}/receipts/test_judge_and_outbox.py::test_all_that_is_due_to_one_author_is_one_flush_and_the_next_one_waits",),
+        by=(
+            f"{CORE_TESTS}/receipts/test_judge_and_outbox.py::test_all_that_is_due_to_one_author_is_one_flush_and_the_next_one_waits",
+        ),
     ),
     mutant(
         "a popup that is not recorded",

@@ -170,7 +170,7 @@ def decide(
 
 
 def silent(event: Facts) -> Reason | None:
-    """Why an event makes no message row that could be confirmed; None if it does. Needs no other facts; never raises."""
+    """Why an event makes no message row that could be confirmed; None if it does. Never raises."""
     try:
         return _refused_content(event)
     except Exception:

@@ -200,7 +200,7 @@ def _unanswered(standing: Standing) -> list[Flush]:
 
 def _clock_went_back(plan: Plan, standing: Standing, now_ms: int) -> bool:
     hold = standing.come_back
-    written = [
+    written: list[int] = [
         plan.drawn_at,
         *(flush.at for flush in standing.flushes[-1:]),
         *standing.in_all[-1:],

@@ -30,7 +30,7 @@ _SENTENCES = {
     Reason.CLOCK: "It claims to come from the future.",
     Reason.PAUSED: "It came while you had paused confirmations.",
     Reason.NOT_JOINED: "You or its author are not in the room any more, or not for sure.",
-    Reason.NOT_ACCEPTED: "You have not accepted this conversation: you did not write here, invite, or say yes to an invitation.",
+    Reason.NOT_ACCEPTED: "You have not accepted this conversation: you neither wrote here nor invited anybody nor were invited.",
     Reason.IGNORED: "You ignore its author, or the list of whom you ignore cannot be read.",
     Reason.PERSON_NEVER: "You never confirm to this person.",
     Reason.ROOM_NEVER: "You never confirm in this room.",
@@ -146,4 +146,3 @@ def _computed(conn: sqlite3.Connection, me: Me, event_id: EventId, now_ms: int) 
             return Why(event_id, "undecided", None, text, None, event.sender)
         reason = decision.reason
     return Why(event_id, "undecided", reason, f"It is not confirmed. {sentence(reason)}", None, event.sender)
-

@@ -276,9 +276,7 @@ class _Apply:
         ts = said.get("ts")
         at = ts if type(ts) is int and 0 <= ts <= _MOST_TIME else self._now_ms
         is_me = user_id == self._me.user_id
-        reads.put_marker(
-            self._txn, room_id, user_id, event_id, at, is_private=is_private, is_me=is_me
-        )
+        reads.put_marker(self._txn, room_id, user_id, event_id, at, is_private=is_private, is_me=is_me)
         if is_me and not is_private:
             planning.attend(self._txn, room_id, at, self._now_ms)
 

@@ -79,14 +79,23 @@ class Account:
         self.write(fill)
 
     def message(
-        self, sender: str, body: str = "hello", *, link: Role = Role.APP, sealed: bool = True, key_from: str = "olm", **content: Any
+        self,
+        sender: str,
+        body: str = "hello",
+        *,
+        link: Role = Role.APP,
+        sealed: bool = True,
+        key_from: str = "olm",
+        **content: Any,
     ) -> timeline.StoredEvent:
         """A live message; sealed and then opened, with a key from its sender, unless told otherwise."""
         event_id = f"$event{next(self._numbers)}"
         clear = {"msgtype": "m.text", "body": body} | content
         session = f"session of {sender}"
         wire = (
-            {"algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "x", "session_id": session} if sealed else clear
+            {"algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "x", "session_id": session}
+            if sealed
+            else clear
         )
         raw = {
             "event_id": event_id,

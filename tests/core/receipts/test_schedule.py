@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import statistics
 from collections.abc import Sequence
@@ -102,7 +103,7 @@ def test_no_budget_is_ever_exceeded(script: list[tuple[str, int]], seed: int, pr
         now += gap_s * SECOND
         attended += [now] if what == "attend" else []
     times = [flush.at for flush in author.flushes]
-    for earlier, later in zip(times, times[1:], strict=False):
+    for earlier, later in itertools.pairwise(times):
         assert later - earlier >= PACES[profile].spacing_ms
     for flush in author.flushes:
         hour, day = ([t for t in times if flush.at - span < t <= flush.at] for span in (HOUR, DAY))
@@ -151,9 +152,9 @@ def test_after_five_unanswered_flushes_there_are_no_more_until_the_owner_shows_u
     author.go_on(author.now + 3 * DAY)
     assert len(author.flushes) == 5
     assert len(author.waiting) == 35
-    assert turn(author.plan or draw(Profile.CONTACT, 0, author.chance), author.standing(), author.now) == Turn(
-        None, Wait.UNANSWERED
-    )
+    assert turn(
+        author.plan or draw(Profile.CONTACT, 0, author.chance), author.standing(), author.now
+    ) == Turn(None, Wait.UNANSWERED)
     author.attend()
     author.go_on(author.now + MINUTE)
     assert author.waiting == []
@@ -161,7 +162,9 @@ def test_after_five_unanswered_flushes_there_are_no_more_until_the_owner_shows_u
 
 def test_who_shows_up_lets_go_what_was_held_back_after_a_pause_that_was_drawn_before() -> None:
     plan = replace(draw(Profile.CONTACT, NOW, random.Random(1)), slack_ms=3000)
-    stopped = Standing([Flush(NOW - HOUR + n, False) for n in range(5)], attended=Attendance(NOW - 2 * HOUR, 0))
+    stopped = Standing(
+        [Flush(NOW - HOUR + n, False) for n in range(5)], attended=Attendance(NOW - 2 * HOUR, 0)
+    )
     assert turn(plan, stopped, NOW + HOUR).at is None
     back = replace(stopped, attended=Attendance(NOW + HOUR, NOW + HOUR))
     assert turn(plan, back, NOW + HOUR + 1).at == NOW + HOUR + 3000

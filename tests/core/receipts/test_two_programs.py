@@ -36,7 +36,9 @@ def test_what_both_programs_saw_due_is_posted_once(
         async def once_both_saw_it(*args: Any) -> AsyncIterator[None]:
             await asyncio.wait_for(has_seen.wait(), _WITHIN_S)
             async with netlock(*args):
-                account.now += schedule.SPACING_MS + 1  # so that pacing alone does not hold the second one back
+                account.now += (
+                    schedule.SPACING_MS + 1
+                )  # so that pacing alone does not hold the second one back
                 yield
 
         monkeypatch.setattr(outbox, "netlock", once_both_saw_it)

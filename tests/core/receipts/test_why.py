@@ -90,7 +90,10 @@ def test_of_what_was_refused_or_dropped_it_tells_why(rig: Rig) -> None:
         ("UPDATE event SET opened_type = 'm.reaction'", "not_a_message"),
         ("UPDATE event SET sender = '@alice:example.org'", "own_event"),
         ("UPDATE event SET redacted_by = '$r', kind = 'redacted'", "redacted"),
-        ("UPDATE event SET seal = 'sealed', opened_type = NULL, opened_content = NULL, kind = 'sealed'", "sealed"),
+        (
+            "UPDATE event SET seal = 'sealed', opened_type = NULL, opened_content = NULL, kind = 'sealed'",
+            "sealed",
+        ),
         ("UPDATE timeline SET origin = 'back'", "not_live"),
     ],
 )
@@ -116,4 +119,3 @@ def test_the_servers_own_refusal_is_told_as_it_is(rig: Rig) -> None:
 def test_an_unknown_event_is_said_to_be_unknown(rig: Rig) -> None:
     with pytest.raises(BadInput):
         ask(rig, "$nobodys")
-
