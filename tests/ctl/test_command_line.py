@@ -448,9 +448,8 @@ def test_receipts_tell_what_was_confirmed_and_why_something_was_not(
 
     db.write_now(fill)
     db.close()
-    assert run.value("receipts", "--log") == [
-        {"event_id": "$yes", "room_id": ROOM, "sender": bob, "sent_at": now_ms, "share": "user", "transport": "server"}
-    ]  # fmt: skip
+    [told] = run.value("receipts", "--log")
+    assert (told["event_id"], told["sender"], told["at"]) == ("$yes", bob, now_ms)
     assert "$yes" in run("receipts", "--log")[1]
     assert run("receipts", "--why", "$no")[1] == (
         "It is not confirmed. It came while you had paused confirmations.\n"
@@ -463,4 +462,4 @@ def test_receipts_tell_what_was_confirmed_and_why_something_was_not(
 def test_receipts_want_an_event_that_is_known(signed_in: ProfilePaths, run: Run) -> None:
     assert run("receipts")[0] == 2
     assert run("receipts", "--why", "$unknown")[0] == 2
-    assert run("receipts", "--log") == (0, "Nothing was confirmed in the last day.\n", "")
+    assert run("receipts", "--log") == run("receipts", "log") == (0, "", "")

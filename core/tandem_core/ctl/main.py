@@ -208,7 +208,9 @@ def _message_commands(command: _Command) -> None:
     receipts.add_argument(
         "--why", action="store_true", help="why you confirmed somebody else's message EVENT, or did not, or not yet"
     )
-    receipts.add_argument("--log", action="store_true", help="what you confirmed in the last day, as the word log does")
+    receipts.add_argument(
+        "--log", action="store_true", help="what you confirmed in the last day, as the word log does"
+    )
 
 
 def _other_commands(command: _Command) -> None:

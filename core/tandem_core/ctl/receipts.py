@@ -23,7 +23,7 @@ def run(paths: ProfilePaths, options: argparse.Namespace) -> int:
     import asyncio
 
     if options.log:
-        options.event = options.event or "log"
+        options.event = "log"
     if options.event in receipt_choices.VERBS:
         return receipt_choices.run(paths, options)
     if not options.event:

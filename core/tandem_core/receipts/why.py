@@ -30,7 +30,7 @@ _SENTENCES = {
     Reason.CLOCK: "It claims to come from the future.",
     Reason.PAUSED: "It came while you had paused confirmations.",
     Reason.NOT_JOINED: "You or its author are not in the room any more, or not for sure.",
-    Reason.NOT_ACCEPTED: "You have not accepted this conversation: you neither wrote here nor invited anybody nor were invited.",
+    Reason.NOT_ACCEPTED: "You have not accepted this conversation: you did not write here, invite anybody or say yes.",
     Reason.IGNORED: "You ignore its author, or the list of whom you ignore cannot be read.",
     Reason.PERSON_NEVER: "You never confirm to this person.",
     Reason.ROOM_NEVER: "You never confirm in this room.",
