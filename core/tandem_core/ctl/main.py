@@ -206,7 +206,9 @@ def _message_commands(command: _Command) -> None:
         help="send the message's key once more, to a device that was to have it and cannot decrypt it",
     )
     receipts.add_argument(
-        "--why", action="store_true", help="why you confirmed somebody else's message EVENT, or did not, or not yet"
+        "--why",
+        action="store_true",
+        help="why you confirmed somebody else's message EVENT, or did not, or not yet",
     )
     receipts.add_argument(
         "--log", action="store_true", help="what you confirmed in the last day, as the word log does"
