@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 POLL_MS = 2000
 ORDER_MS = 250
+MINUTE_MS = 60_000
+"""So often marks are read again, since some change with time alone."""
 _MOST_PUT_OFF = 5
 """So many looks in a row may be put off because hints keep coming."""
 FIRST_ROOMS = 40
@@ -67,6 +69,8 @@ class Watch(QObject):
         self._order_timer.timeout.connect(self._read_order)
         self._poll = QTimer(self, interval=POLL_MS)
         self._poll.timeout.connect(self.look)
+        self._minute = QTimer(self, interval=MINUTE_MS)
+        self._minute.timeout.connect(self._timeline.refresh_marks)
         self._rooms_read.connect(self._take_rooms)
         self._order_read.connect(self._take_order)
 
@@ -74,9 +78,11 @@ class Watch(QObject):
         """Show the first screenful of rooms now, the rest as soon as it is read."""
         self._rooms.set_rooms(self._source.rooms(limit=FIRST_ROOMS))
         self._poll.start()
+        self._minute.start()
 
     def stop(self) -> None:
         self._poll.stop()
+        self._minute.stop()
         self._order_timer.stop()
         self._rooms_asked += 1
         self._order_asked += 1

@@ -233,6 +233,37 @@ class Seed:
 
         self.db.write_now(write)
 
+    def cannot_read(
+        self, room_id: RoomId, event_id: EventId, user: str, device: str, *, at: int | None = None
+    ) -> None:
+        """A device said that it has no key for a message of ours (by default long enough ago to be believed)."""
+
+        def write(txn: Transaction) -> None:
+            txn.execute(
+                "UPDATE event SET type = 'm.room.encrypted', opened_type = type, opened_content = content,"
+                " seal = 'opened', session_id = ? WHERE event_id = ?",
+                (f"session of {event_id}", event_id),
+            )
+            txn.execute(
+                "INSERT OR IGNORE INTO megolm_replay (session_id, message_index, event_id, sent_at) VALUES (?, 0, ?, 0)",
+                (f"session of {event_id}", event_id),
+            )
+            txn.execute(
+                "INSERT INTO receipt_failed (session_id, user_id, device_id, room_id, first_event, first_index, n,"
+                " code, heard_at) VALUES (?, ?, ?, ?, ?, 0, 1, 'no_key', ?)",
+                (
+                    f"session of {event_id}",
+                    user,
+                    device.upper(),
+                    room_id,
+                    event_id,
+                    self.now_ms - 20 * MINUTE_MS if at is None else at,
+                ),
+            )
+            txn.changed(Topic.DELIVERY, room_id)
+
+        self.db.write_now(write)
+
     def many_rooms(self, count: int) -> None:
         """Rooms with one message each, written as plain rows: for sizes, not for meaning."""
         conn = self._raw()

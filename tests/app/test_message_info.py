@@ -10,6 +10,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
 
 from tandem_app.models import info_rows
+from tandem_core.errors import Offline
 from tandem_core.receipts.states import DeviceDelivery, PersonDelivery
 from tandem_core.types import UserId
 from tests.app.by_keyboard import silent, sticks_out, tab_to
@@ -173,3 +174,125 @@ def test_long_names_stay_within_a_narrow_window(seed: Seed, show: Show) -> None:
     assert sticks_out(glass, panel) == []
     (card,) = glass.items("infoPerson")
     assert card.width() <= panel.width()
+
+
+@pytest.fixture
+def sent_keys(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
+    """The keys that were sent again: event, person, device."""
+    sent: list[tuple[str, str, str]] = []
+
+    async def send(self: object, event_id: str, user_id: str, device_id: str) -> None:
+        sent.append((event_id, user_id, device_id))
+
+    monkeypatch.setattr("tandem_core.encryption.Encryption.send_key_again", send)
+    return sent
+
+
+def unreadable(seed: Seed, show: Show, **how: object) -> tuple[Glass, str]:
+    """Bob's laptop cannot read what we wrote, and the panel about it is open."""
+    talk = seed.room("Bob", direct=True)
+    event = seed.sent(
+        talk, "hello", people={BOB: ["Phone", "Laptop"]}, at=90, delivered=[(BOB, ""), (BOB, "Phone")]
+    )
+    seed.cannot_read(talk, event, BOB, "Laptop")
+    glass = show(**how)
+    glass.click(glass.item("roomRow"))
+    glass.press(Qt.Key.Key_Up)
+    glass.press(Qt.Key.Key_I)
+    return glass, event
+
+
+@pytest.mark.gui
+def test_a_device_that_cannot_decrypt_is_named_by_mark_and_panel(seed: Seed, show: Show) -> None:
+    glass, _ = unreadable(seed, show)
+    assert glass.marks() == ['Delivered, but Bob\'s "Laptop" cannot decrypt it']
+    assert glass.item("deliveryMark").property("state_") == "trouble"
+    assert [says(item) for item in glass.items("infoHeading")] == ["Needs attention (1)"]
+    (bob,) = glass.items("infoPerson")
+    assert "Laptop: no key · reported 11:40" in says(bob)
+    assert says(glass.item("sendKeyAgain")) == "Send the key again to Laptop"
+    assert silent(glass.item("messageInfo")) == []
+
+
+@pytest.mark.gui
+def test_the_key_is_sent_again_only_after_a_question_answered_by_keyboard(
+    seed: Seed, show: Show, sent_keys: list[tuple[str, str, str]]
+) -> None:
+    glass, event = unreadable(seed, show, engine=True)
+    tab_to(glass, "infoPeople")
+    glass.press(Qt.Key.Key_Down)
+    glass.press(Qt.Key.Key_Return)
+    question = says(glass.item("keyQuestion"))
+    assert question.startswith('Send the key again to Bob\'s "Laptop"?')
+    assert "Nothing is known of it." in question
+    assert glass.focus() == "keepKey", "what changes nothing is at hand"
+    glass.press(Qt.Key.Key_Escape)
+    assert glass.items("keyQuestion") == []
+    assert glass.items("messageInfo"), "only the question is answered"
+    assert sent_keys == []
+    tab_to(glass, "sendKeyAgain")
+    glass.press(Qt.Key.Key_Space)
+    tab_to(glass, "sendKey")
+    glass.press(Qt.Key.Key_Space)
+    glass.wait(lambda: glass.items("keyNote"), "an answer")
+    assert says(glass.item("keyNote")) == "The key is on its way."
+    assert sent_keys == [(event, BOB, "LAPTOP")]
+
+
+@pytest.mark.gui
+def test_a_key_that_could_not_be_sent_is_told_with_the_reason(
+    seed: Seed, show: Show, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(self: object, *asked: str) -> None:
+        raise Offline
+
+    monkeypatch.setattr("tandem_core.encryption.Encryption.send_key_again", refuse)
+    glass, _ = unreadable(seed, show, engine=True)
+    glass.click(glass.item("sendKeyAgain"))
+    glass.click(glass.item("sendKey"))
+    glass.wait(lambda: glass.items("keyNote"), "an answer")
+    assert says(glass.item("keyNote")).startswith("The key was not sent: No connection to your homeserver.")
+
+
+@pytest.mark.gui
+def test_trouble_is_said_at_once_and_its_end_too(seed: Seed, show: Show) -> None:
+    talk = seed.room("Bob", direct=True)
+    event = seed.sent(talk, "hello", people={BOB: ["Laptop"]}, at=90)
+    glass = show()
+    glass.click(glass.item("roomRow"))
+    said: list[tuple[str, bool]] = []
+    glass.main.timeline.told.connect(lambda words, grave: said.append((words, grave)))
+    seed.cannot_read(talk, event, BOB, "Laptop")
+    glass.wait(lambda: said, "it is told")
+    assert glass.item("deliveryMark").property("state_") == "nobody"
+    assert said == [("No device of Bob could decrypt it. Send the key again. hello", True)]
+    seed.db.write_now(lambda txn: txn.execute("UPDATE receipt_failed SET cleared_at = 1"))
+    seed.deliver(event, BOB, "", "Laptop")
+    glass.wait(lambda: glass.marks() == ["Delivered to Bob"], "it is resolved")
+    assert said[1:] == [("Delivered to Bob", False)]
+
+
+@pytest.mark.gui
+def test_what_others_wrote_says_whether_and_why_it_was_confirmed(seed: Seed, show: Show) -> None:
+    talk = seed.room("Bob", direct=True)
+    (event,) = seed.say(talk, seed.message("hello", at=30))
+    glass = show()
+    glass.click(glass.item("roomRow"))
+    glass.press(Qt.Key.Key_Up)
+    glass.press(Qt.Key.Key_I)
+    assert says(glass.item("infoSummary")) == "Not confirmed"
+    assert any(said.startswith("It came without encryption") for said in glass.sayings())
+    assert "From Bob · 11:30" in glass.sayings()
+    seed.db.write_now(
+        lambda txn: txn.execute(
+            "INSERT INTO receipt_owed (event_id, room_id, sender, opened_by, decided_at, due_at, share, state,"
+            " transport, done_at) VALUES (?, ?, ?, 'app', 1, 1, 'user', 'sent', 'server', ?)",
+            (event, talk, BOB, NOON_MS - 60_000),
+        )
+    )
+    glass.wait(lambda: says(glass.item("infoSummary")) == "Confirmed 11:59", "it is confirmed by now")
+    assert "Its author was told that it reached you." in glass.sayings()
+    tab_to(glass, "aboutMe")
+    glass.press(Qt.Key.Key_Space)
+    assert glass.items("settingsPage")
+    assert glass.items("messageInfo") == []

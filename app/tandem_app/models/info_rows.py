@@ -27,7 +27,11 @@ ALL = frozenset(group for group, _ in _GROUPS) | {OWN}
 """Every group."""
 _NOT_TRACKED = "Not tracked"
 _CODES = {"no_key": "no key", "withheld": "key withheld"}
-_WHY_NOT = {"bot": "A bot, which confirms nothing", "joined later": "Joined later"}
+_WHY_NOT = {
+    "bot": "A bot, which confirms nothing",
+    "bridged": "On another network, whose bridge reports nothing",
+    "joined later": "Joined later",
+}
 
 
 def rows(
@@ -68,6 +72,22 @@ def rows(
         if not folded:
             found.append(_own(own, now_ms))
     return found
+
+
+def question(person: PersonDelivery, device: DeviceDelivery) -> dict[str, Any]:
+    """What is asked before the key of a message goes out once more: a map {title, words, userId, deviceId}."""
+    known = {
+        True: "You have verified it.",
+        False: f"It is not verified: nobody has checked that it is {person.name}'s own.",
+        None: "Nothing is known of it.",
+    }
+    return {
+        "title": f'Send the key again to {person.name}\'s "{device.name}"?',
+        "words": f"{known[device.verified]} Whoever has this device can then read this message, and what you write"
+        " after it with the same key.",
+        "userId": person.user_id,
+        "deviceId": device.device_id,
+    }
 
 
 def are_many(people: Sequence[PersonDelivery]) -> bool:
@@ -115,7 +135,7 @@ def _person(person: PersonDelivery, now_ms: int, tracked: bool) -> dict[str, Any
     # Who confirms as a person does not say on which device; showing the others as waiting would be a guess.
     is_silent = not tracked or (person.delivered_at is not None and not shares_devices)
     devices = person.failing if is_silent else person.devices
-    told = [_device(device, now_ms) for device in devices]
+    told = [_device(device, now_ms, person.user_id) for device in devices]
     line = _line(person, shares_devices, now_ms, tracked)
     return BLANK | {
         "kind": "person",
@@ -175,13 +195,15 @@ def _heard(devices: Sequence[DeviceDelivery]) -> str:
     return f"{heard} of {quantity(len(counted), 'device')}"
 
 
-def _device(device: DeviceDelivery, now_ms: int) -> dict[str, Any]:
+def _device(device: DeviceDelivery, now_ms: int, user_id: str = "") -> dict[str, Any]:
     note = "" if device.verified is None else " (verified)" if device.verified else " (not verified)"
     state, line = "waits", "no answer yet"
     if device.failed_at is not None:
         what = _CODES.get(device.code, "cannot decrypt it")
         state, line = "failed", f"{what} · reported {moment(device.failed_at, now_ms)}"
+        if device.key_sent_at is not None:
+            line = f"key sent again {moment(device.key_sent_at, now_ms)}"
     elif device.delivered_at is not None:
         late = "" if device.counted else " · got the key later"
         state, line = "has", moment(device.delivered_at, now_ms) + late
-    return {"id": device.device_id, "label": f"{device.name}{note}", "line": line, "state": state}
+    return {"id": device.device_id, "label": f"{device.name}{note}", "line": line, "state": state, "userId": user_id}

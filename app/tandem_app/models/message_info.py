@@ -1,4 +1,4 @@
-"""The info panel: who has a message of ours, on which devices, and since when."""
+"""The info panel: who has a message of ours, on which devices, since when; and whether we confirmed another's."""
 
 from __future__ import annotations
 
@@ -8,22 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import Property, QObject, Signal, Slot
 
-from tandem_app.models import info_rows
-from tandem_app.models.words import moment
-from tandem_core.receipts.words import quantity
-from tandem_core.types import Role, RoomId, Topic
+from tandem_app.models import info_facts, info_rows
+from tandem_core.errors import BadInput, Expected, Offline
+from tandem_core.receipts import summary as summaries
+from tandem_core.receipts import why
+from tandem_core.store import audience
+from tandem_core.store import session as sessions
+from tandem_core.types import DeviceId, EventId, Role, Topic, UserId
 
 if TYPE_CHECKING:
     import sqlite3
 
     from tandem_app.engine_thread import EngineThread
     from tandem_core.receipts.words import DeviceDelivery, PersonDelivery
-    from tandem_core.store.audience import SentMessage
     from tandem_core.types import Change
 
 LINK = Role.APP
-_TOPICS = frozenset({Topic.DELIVERY, Topic.READS, Topic.OUTBOX, Topic.TIMELINE, Topic.DEVICES, Topic.ROOMS})
-_NOT_OURS = "Only messages that you sent have delivery information."
+_TOPICS = frozenset(
+    {Topic.DELIVERY, Topic.READS, Topic.OUTBOX, Topic.TIMELINE, Topic.DEVICES, Topic.ROOMS, Topic.OWED, Topic.SETTINGS}
+)
+_NO_QUESTION: dict[str, Any] = {"title": "", "words": "", "userId": "", "deviceId": ""}
 
 
 class MessageInfoModel(QObject):
@@ -39,9 +43,12 @@ class MessageInfoModel(QObject):
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
+        self._thread = thread
         self._reader = reader
         self._clock_ms = clock_ms or (lambda: time.time_ns() // 1_000_000)
         self._key = ""
+        self._event_id = ""
+        self._is_own = True
         self._summary = ""
         self._facts: list[str] = []
         self._people: list[PersonDelivery] = []
@@ -50,6 +57,9 @@ class MessageInfoModel(QObject):
         self._rows: list[dict[str, Any]] = []
         self._unfolded: set[str] = set()
         self._wanted = ""
+        self._question = _NO_QUESTION
+        self._busy = False
+        self._note = ("", "")
         thread.changed.connect(self._follow)
 
     @Slot(str)
@@ -58,7 +68,9 @@ class MessageInfoModel(QObject):
         self._key = key
         self._unfolded = set()
         self._wanted = ""
+        self._question, self._busy, self._note = _NO_QUESTION, False, ("", "")
         self.look()
+        self.changed.emit()
 
     @Slot()
     def look(self) -> None:
@@ -66,6 +78,7 @@ class MessageInfoModel(QObject):
         conn = self._reader() if self._key else None
         before = (self._summary, self._facts, self._rows, self._tracked)
         self._summary, self._facts, self._people, self._own, self._tracked = "", [], [], [], True
+        self._is_own, self._event_id = True, ""
         if conn is not None:
             self._fill(conn)
         self._arrange()
@@ -101,31 +114,89 @@ class MessageInfoModel(QObject):
         )
         return "\n".join([self._summary, *self._facts, *info_rows.as_lines(shown)]) + "\n"
 
+    # The key once more, always by hand.
+
+    @Slot(str, str)
+    def ask(self, user_id: str, device_id: str) -> None:
+        """Ask whether a device that cannot decrypt the message is to get its key again."""
+        for person in self._people:
+            for device in person.failing:
+                if (person.user_id, device.device_id) == (user_id, device_id):
+                    self._question = info_rows.question(person, device)
+                    self._note = ("", "")
+                    self.changed.emit()
+
+    @Slot()
+    def cancel(self) -> None:
+        """Rather not."""
+        self._question = _NO_QUESTION
+        self.changed.emit()
+
+    @Slot()
+    def sendKey(self) -> None:
+        """Send the key to the device that was asked about."""
+        asked = self._question
+        if self._busy or not asked["deviceId"]:
+            return
+        self._busy = True
+        self.changed.emit()
+        key = self._key
+        self._thread.call(
+            self._sending(self._event_id, asked["userId"], asked["deviceId"]),
+            lambda _: self._sent(key, "good", "The key is on its way."),
+            lambda error: self._refused(key, error),
+        )
+
+    async def _sending(self, event_id: str, user_id: str, device_id: str) -> None:
+        engine = self._thread.engine
+        if engine is None:
+            raise Offline
+        await engine.encryption.send_key_again(EventId(event_id), UserId(user_id), DeviceId(device_id))
+
+    def _refused(self, key: str, error: Exception) -> None:
+        if not isinstance(error, Expected):
+            raise error
+        self._sent(key, "danger", f"The key was not sent: {error.title}. {error.advice}")
+
+    def _sent(self, key: str, tone: str, words: str) -> None:
+        if key != self._key:
+            return
+        self._busy, self._question, self._note = False, _NO_QUESTION, (tone, words)
+        self.look()
+        self.changed.emit()
+
+    # What is shown.
+
     @Slot(object)
     def _follow(self, changes: frozenset[Change]) -> None:
         if self._key and any(change.topic in _TOPICS for change in changes):
             self.look()
 
     def _fill(self, conn: sqlite3.Connection) -> None:
-        from tandem_core.receipts import summary
-        from tandem_core.store import audience
-
+        now_ms = self._clock_ms()
         sent = audience.sent_messages(conn, [self._key]).get(self._key)
         if sent is None:
-            self._summary = _NOT_OURS
+            self._is_own = False
+            self._fill_theirs(conn, EventId(self._key), now_ms)
             return
-        now_ms = self._clock_ms()
-        said = summary.summary(conn, LINK, self._key, now_ms)
-        self._people = summary.details(conn, LINK, self._key, now_ms)
-        self._own = summary.own_devices(conn, self._key)
+        said = summaries.summary(conn, LINK, self._key, now_ms)
+        self._event_id = sent.event_id or ""
+        self._people = summaries.details(conn, LINK, self._key, now_ms)
+        self._own = summaries.own_devices(conn, self._key)
         self._summary = said.accessible
-        self._facts = [
-            _sent_line(sent, now_ms),
-            _seal_line(conn, sent, said.people_total, said.devices_total),
-            *_left_out_lines(conn, sent),
-        ]
+        self._facts = info_facts.of_ours(conn, sent, said, now_ms)
         counted = [person for person in self._people if person.counted]
         self._tracked = not counted or any(person.tracked for person in counted)
+
+    def _fill_theirs(self, conn: sqlite3.Connection, event_id: EventId, now_ms: int) -> None:
+        account = sessions.session(conn)
+        if account is None:
+            return
+        try:
+            told = why.why(conn, account.me, event_id, now_ms)
+        except BadInput:
+            return  # it has left the store
+        self._summary, self._facts = info_facts.of_theirs(conn, event_id, told, now_ms)
 
     def _arrange(self) -> None:
         self._rows = info_rows.rows(
@@ -150,48 +221,11 @@ class MessageInfoModel(QObject):
     """Whether there are so many people that they are looked for by name."""
     tracked = Property(bool, lambda self: self._tracked, notify=changed)
     """Whether confirmations can be expected at all."""
-
-
-def _sent_line(sent: SentMessage, now_ms: int) -> str:
-    verb = "Sent" if sent.send_state == "sent" else "Written"
-    return f"{verb} {moment(sent.sent_at, now_ms)}"
-
-
-def _seal_line(conn: sqlite3.Connection, sent: SentMessage, people: int, devices: int) -> str:
-    if not _is_encrypted(conn, sent):
-        return f"Not encrypted · for {quantity(people, 'person', 'people')}"
-    if not devices:
-        return f"Encrypted · for {quantity(people, 'person', 'people')}"
-    return f"Encrypted · key sent to {quantity(devices, 'device', 'devices')} of {quantity(people, 'person', 'people')}"
-
-
-_LEFT_OUT = {
-    "m.unverified": "not confirmed by its owner, or not verified",
-    "m.blacklisted": "blocked",
-    "m.no_olm": "it gave no keys to reach it with",
-}
-_MOST_LEFT_OUT = 5
-
-
-def _left_out_lines(conn: sqlite3.Connection, sent: SentMessage) -> list[str]:
-    """Which devices cannot read it, and why; the first few by name."""
-    from tandem_core.store import audience, members
-
-    found = audience.left_out(conn, sent.event_id) if sent.event_id else []
-    lines = [
-        f"Left out: {members.display_name(conn, RoomId(sent.room_id), device.user_id)}'s {device.device_name}"
-        f" ({_LEFT_OUT.get(device.code, 'not entitled')})"
-        for device in found[:_MOST_LEFT_OUT]
-    ]
-    more = len(found) - _MOST_LEFT_OUT
-    return [*lines, f"and {quantity(more, 'more device', 'more devices')}"] if more > 0 else lines
-
-
-def _is_encrypted(conn: sqlite3.Connection, sent: SentMessage) -> bool:
-    """As it went to the server; before it did, as it will."""
-    from tandem_core.store import events, rooms
-
-    event = events.get(conn, sent.event_id) if sent.event_id else None
-    if event is not None:
-        return event.type == "m.room.encrypted"
-    return rooms.encryption(conn, RoomId(sent.room_id)) is not None
+    own = Property(bool, lambda self: self._is_own, notify=changed)
+    """Whether it is a message of ours."""
+    question = Property("QVariantMap", lambda self: self._question, notify=changed)  # type: ignore[arg-type]
+    """``{title, words, userId, deviceId}``, with an empty title while nothing is asked."""
+    busy = Property(bool, lambda self: self._busy, notify=changed)
+    noteTone = Property(str, lambda self: self._note[0], notify=changed)
+    noteWords = Property(str, lambda self: self._note[1], notify=changed)
+    """What came of sending the key."""

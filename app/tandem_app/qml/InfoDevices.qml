@@ -6,8 +6,10 @@ import QtQuick
 Column {
     id: root
 
-    // [{id, label, line, state: has | waits | failed}]
+    // [{id, userId, label, line, state: has | waits | failed}]
     required property var devices
+    // A person of others' has devices that a key may be sent to again.
+    signal sending(string userId, string deviceId)
 
     spacing: 2
 
@@ -55,6 +57,18 @@ Column {
                     color: device.failed ? Theme.danger : Theme.softText
                     font.pixelSize: Theme.smallFont
                     Accessible.ignored: true
+                }
+            }
+            Loader {
+                active: device.failed && device.modelData.userId !== ""
+                visible: active
+                sourceComponent: PushButton {
+                    objectName: "sendKeyAgain"
+                    kind: "plain"
+                    icon: "key"
+                    label: qsTr("Send key again…")
+                    spoken: qsTr("Send the key again to %1").arg(device.modelData.label)
+                    onClicked: root.sending(device.modelData.userId, device.modelData.id)
                 }
             }
         }

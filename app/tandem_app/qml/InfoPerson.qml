@@ -10,6 +10,8 @@ Column {
     required property var person
     property bool focused: false
 
+    signal sending(string userId, string deviceId)
+
     Rectangle {
         objectName: "infoPerson"
         width: root.width
@@ -79,6 +81,7 @@ Column {
             InfoDevices {
                 width: parent.width
                 devices: root.person.devices
+                onSending: (userId, deviceId) => root.sending(userId, deviceId)
             }
         }
     }

@@ -327,6 +327,10 @@ Window {
         file: "MessageInfo.qml"
         panels: root.panels
         what: "messageInfo"
+        onLed: {
+            root.shell.showInfo("");
+            root.shell.openSettings("");
+        }
         onClosed: {
             root.shell.showInfo("");
             root.focusMain();

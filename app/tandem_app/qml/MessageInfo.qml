@@ -10,10 +10,14 @@ FocusScope {
     property bool copied: false
 
     signal closed
+    signal wanted(string page)
 
     function use(row: var): void {
         if (row?.kind === "heading" && row.canFold)
             root.model.toggle(row.group);
+        const failed = row?.devices.find(device => device.state === "failed");
+        if (failed !== undefined)
+            root.model.ask(failed.userId, failed.id);
     }
 
     objectName: "messageInfo"
@@ -78,7 +82,7 @@ FocusScope {
         }
 
         anchors.top: finder.bottom
-        anchors.bottom: foot.top
+        anchors.bottom: asked.top
         anchors.left: parent.left
         anchors.right: parent.right
         anchors.leftMargin: Theme.large
@@ -165,23 +169,37 @@ FocusScope {
                     width: row.width
                     person: row.told
                     focused: row.focused
+                    onSending: (userId, deviceId) => root.model.ask(userId, deviceId)
                 }
             }
         }
-        footer: Text {
+        footer: Column {
             width: list.width
             topPadding: Theme.medium
             bottomPadding: Theme.large
-            text: root.model.rows.length === 0 ? "" : root.model.tracked
-                ? qsTr("No confirmation only means that none came: many apps send none, and nobody has to.")
-                : qsTr("Nobody is asked to confirm here, so nothing can be said about delivery.")
-            textFormat: Text.PlainText
-            wrapMode: Text.Wrap
-            color: Theme.softText
-            font.pixelSize: Theme.smallFont
-            lineHeight: 1.2
-            Accessible.role: Accessible.StaticText
-            Accessible.name: text
+            spacing: Theme.small
+
+            Text {
+                width: parent.width
+                visible: text !== ""
+                text: root.model.rows.length === 0 ? "" : root.model.tracked
+                    ? qsTr("No confirmation only means that none came: many apps send none, and nobody has to.")
+                    : qsTr("Delivery is not tracked here, so nothing can be said about it.")
+                textFormat: Text.PlainText
+                wrapMode: Text.Wrap
+                color: Theme.softText
+                font.pixelSize: Theme.smallFont
+                lineHeight: 1.2
+                Accessible.role: Accessible.StaticText
+                Accessible.name: text
+            }
+            PushButton {
+                objectName: "aboutMe"
+                kind: "plain"
+                icon: "settings"
+                label: qsTr("What others see about me")
+                onClicked: root.wanted("settings")
+            }
         }
     }
     ScrollMark {
@@ -190,12 +208,38 @@ FocusScope {
         anchors.right: parent.right
         view: list
     }
+    Rectangle {
+        id: asked
+        anchors.bottom: foot.top
+        width: parent.width
+        height: question.active ? (question.item as Item).implicitHeight + 2 * Theme.medium : 0
+        visible: question.active
+        color: Theme.sidebar
+        z: 1
+
+        Rectangle {
+            width: parent.width
+            height: 1
+            color: Theme.line
+        }
+        Loader {
+            id: question
+            x: Theme.large
+            y: Theme.medium
+            width: parent.width - 2 * Theme.large
+            active: root.model.question.title !== "" || root.model.noteWords !== ""
+            sourceComponent: InfoQuestion {
+                model: root.model
+                onAnswered: list.forceActiveFocus(Qt.OtherFocusReason)
+            }
+        }
+    }
     Item {
         id: foot
         anchors.bottom: parent.bottom
         width: parent.width
         height: visible ? 56 : 0
-        visible: root.model.rows.length > 0
+        visible: root.model.summary !== ""
         z: 1
 
         Rectangle {

@@ -73,6 +73,7 @@ class DeviceDelivery:
 
     ``counted``: it got the message's key when the message was sent. Other devices are shown, not counted.
     ``failed_at``: since when it is known that it cannot decrypt the message; None once that is resolved.
+    ``key_sent_at``: when its key was sent again since.
     ``verified``: None where nobody asked.
     """
 
@@ -82,6 +83,7 @@ class DeviceDelivery:
     counted: bool = True
     failed_at: int | None = None
     code: str = ""
+    key_sent_at: int | None = None
     verified: bool | None = None
 
 

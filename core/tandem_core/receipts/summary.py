@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cached_property
 
 from tandem_core import capabilities, settings, trust
 from tandem_core.errors import BadInput
-from tandem_core.receipts.states import MOST_COUNTED, MOST_TRACKED, SILENT_MS
+from tandem_core.receipts import bridge, failed, marker
+from tandem_core.receipts.bridge import BridgeStatus
+from tandem_core.receipts.failed import FailedDevice
+from tandem_core.receipts.states import MOST_COUNTED, MOST_TRACKED, SILENT_MS, BridgeState
 from tandem_core.receipts.words import DeviceDelivery, Message, PersonDelivery, State, Summary, summarise
-from tandem_core.store import audience, members, room_facts
+from tandem_core.store import audience, bridges, members, room_facts
 from tandem_core.store import deliveries as store
 from tandem_core.store import session as sessions
 from tandem_core.trust import DeviceTrust
-from tandem_core.types import DeviceId, Me, Role, RoomId, UserId
+from tandem_core.types import DeviceId, EventId, Me, Role, RoomId, UserId
 
 __all__ = [
     "DeviceDelivery",
@@ -99,6 +102,8 @@ class _Look:
         self._me = None if account is None else account.me.user_id
         ids = [message.event_id for message in sent if message.event_id]
         self._heard = store.deliveries(conn, ids)
+        self._failed = failed.heard(conn, ids)
+        self._bridged = bridge.statuses(conn, ids)
         self._meant = audience.audiences(conn, link, sent)
         self._read = audience.reads(conn, link, sent)
         self._names: dict[tuple[RoomId, UserId], str] = {}
@@ -106,7 +111,8 @@ class _Look:
         self._silent: dict[tuple[RoomId, UserId], bool] = {}
         self._left: dict[tuple[RoomId, UserId], bool] = {}
         self._rooms: dict[RoomId, str | None] = {}
-        self._helpers: dict[RoomId, frozenset[UserId]] = {}
+        self._bots: dict[RoomId, frozenset[UserId]] = {}
+        self._named: dict[RoomId, list[bridges.Bridge]] = {}
 
     def at(self, message: audience.SentMessage) -> tuple[Message, list[PersonDelivery]]:
         """What is known of a message, and the people it was for."""
@@ -114,7 +120,17 @@ class _Look:
         why = self._why_untracked(message, people)
         if why is not None:
             people = [replace(person, tracked=False) for person in people]
-        return Message(message.send_state, why is None, why or ""), people
+        said = self._bridged.get(EventId(message.event_id or ""))
+        return (
+            Message(
+                message.send_state,
+                why is None,
+                why or "",
+                None if said is None else BridgeState(said.status),
+                "" if said is None else said.message or "",
+            ),
+            people,
+        )
 
     def _people(self, message: audience.SentMessage) -> list[PersonDelivery]:
         room = message.room_id
@@ -126,36 +142,50 @@ class _Look:
             said.setdefault(row.user_id, {})[row.device_id] = row.ts
             if row.via != _SERVER:
                 proven.add(row.user_id)
+        bridged = self._bridged.get(EventId(message.event_id or ""))
+        passed_on = () if bridged is None or bridged.delivered_to is None else bridged.delivered_to
+        cannot: dict[UserId, dict[str, FailedDevice]] = {}
+        for device in self._failed.get(EventId(message.event_id or ""), ()):
+            if device.settles_at <= self._now_ms:
+                cannot.setdefault(device.user_id, {})[device.device_id] = device
         readers = self._read.get(message.key, {})
         meant = self._meant.get(message.key, {})
-        helpers = self._helpers_of(room) & meant.keys()
-        if len(helpers) == len(meant):
-            # A room of nothing but helpers: they are whom it was for.
-            helpers = frozenset()
+        aside = self._aside(room, meant.keys(), bridged)
+
+        def delivered_at(user: UserId) -> int | None:
+            if user in said:
+                return min(said[user].values())
+            return None if bridged is None or user not in passed_on else max(bridged.said_at, message.sent_at)
+
+        def reported(user: UserId) -> str:
+            if user in said:
+                return "server" if message.is_encrypted and user not in proven else ""
+            return "bridge" if user in passed_on else ""
+
         people = [
             PersonDelivery(
                 user_id=user,
                 name=self._name(room, user),
-                devices=self._devices(user, meant.get(user, {}), said.get(user, {})),
-                delivered_at=min(said[user].values()) if user in said else None,
+                devices=self._devices(user, meant.get(user, {}), said.get(user, {}), cannot.get(user, {})),
+                delivered_at=delivered_at(user),
                 read_at=readers.get(user),
                 tracked=not self._is_silent(room, user),
-                counted=user in meant and user not in helpers,
-                why_not=""
-                if user in meant and user not in helpers
-                else "bot"
-                if user in helpers
-                else "joined later",
-                reported="server" if message.is_encrypted and user in said and user not in proven else "",
+                counted=user in meant and user not in aside,
+                why_not=aside.get(user, "" if user in meant else "joined later"),
+                reported=reported(user),
                 last_heard_at=self._last_heard(user),
                 has_left=self._has_left(room, user),
             )
-            for user in {*meant, *said, *readers}
+            for user in {*meant, *said, *readers, *passed_on}
         ]
         return sorted(people, key=lambda person: (person.name.casefold(), person.user_id))
 
     def _devices(
-        self, user: UserId, meant: dict[str, str | None], said: dict[str, int]
+        self,
+        user: UserId,
+        meant: dict[str, str | None],
+        said: dict[str, int],
+        cannot: dict[str, FailedDevice],
     ) -> tuple[DeviceDelivery, ...]:
         return tuple(
             DeviceDelivery(
@@ -163,13 +193,19 @@ class _Look:
                 name=meant.get(device) or audience.device_name(self._conn, user, device) or device,
                 delivered_at=said.get(device),
                 counted=device in meant,
+                failed_at=cannot[device].heard_at if device in cannot else None,
+                code=str(cannot[device].code) if device in cannot else "",
+                key_sent_at=cannot[device].key_sent_at if device in cannot else None,
             )
-            for device in sorted({*meant, *said} - {""})
+            for device in sorted({*meant, *said, *cannot} - {""})
         )
 
     def _why_untracked(self, message: audience.SentMessage, people: Sequence[PersonDelivery]) -> str | None:
         """Why no confirmation can be expected of a message; None where some can."""
-        why = self._room_why(message.room_id)
+        bridged = self._bridged.get(EventId(message.event_id or ""))
+        if bridged is not None and bridged.delivered_to is not None:
+            return None
+        why = self._room_why(message.room_id) or self._way_why(message)
         if why is not None:
             return why
         counted = [person for person in people if person.counted]
@@ -185,9 +221,18 @@ class _Look:
     def _room_why(self, room_id: RoomId) -> str | None:
         if room_id not in self._rooms:
             is_public = room_facts.kind(self._conn, room_id) is room_facts.RoomKind.PUBLIC
-            without = "your server does not offer it" if self._is_without_server else None
-            self._rooms[room_id] = "public room" if is_public else without
+            self._rooms[room_id] = "public room" if is_public else None
         return self._rooms[room_id]
+
+    def _way_why(self, message: audience.SentMessage) -> str | None:
+        """Why no confirmation finds a way here; the encrypted one is open to those who were asked."""
+        if not self._is_without_server or message.event_id is None:
+            return None
+        if not message.is_encrypted:
+            return "your server does not offer it"
+        content = store.own_content(self._conn, EventId(message.event_id))
+        is_asked = content is not None and marker.KEY in content
+        return None if is_asked else "you do not ask for it here, and your server does not offer it"
 
     @cached_property
     def _is_without_server(self) -> bool:
@@ -220,10 +265,26 @@ class _Look:
             self._left[room_id, user] = standing is not None and standing[0] in ("leave", "ban")
         return self._left[room_id, user]
 
-    def _helpers_of(self, room_id: RoomId) -> frozenset[UserId]:
-        if room_id not in self._helpers:
-            self._helpers[room_id] = room_facts.service_members(self._conn, room_id)
-        return self._helpers[room_id]
+    def _aside(
+        self, room_id: RoomId, meant: Collection[UserId], bridged: BridgeStatus | None
+    ) -> dict[UserId, str]:
+        """Who is not counted though it was for them, and why: bots, and a bridge's people where it reports nothing."""
+        if room_id not in self._named:
+            self._named[room_id] = list(bridges.bridges(self._conn, room_id))
+            own = {known.bot for known in self._named[room_id]}
+            self._bots[room_id] = room_facts.service_members(self._conn, room_id) | own
+        bots = self._bots[room_id]
+        is_reporting = bridged is not None and bridged.delivered_to is not None
+        beyond = {
+            user
+            for user in meant
+            if not is_reporting and any(bridge.is_account(known, user) for known in self._named[room_id])
+        }
+        # Somebody it is for: a room of nothing but those is a chat with them.
+        for aside in (bots | beyond, bots):
+            if not set(meant) <= aside:
+                return {user: "bot" if user in bots else "bridged" for user in meant if user in aside}
+        return {}
 
     def _last_heard(self, user: UserId) -> int | None:
         if user not in self._last:

@@ -6,13 +6,16 @@ import pytest
 
 from tandem_core import capabilities, settings
 from tandem_core.errors import BadInput
-from tandem_core.receipts import inbound
+from tandem_core.receipts import failed, inbound
 from tandem_core.receipts.summary import details, own_devices, summaries, summary
 from tandem_core.receipts.words import PersonDelivery, PersonState, State, Summary
-from tandem_core.store import devices, rooms
+from tandem_core.store import bridges, devices, rooms
+from tandem_core.store.bridges import StatusRow
 from tandem_core.store.devices import Device
-from tandem_core.types import DeviceId, Role
+from tandem_core.types import DeviceId, EventId, Role, UserId
 from tests.core.receipts.conftest import BOB, CAROL, HOUR, ME, MINUTE, NOW, ROOM, Account
+
+BOT, GHOST = "@telegrambot:example.org", "@telegram_7:example.org"
 
 
 @pytest.fixture
@@ -216,3 +219,112 @@ def test_our_own_devices_are_no_people(sent: Account) -> None:
     assert [(d.name, d.delivered_at is not None) for d in found] == [("Desk", True), ("SILENT", False)]
     assert "alice" not in " ".join(people(sent)).lower()
     assert ask(sent).people_delivered == 0
+
+
+def fail(account: Account, device: str, *, user: str = BOB, at: int | None = None) -> None:
+    """A device says that it has no key for the message."""
+    account.run(
+        "INSERT OR IGNORE INTO event (event_id, room_id, sender, type, sent_at, received_at, content, seal, session_id,"
+        " kind) VALUES ('$mine', ?, ?, 'm.room.encrypted', ?, ?, '{}', 'opened', 'S', 'text')",
+        ROOM,
+        ME.user_id,
+        NOW,
+        NOW,
+    )
+    account.run("INSERT OR IGNORE INTO megolm_replay VALUES ('S', 0, '$mine', ?)", NOW)
+    account.run(
+        "INSERT INTO receipt_failed (session_id, user_id, device_id, room_id, first_event, first_index, n, code,"
+        " heard_at) VALUES ('S', ?, ?, ?, '$mine', 0, 1, 'no_key', ?)",
+        user,
+        device,
+        ROOM,
+        account.now if at is None else at,
+    )
+
+
+def test_what_a_device_cannot_decrypt_is_told_once_it_lasts(sent: Account) -> None:
+    fail(sent, "LAPTOP")
+    assert ask(sent).state is State.SENT
+    sent.now += failed.PROVISIONAL_MS
+    assert ask(sent).text == 'Bob\'s "Laptop" cannot decrypt it'
+    hear(sent, BOB, "PHONE")
+    assert ask(sent).text == 'Delivered to 1 of 2 people, but Bob\'s "Laptop" cannot decrypt it'
+    (laptop,) = people(sent)["Bob"].failing
+    assert (laptop.code, laptop.counted, people(sent)["Bob"].state) == ("no_key", True, PersonState.TROUBLE)
+
+
+def test_the_server_cannot_say_that_a_device_can_decrypt_after_all_but_the_device_can(sent: Account) -> None:
+    fail(sent, "LAPTOP")
+    sent.now += failed.PROVISIONAL_MS
+    hear(sent, BOB, "LAPTOP")
+    assert ask(sent).state is State.TROUBLE
+    sent.run("UPDATE delivery SET via = 'olm'")
+    assert ask(sent).state is State.DELIVERED_SOME
+
+
+def bridged(account: Account, *, status: str = "SUCCESS", reached: str | None = None, words: str | None = None) -> None:
+    """The room has a bridge with the bot @telegrambot, which says this of the message."""
+    account.run(
+        "INSERT INTO bridge (conn, room_id, type, state_key, bot, network) VALUES ('app', ?, 'm.bridge', 'x', ?, 'Telegram')",
+        ROOM,
+        BOT,
+    )
+    row = StatusRow(
+        EventId("$mine"),
+        ROOM,
+        status,
+        None,
+        words,
+        None if reached is None else tuple(UserId(user) for user in reached.split()),
+        "Telegram",
+        account.now,
+    )
+    account.write(bridges.put_status, row, BOT, account.now)
+
+
+@pytest.fixture
+def portal(account: Account) -> Account:
+    account.room(people=(BOT, GHOST, BOB))
+    account.sent(audience={BOT: {}, GHOST: {}, BOB: {}})
+    account.now += MINUTE
+    return account
+
+
+def test_a_bridges_people_count_only_where_the_bridge_reports_delivery(portal: Account) -> None:
+    bridged(portal)
+    assert (ask(portal).people_total, ask(portal).text) == (1, "Sent. The bridge has passed it on")
+    aside = {person.user_id: person.why_not for person in people(portal).values()}
+    assert aside == {BOT: "bot", GHOST: "bridged", BOB: ""}
+
+
+def test_whom_a_bridge_has_reached_has_it(portal: Account) -> None:
+    bridged(portal, reached=GHOST)
+    assert ask(portal).text == "Delivered to 1 of 2 people"
+    ghost = next(p for p in portal.read(details, Role.APP, "$mine", portal.now) if p.user_id == GHOST)
+    assert (ghost.counted, ghost.reported, ghost.state) == (True, "bridge", PersonState.DELIVERED)
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "text"),
+    [
+        ("PENDING", State.SENT, "Sent to your server. The bridge is passing it on"),
+        ("FAIL_RETRIABLE", State.TROUBLE, "The bridge could not pass it on yet (Telegram is away)"),
+        ("FAIL_PERMANENT", State.FAILED, "Not sent: the bridge could not pass it on (Telegram is away)"),
+    ],
+)
+def test_what_a_bridge_could_not_pass_on_is_told(portal: Account, status: str, state: State, text: str) -> None:
+    bridged(portal, status=status, words="Telegram is away")
+    said = ask(portal)
+    assert (said.state, said.text) == (state, text)
+
+
+def test_a_server_without_support_leaves_the_encrypted_way(sent: Account) -> None:
+    sent.write(capabilities.keep, capabilities.Capabilities(True, False, False, None), sent.now)
+    sent.run("UPDATE send_queue SET wire_type = 'm.room.encrypted'")
+    assert ask(sent).text == (
+        "Sent. Delivery is not tracked here (you do not ask for it here, and your server does not offer it)"
+    )
+    sent.run("UPDATE send_queue SET content = ?", '{"im.tandem.confirm": {"v": 1}}')
+    assert ask(sent).state is State.SENT
+    sent.run("UPDATE room SET join_rule = 'public'")
+    assert ask(sent).text == "Sent. Delivery is not tracked here (public room)"
