@@ -50,8 +50,10 @@ Column {
                 }
                 Text {
                     id: when
-                    x: device.beside ? parent.width - width : label.x
+                    x: device.beside ? parent.width - implicitWidth : label.x
                     y: device.beside ? 3 : 22
+                    width: device.beside ? implicitWidth : parent.width - x
+                    wrapMode: Text.Wrap
                     text: device.modelData.line
                     textFormat: Text.PlainText
                     color: device.failed ? Theme.danger : Theme.softText

@@ -23,8 +23,9 @@ Column {
     Component.onCompleted: if (root.asking) no.forceActiveFocus(Qt.OtherFocusReason)
 
     function leave(): void {
-        root.model.cancel();
+        // The answer takes this away.
         root.answered();
+        root.model.cancel();
     }
 
     Remark {
@@ -53,8 +54,8 @@ Column {
             active: !root.model.busy
             label: root.model.busy ? qsTr("Sending…") : qsTr("Send the key")
             onClicked: {
-                root.model.sendKey();
                 root.answered();
+                root.model.sendKey();
             }
         }
         PushButton {

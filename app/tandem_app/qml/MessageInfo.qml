@@ -212,7 +212,7 @@ FocusScope {
         id: asked
         anchors.bottom: foot.top
         width: parent.width
-        height: question.active ? (question.item as Item).implicitHeight + 2 * Theme.medium : 0
+        height: question.item ? (question.item as Item).implicitHeight + 2 * Theme.medium : 0
         visible: question.active
         color: Theme.sidebar
         z: 1
