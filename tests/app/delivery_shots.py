@@ -39,7 +39,9 @@ def marks(*, width: int = 1120, theme: str = "light", long: bool = False) -> Cal
         read_some = seed.sent(room, "read by some", people=people, at=110, delivered=everybody)
         seed.sent(room, "delivered to all", people=people, at=100, delivered=everybody)
         seed.sent(room, "delivered to some", people=people, at=90, delivered=[(BOB, "")])
-        some = seed.sent(room, "delivered, but one device cannot decrypt it", people=people, at=80, delivered=everybody)
+        some = seed.sent(
+            room, "delivered, but one device cannot decrypt it", people=people, at=80, delivered=everybody
+        )
         seed.cannot_read(room, some, BOB, laptop)
         one = seed.sent(room, "one device cannot decrypt it", people=people, at=70)
         seed.cannot_read(room, one, BOB, laptop)

@@ -245,7 +245,8 @@ class Seed:
                 (f"session of {event_id}", event_id),
             )
             txn.execute(
-                "INSERT OR IGNORE INTO megolm_replay (session_id, message_index, event_id, sent_at) VALUES (?, 0, ?, 0)",
+                "INSERT OR IGNORE INTO megolm_replay (session_id, message_index, event_id, sent_at)"
+                " VALUES (?, 0, ?, 0)",
                 (f"session of {event_id}", event_id),
             )
             txn.execute(

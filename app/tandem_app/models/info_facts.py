@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import sqlite3
 
     from tandem_core.receipts.why import Why
+
     from tandem_core.receipts.words import Summary
     from tandem_core.store.audience import SentMessage
 
@@ -41,7 +42,9 @@ def of_theirs(conn: sqlite3.Connection, event_id: EventId, told: Why, now_ms: in
     lines = [] if event is None else [f"From {author} · {moment(event.sent_at, now_ms)}"]
     match told.state:
         case "sent":
-            summary = "You confirmed this message" if told.at is None else f"Confirmed {moment(told.at, now_ms)}"
+            summary = (
+                "You confirmed this message" if told.at is None else f"Confirmed {moment(told.at, now_ms)}"
+            )
         case "owed":
             summary = "Your confirmation waits"
         case _:

@@ -206,4 +206,10 @@ def _device(device: DeviceDelivery, now_ms: int, user_id: str = "") -> dict[str,
     elif device.delivered_at is not None:
         late = "" if device.counted else " · got the key later"
         state, line = "has", moment(device.delivered_at, now_ms) + late
-    return {"id": device.device_id, "label": f"{device.name}{note}", "line": line, "state": state, "userId": user_id}
+    return {
+        "id": device.device_id,
+        "label": f"{device.name}{note}",
+        "line": line,
+        "state": state,
+        "userId": user_id,
+    }

@@ -25,7 +25,16 @@ if TYPE_CHECKING:
 
 LINK = Role.APP
 _TOPICS = frozenset(
-    {Topic.DELIVERY, Topic.READS, Topic.OUTBOX, Topic.TIMELINE, Topic.DEVICES, Topic.ROOMS, Topic.OWED, Topic.SETTINGS}
+    {
+        Topic.DELIVERY,
+        Topic.READS,
+        Topic.OUTBOX,
+        Topic.TIMELINE,
+        Topic.DEVICES,
+        Topic.ROOMS,
+        Topic.OWED,
+        Topic.SETTINGS,
+    }
 )
 _NO_QUESTION: dict[str, Any] = {"title": "", "words": "", "userId": "", "deviceId": ""}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tandem_core.store.bridges import StatusRow
 
 from tandem_core import capabilities, settings
 from tandem_core.errors import BadInput
@@ -10,7 +11,6 @@ from tandem_core.receipts import failed, inbound
 from tandem_core.receipts.summary import details, own_devices, summaries, summary
 from tandem_core.receipts.words import PersonDelivery, PersonState, State, Summary
 from tandem_core.store import bridges, devices, rooms
-from tandem_core.store.bridges import StatusRow
 from tandem_core.store.devices import Device
 from tandem_core.types import DeviceId, EventId, Role, UserId
 from tests.core.receipts.conftest import BOB, CAROL, HOUR, ME, MINUTE, NOW, ROOM, Account
@@ -262,10 +262,13 @@ def test_the_server_cannot_say_that_a_device_can_decrypt_after_all_but_the_devic
     assert ask(sent).state is State.DELIVERED_SOME
 
 
-def bridged(account: Account, *, status: str = "SUCCESS", reached: str | None = None, words: str | None = None) -> None:
+def bridged(
+    account: Account, *, status: str = "SUCCESS", reached: str | None = None, words: str | None = None
+) -> None:
     """The room has a bridge with the bot @telegrambot, which says this of the message."""
     account.run(
-        "INSERT INTO bridge (conn, room_id, type, state_key, bot, network) VALUES ('app', ?, 'm.bridge', 'x', ?, 'Telegram')",
+        "INSERT INTO bridge (conn, room_id, type, state_key, bot, network)"
+        " VALUES ('app', ?, 'm.bridge', 'x', ?, 'Telegram')",
         ROOM,
         BOT,
     )
@@ -313,7 +316,9 @@ def test_whom_a_bridge_has_reached_has_it(portal: Account) -> None:
         ("FAIL_PERMANENT", State.FAILED, "Not sent: the bridge could not pass it on (Telegram is away)"),
     ],
 )
-def test_what_a_bridge_could_not_pass_on_is_told(portal: Account, status: str, state: State, text: str) -> None:
+def test_what_a_bridge_could_not_pass_on_is_told(
+    portal: Account, status: str, state: State, text: str
+) -> None:
     bridged(portal, status=status, words="Telegram is away")
     said = ask(portal)
     assert (said.state, said.text) == (state, text)
