@@ -195,7 +195,9 @@ class MessageInfoModel(QObject):
         self._summary = said.accessible
         self._facts = info_facts.of_ours(conn, sent, said, now_ms)
         counted = [person for person in self._people if person.counted]
-        self._tracked = not counted or any(person.tracked for person in counted)
+        self._tracked = not counted or any(
+            person.tracked or person.delivered_at is not None or person.read_at is not None for person in counted
+        )
 
     def _fill_theirs(self, conn: sqlite3.Connection, event_id: EventId, now_ms: int) -> None:
         account = sessions.session(conn)

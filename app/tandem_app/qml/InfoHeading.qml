@@ -22,6 +22,7 @@ Item {
 
     Icon {
         id: glyph
+        x: 6
         anchors.verticalCenter: words.verticalCenter
         visible: root.group.canFold
         width: visible ? 18 : 0
