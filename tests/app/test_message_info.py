@@ -294,5 +294,5 @@ def test_what_others_wrote_says_whether_and_why_it_was_confirmed(seed: Seed, sho
     assert "Its author was told that it reached you." in glass.sayings()
     tab_to(glass, "aboutMe")
     glass.press(Qt.Key.Key_Space)
-    assert glass.items("settingsPage")
+    assert glass.items("confirmationsPage")
     assert glass.items("messageInfo") == []

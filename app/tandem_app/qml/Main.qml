@@ -327,9 +327,9 @@ Window {
         file: "MessageInfo.qml"
         panels: root.panels
         what: "messageInfo"
-        onLed: {
+        onLed: page => {
             root.shell.showInfo("");
-            root.shell.openSettings("");
+            root.shell.openPage(page);
         }
         onClosed: {
             root.shell.showInfo("");

@@ -198,7 +198,7 @@ FocusScope {
                 kind: "plain"
                 icon: "settings"
                 label: qsTr("What others see about me")
-                onClicked: root.wanted("settings")
+                onClicked: root.wanted("confirmations")
             }
         }
     }
