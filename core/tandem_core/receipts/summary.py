@@ -211,9 +211,10 @@ class _Look:
         counted = [person for person in people if person.counted]
         if len(counted) > MOST_TRACKED:
             return f"more than {MOST_TRACKED} people"
-        most = max(MOST_COUNTED, int(settings.get(self._conn, "receipts.ask_groups_max")))
-        if len(counted) > most and not self._is_chosen(message.room_id):
-            return f"more than {most} people"
+        if len(counted) > MOST_COUNTED and not self._is_chosen(message.room_id):
+            most = max(MOST_COUNTED, int(settings.get(self._conn, "receipts.ask_groups_max")))
+            if len(counted) > most:
+                return f"more than {most} people"
         if counted and not any(person.tracked for person in counted):
             whom = counted[0].name if len(counted) == 1 else "anybody here"
             return f"no confirmations from {whom} for a month"
