@@ -219,7 +219,7 @@ def test_the_key_is_sent_again_only_after_a_question_answered_by_keyboard(
     seed: Seed, show: Show, sent_keys: list[tuple[str, str, str]]
 ) -> None:
     glass, event = unreadable(seed, show, engine=True)
-    tab_to(glass, "infoPeople")
+    tab_to(glass, "infoRow")
     glass.press(Qt.Key.Key_Down)
     glass.press(Qt.Key.Key_Return)
     question = says(glass.item("keyQuestion"))

@@ -221,8 +221,8 @@ def test_our_own_devices_are_no_people(sent: Account) -> None:
     assert ask(sent).people_delivered == 0
 
 
-def fail(account: Account, device: str, *, user: str = BOB, at: int | None = None) -> None:
-    """A device says that it has no key for the message."""
+def come_back(account: Account) -> None:
+    """The server has given the encrypted message back to us."""
     account.run(
         "INSERT OR IGNORE INTO event (event_id, room_id, sender, type, sent_at, received_at, content, seal, session_id,"
         " kind) VALUES ('$mine', ?, ?, 'm.room.encrypted', ?, ?, '{}', 'opened', 'S', 'text')",
@@ -231,6 +231,11 @@ def fail(account: Account, device: str, *, user: str = BOB, at: int | None = Non
         NOW,
         NOW,
     )
+
+
+def fail(account: Account, device: str, *, user: str = BOB, at: int | None = None) -> None:
+    """A device says that it has no key for the message."""
+    come_back(account)
     account.run("INSERT OR IGNORE INTO megolm_replay VALUES ('S', 0, '$mine', ?)", NOW)
     account.run(
         "INSERT INTO receipt_failed (session_id, user_id, device_id, room_id, first_event, first_index, n, code,"
@@ -266,6 +271,7 @@ def bridged(
     account: Account, *, status: str = "SUCCESS", reached: str | None = None, words: str | None = None
 ) -> None:
     """The room has a bridge with the bot @telegrambot, which says this of the message."""
+    come_back(account)
     account.run(
         "INSERT INTO bridge (conn, room_id, type, state_key, bot, network)"
         " VALUES ('app', ?, 'm.bridge', 'x', ?, 'Telegram')",
