@@ -21,7 +21,7 @@ Show = Callable[..., Glass]
 BOB, CAROL = "@bob:example.org", "@carol:example.org"
 STATES = (
     "queued", "sending", "sent", "untracked", "delivered_some", "delivered_all", "read_some", "read_all",
-    "trouble", "trouble_sent", "nobody", "failed",
+    "trouble", "trouble_some", "trouble_sent", "nobody", "failed",
 )  # fmt: skip
 THEMES = [(choice, contrast) for choice in ("light", "dark") for contrast in ("system", "high")]
 _SIZE = 40

@@ -79,7 +79,7 @@ def question(person: PersonDelivery, device: DeviceDelivery) -> dict[str, Any]:
     known = {
         True: "You have verified it.",
         False: f"It is not verified: nobody has checked that it is {person.name}'s own.",
-        None: "Nothing is known of it.",
+        None: f"It is not among {person.name}'s devices any more, as far as your server says.",
     }
     return {
         "title": f'Send the key again to {person.name}\'s "{device.name}"?',

@@ -121,9 +121,10 @@ def mark_state(row: Row, summary: Summary | None) -> str:
         return row.send_state
     if summary is None:
         return "sent"
-    if str(summary.state) == "trouble" and not summary.people_delivered:
-        return "trouble_sent"  # two ticks would say that it has reached somebody
-    return str(summary.state)
+    if str(summary.state) != "trouble" or summary.people_delivered == summary.people_total:
+        return str(summary.state)
+    # The ticks beside the key say how far it got all the same.
+    return "trouble_some" if summary.people_delivered else "trouble_sent"
 
 
 def mark_words(summary: Summary | None) -> str:

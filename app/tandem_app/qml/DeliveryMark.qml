@@ -22,6 +22,7 @@ Item {
         "read_some": "M2 12C6 5.5 18 5.5 22 12C18 18.5 6 18.5 2 12Z M12 9a3 3 0 1 0 0 6a3 3 0 1 0 0 -6",
         "read_all": "M1 12C5.5 4.5 18.5 4.5 23 12C18.5 19.5 5.5 19.5 1 12Z M12 8.6a3.4 3.4 0 1 0 0 6.8a3.4 3.4 0 1 0 0 -6.8",
         "trouble": "M1.5 12.5L6.5 18L16 6.5 M11.5 17L12.5 18L22.5 6.5",
+        "trouble_some": "M1.5 12.5L6.5 18L16 6.5 M11.5 17L12.5 18L16 14",
         "trouble_sent": "M4 12.5L9.5 18L20 6.5",
         "failed": "M12 4L21.5 20L2.5 20Z M12 10L12 14 M12 17L12 17.2"
     })
@@ -29,6 +30,7 @@ Item {
     readonly property var keys: ({
         "nobody": "M7.5 8a4 4 0 1 0 0 8a4 4 0 1 0 0 -8 M11.5 12L21.5 12 M21 12L21 16 M17 12L17 15.5 M4 21.5L20 2.5",
         "trouble": root.besideKey,
+        "trouble_some": root.besideKey,
         "trouble_sent": root.besideKey
     })
     readonly property string besideKey: "M35.5 8a4 4 0 1 0 0 8a4 4 0 1 0 0 -8 M39.5 12L49.5 12 M49 12L49 16 M45 12L45 15.5 M32 21.5L48 2.5"
@@ -43,6 +45,7 @@ Item {
         "queued": qsTr("Waiting"), "sending": qsTr("Sending"), "sent": qsTr("Sent"),
         "untracked": qsTr("Sent, not tracked"), "delivered_some": qsTr("Delivered"), "delivered_all": qsTr("Delivered"),
         "read_some": qsTr("Read"), "read_all": qsTr("Read"), "trouble": qsTr("Delivered, cannot be decrypted by all"),
+        "trouble_some": qsTr("Delivered, cannot be decrypted by all"),
         "trouble_sent": qsTr("Cannot be decrypted by all"), "nobody": qsTr("Cannot be decrypted"),
         "failed": qsTr("Not sent")
     })
@@ -76,7 +79,7 @@ Item {
         transformOrigin: Item.TopLeft
 
         ShapePath {
-            strokeColor: root.state_ === "trouble" ? Theme.accent : root.troubled ? Theme.softText : root.ink
+            strokeColor: root.state_ === "trouble_sent" ? Theme.softText : root.troubled ? Theme.accent : root.ink
             strokeWidth: root.state_ === "read_all" ? 0.5 : 2.2
             fillColor: root.state_ === "read_all" ? root.ink : "transparent"
             fillRule: ShapePath.OddEvenFill
