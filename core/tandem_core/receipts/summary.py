@@ -9,7 +9,7 @@ from functools import cached_property
 
 from tandem_core import capabilities, settings, trust
 from tandem_core.errors import BadInput
-from tandem_core.receipts import bridge, failed, marker
+from tandem_core.receipts import bridge, failed
 from tandem_core.receipts.bridge import BridgeStatus
 from tandem_core.receipts.failed import FailedDevice
 from tandem_core.receipts.states import MOST_COUNTED, MOST_TRACKED, SILENT_MS, BridgeState
@@ -205,7 +205,7 @@ class _Look:
         bridged = self._bridged.get(EventId(message.event_id or ""))
         if bridged is not None and bridged.delivered_to is not None:
             return None
-        why = self._room_why(message.room_id) or self._way_why(message)
+        why = self._room_why(message.room_id)
         if why is not None:
             return why
         counted = [person for person in people if person.counted]
@@ -223,18 +223,9 @@ class _Look:
     def _room_why(self, room_id: RoomId) -> str | None:
         if room_id not in self._rooms:
             is_public = room_facts.kind(self._conn, room_id) is room_facts.RoomKind.PUBLIC
-            self._rooms[room_id] = "public room" if is_public else None
+            without = "your server does not offer it" if self._is_without_server else None
+            self._rooms[room_id] = "public room" if is_public else without
         return self._rooms[room_id]
-
-    def _way_why(self, message: audience.SentMessage) -> str | None:
-        """Why no confirmation finds a way here; the encrypted one is open to those who were asked."""
-        if not self._is_without_server or message.event_id is None:
-            return None
-        if not message.is_encrypted:
-            return "your server does not offer it"
-        content = store.own_content(self._conn, EventId(message.event_id))
-        is_asked = content is not None and marker.KEY in content
-        return None if is_asked else "you do not ask for it here, and your server does not offer it"
 
     @cached_property
     def _is_without_server(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from tandem_core.store.bridges import StatusRow
 
 from tandem_core import capabilities, settings
 from tandem_core.errors import BadInput
@@ -11,6 +10,7 @@ from tandem_core.receipts import failed, inbound
 from tandem_core.receipts.summary import details, own_devices, summaries, summary
 from tandem_core.receipts.words import PersonDelivery, PersonState, State, Summary
 from tandem_core.store import bridges, devices, rooms
+from tandem_core.store.bridges import StatusRow
 from tandem_core.store.devices import Device
 from tandem_core.types import DeviceId, EventId, Role, UserId
 from tests.core.receipts.conftest import BOB, CAROL, HOUR, ME, MINUTE, NOW, ROOM, Account
@@ -328,15 +328,3 @@ def test_what_a_bridge_could_not_pass_on_is_told(
     bridged(portal, status=status, words="Telegram is away")
     said = ask(portal)
     assert (said.state, said.text) == (state, text)
-
-
-def test_a_server_without_support_leaves_the_encrypted_way(sent: Account) -> None:
-    sent.write(capabilities.keep, capabilities.Capabilities(True, False, False, None), sent.now)
-    sent.run("UPDATE send_queue SET wire_type = 'm.room.encrypted'")
-    assert ask(sent).text == (
-        "Sent. Delivery is not tracked here (you do not ask for it here, and your server does not offer it)"
-    )
-    sent.run("UPDATE send_queue SET content = ?", '{"im.tandem.confirm": {"v": 1}}')
-    assert ask(sent).state is State.SENT
-    sent.run("UPDATE room SET join_rule = 'public'")
-    assert ask(sent).text == "Sent. Delivery is not tracked here (public room)"
