@@ -1,4 +1,4 @@
-"""The lines at the top of the info panel: how a message of ours went out, and to whom."""
+"""The lines at the top of the info panel: how a message of ours went out, or what became of confirming another's."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from tandem_app.models.words import moment
 from tandem_core.receipts.words import quantity
-from tandem_core.store import audience, members, rooms
-from tandem_core.types import RoomId
+from tandem_core.store import audience, events, members, rooms
+from tandem_core.types import EventId, RoomId
 
 if TYPE_CHECKING:
     import sqlite3
 
+    from tandem_core.receipts.why import Why
     from tandem_core.receipts.words import Summary
     from tandem_core.store.audience import SentMessage
 
@@ -31,6 +32,24 @@ def of_ours(conn: sqlite3.Connection, sent: SentMessage, said: Summary, now_ms: 
         _seal_line(conn, sent, said.people_total, said.devices_total),
         *_left_out_lines(conn, sent),
     ]
+
+
+def of_theirs(conn: sqlite3.Connection, event_id: EventId, told: Why, now_ms: int) -> tuple[str, list[str]]:
+    """Whether we confirmed a message of somebody else, in a sentence; and since when, from whom, and why (not)."""
+    event = events.get(conn, event_id)
+    author = "" if event is None else members.display_name(conn, event.room_id, event.sender)
+    lines = [] if event is None else [f"From {author} · {moment(event.sent_at, now_ms)}"]
+    match told.state:
+        case "sent":
+            summary = (
+                "You confirmed this message" if told.at is None else f"Confirmed {moment(told.at, now_ms)}"
+            )
+        case "owed":
+            summary = "Your confirmation waits"
+        case _:
+            summary = "Not confirmed"
+    lines.append(told.text.removeprefix("It is not confirmed. "))
+    return summary, lines
 
 
 def _seal_line(conn: sqlite3.Connection, sent: SentMessage, people: int, devices: int) -> str:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import Property, QObject, Signal, Slot
 
 from tandem_app.models import info_facts, info_rows
-from tandem_core.errors import Expected, Offline
+from tandem_core.errors import BadInput, Expected, Offline
 from tandem_core.receipts import summary as summaries
+from tandem_core.receipts import why
 from tandem_core.store import audience
+from tandem_core.store import session as sessions
 from tandem_core.types import DeviceId, EventId, Role, Topic, UserId
 
 if TYPE_CHECKING:
@@ -34,7 +36,6 @@ _TOPICS = frozenset(
         Topic.SETTINGS,
     }
 )
-_NOT_OURS = "Only messages that you sent have delivery information."
 _NO_QUESTION: dict[str, Any] = {"title": "", "words": "", "userId": "", "deviceId": ""}
 
 
@@ -185,7 +186,7 @@ class MessageInfoModel(QObject):
         sent = audience.sent_messages(conn, [self._key]).get(self._key)
         if sent is None:
             self._is_own = False
-            self._summary = _NOT_OURS
+            self._fill_theirs(conn, EventId(self._key), now_ms)
             return
         said = summaries.summary(conn, LINK, self._key, now_ms)
         self._event_id = sent.event_id or ""
@@ -198,6 +199,16 @@ class MessageInfoModel(QObject):
             person.tracked or person.delivered_at is not None or person.read_at is not None
             for person in counted
         )
+
+    def _fill_theirs(self, conn: sqlite3.Connection, event_id: EventId, now_ms: int) -> None:
+        account = sessions.session(conn)
+        if account is None:
+            return
+        try:
+            told = why.why(conn, account.me, event_id, now_ms)
+        except BadInput:
+            return  # it has left the store
+        self._summary, self._facts = info_facts.of_theirs(conn, event_id, told, now_ms)
 
     def _arrange(self) -> None:
         self._rows = info_rows.rows(

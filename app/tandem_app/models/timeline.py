@@ -184,9 +184,9 @@ class TimelineModel(QAbstractListModel):
 
     @Slot(int, result=str)
     def infoAt(self, place: int) -> str:
-        """The key of a row of which something is known about delivery: a message of ours; else empty."""
+        """The key of a row of which something is known about delivery: a message, ours or another's; else empty."""
         row = self.row(place)
-        return row.key if row and row.is_own and row.kind != "state" else ""
+        return row.key if row and row.kind != "state" else ""
 
     def keys(self) -> list[str]:
         """The keys of all rows, newest first. Reads everything: for tests of short rooms."""
