@@ -210,7 +210,7 @@ class Engine:
             self._bell.ring([Change(Topic.STATUS)])
         finally:  # also when somebody loses patience meanwhile
             self._bell.close()
-            await self.http.close()
+            await self.http.close(for_good=True)
 
     def _make_sync(self) -> SyncLoop:
         """The long poll, in turns with the other program's."""

@@ -95,6 +95,7 @@ class Http:
         self._chance = chance or system_chance()
         self._clock = clock or SystemClock()
         self._session: aiohttp.ClientSession | None = None
+        self._is_closed = False
 
     async def request(
         self,
@@ -172,18 +173,21 @@ class Http:
         return await ask(token)
 
     def connections(self) -> aiohttp.ClientSession:
-        """The open connections, for the other half of this door (``http_stream``)."""
+        """The open connections, for the other half of this door (``http_stream``). Raises Offline after the end."""
         import aiohttp
 
+        if self._is_closed:
+            raise Offline("this program is ending")
         if self._session is None:
             # The store keeps what matters; cookies of a homeserver do not.
             self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
         return self._session
 
-    async def close(self) -> None:
-        """Close the connections; the next request opens new ones."""
+    async def close(self, *, for_good: bool = False) -> None:
+        """Close the connections; the next request opens new ones, or is told Offline where this is the end."""
         if self.tokens is not None:
             await self.tokens.close()
+        self._is_closed = for_good
         session, self._session = self._session, None
         if session is not None:
             await session.close()

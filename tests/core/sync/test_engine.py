@@ -45,8 +45,8 @@ class Wire:
 
     retry = request
 
-    async def close(self) -> None:
-        self.closed = True
+    async def close(self, *, for_good: bool = False) -> None:
+        self.closed = for_good
 
 
 @pytest.fixture

@@ -189,6 +189,14 @@ async def test_nobody_there_is_offline_and_the_words_hold_no_address() -> None:
 
 
 @in_loop
+async def test_who_asks_after_the_end_opens_no_connection_that_nobody_closes() -> None:
+    http = Http("http://127.0.0.1:9")
+    await http.close(for_good=True)
+    with pytest.raises(Offline, match="ending"):
+        await http.request("GET", "/x")
+
+
+@in_loop
 async def test_a_connection_cut_in_the_middle_is_offline() -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Length": "1000"})
