@@ -451,6 +451,7 @@ _SCENES: dict[str, Callable[[Seed], Look]] = {
     "settings-narrow-3": account(width=360, page_downs=2),
     "confirmations": confirmations(what="full"), "confirmations-2": confirmations(what="full", page_downs=1),
     "confirmations-3": confirmations(what="full", page_downs=2), "confirmations-empty-3": confirmations(page_downs=3),
+    "confirmations-4": confirmations(what="full", page_downs=3), "confirmations-5": confirmations(what="full", page_downs=4),
     "confirmations-dark": confirmations(what="paused", is_dark=True),
     "confirmations-dark-3": confirmations(what="paused", is_dark=True, page_downs=3),
     "confirmations-unread": confirmations(what="unread"),

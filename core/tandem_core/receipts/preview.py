@@ -1,4 +1,4 @@
-"""What a person sees of us when they write: the gate itself is asked about a message of theirs, room by room."""
+"""What a person sees of us when they write: gate and schedule are asked about a message of theirs, room by room."""
 
 from __future__ import annotations
 
@@ -6,18 +6,13 @@ import sqlite3
 from dataclasses import dataclass
 
 from tandem_core import settings
-from tandem_core.receipts import facts, gate
+from tandem_core.receipts import facts, gate, planning, schedule
 from tandem_core.receipts.gate import Facts, Owe, Reason, RoomFacts, Share
+from tandem_core.receipts.schedule import Profile, Wait
 from tandem_core.store import receipt_log
-from tandem_core.store.rooms import RoomKind
 from tandem_core.types import Me, Origin, Role, RoomId, Seal, UserId
 
 MOST_ROOMS = 6
-_WHEN = {
-    "protected": ("usually within 20 seconds", "usually within 40 seconds"),
-    "slower": ("after 1 to 10 minutes", "after 1 to 10 minutes"),
-    "quick": ("within 6 seconds", "within 6 seconds"),
-}
 _BECAUSE = {
     Reason.NOT_ACCEPTED: "you have not written there yet",
     Reason.IGNORED: "you ignore this person",
@@ -32,6 +27,19 @@ _BECAUSE = {
     Reason.SETTINGS_UNSOUND: "your settings cannot be understood",
     Reason.UNKNOWN_ROOM: "it is not certain what kind of room this is",
 }
+
+
+_HELD = {
+    Wait.HOUR: "they have been told enough in the last hour",
+    Wait.DAY: "they have been told enough in the last day",
+    Wait.IN_ALL: "enough was confirmed in the last day, to all people together",
+    Wait.COME_BACK: "you came back a short while ago, and that is not to be told at once",
+    Wait.AWAY: "your homeserver has not answered for a while",
+    Wait.UNANSWERED: "they were told several times while you did not show up",
+    Wait.CLOCK: "the clock was set back",
+}
+_MOST_MERGED_S = 20
+"""A server that merges the receipts of several devices holds them for about 10 s itself, after ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +71,44 @@ def in_room(conn: sqlite3.Connection, me: Me, room_id: RoomId, person: UserId, n
     )
     if not isinstance(decision, Owe):
         return Seen(room_id, None, f"Nothing: {because(conn, decision.reason)}.")
-    when = _WHEN[str(settings.get(conn, "receipts.timing"))][room.kind is not RoomKind.DIRECT]
+    when = _when(conn, me, room_id, person, decision.share, now_ms)
     if decision.share is Share.DEVICE:
         what = "“Delivered”, to the minute, and which of your devices has it"
     else:
         what = "“Delivered”, to the minute, and nothing of your devices"
     return Seen(room_id, decision.share, f"{what}; {when}.")
+
+
+def _when(
+    conn: sqlite3.Connection, me: Me, room_id: RoomId, person: UserId, share: Share, now_ms: int
+) -> str:
+    """When the person would be told, at the latest: the schedule with the longest times it can draw."""
+    profile = planning.profile(conn, me, room_id, person, share, now_ms)
+    plan = schedule.draw(profile, now_ms, _Longest())
+    turn = schedule.turn(plan, planning.standing(conn, person, now_ms), now_ms)
+    if turn.at is None:
+        until = "once you write, or read in public" if turn.why is Wait.UNANSWERED else "later"
+        return f"{until}, since {_HELD[turn.why]}"
+    if turn.at > plan.flush_at and turn.why in _HELD:
+        return f"in {_minutes(turn.at - now_ms)} at the latest, since {_HELD[turn.why]}"
+    pace = schedule.PACES[profile]
+    if profile is Profile.MERGED:
+        return f"within {_MOST_MERGED_S} seconds"
+    if pace.hold_s[0] >= 60:
+        return f"after {round(pace.hold_s[0] / 60)} to {round((plan.flush_at - now_ms) / 60_000)} minutes"
+    return f"within {-((now_ms - plan.flush_at) // 1000)} seconds"
+
+
+class _Longest:
+    """Draws the end of each range."""
+
+    def uniform(self, a: float, b: float) -> float:
+        return b
+
+
+def _minutes(ms: int) -> str:
+    minutes = -(-ms // 60_000)
+    return f"{minutes} minutes" if minutes < 120 else f"{-(-minutes // 60)} hours"
 
 
 def because(conn: sqlite3.Connection, reason: Reason) -> str:

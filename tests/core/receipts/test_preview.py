@@ -11,7 +11,7 @@ import pytest
 from tandem_core import settings
 from tandem_core.errors import BadInput
 from tandem_core.judge import judge
-from tandem_core.receipts import pause
+from tandem_core.receipts import pause, planning, schedule
 from tandem_core.receipts.preview import in_room, preview
 from tandem_core.store import receipt_log
 from tandem_core.types import Role, UserId
@@ -71,12 +71,43 @@ def test_it_says_how_soon_and_whether_devices_are_named(account: Account) -> Non
     def words() -> str:
         return account.read(in_room, ME, ROOM, BOB, account.now).words  # type: ignore[no-any-return]
 
-    assert words() == "“Delivered”, to the minute, and nothing of your devices; usually within 20 seconds."
+    assert words() == "“Delivered”, to the minute, and nothing of your devices; within 18 seconds."
     choose(account, "receipts.timing", "slower")
     choose(account, "receipts.device_detail", "accepted")
     assert words() == "“Delivered”, to the minute, and which of your devices has it; after 1 to 10 minutes."
+    choose(account, "receipts.timing", "quick")
+    assert words().endswith("; within 6 seconds.")
     account.write(pause.pause, account.now + HOUR, account.now)
     assert words() == "Nothing: you have paused confirmations."
+
+
+def test_it_says_what_of_the_schedule_holds_back_and_what_lets_go(account: Account) -> None:
+    account.room()
+
+    def words() -> str:
+        return account.read(in_room, ME, ROOM, BOB, account.now).words  # type: ignore[no-any-return]
+
+    for number in range(5):
+        account.write(planning.note_flush, BOB, account.now - (5 - number) * HOUR)
+    assert words().endswith(
+        "; once you write, or read in public, since they were told several times while you did not show up."
+    )
+    account.write(planning.attend, ROOM, account.now - HOUR // 2, account.now)
+    assert words().endswith("; within 18 seconds.")
+    account.write(planning.attend, ROOM, account.now - 1000, account.now)
+    assert words().endswith("; within 8 seconds."), "they see that you are there"
+
+
+def test_in_a_group_it_takes_longer_and_after_too_much_of_it_until_the_day_is_over(account: Account) -> None:
+    account.room(people=(BOB, CAROL), is_dm=0)
+    words = account.read(in_room, ME, ROOM, BOB, account.now).words
+    assert words.endswith("; within 40 seconds.")
+    for number in range(schedule.MOST_IN_ALL):
+        account.write(planning.note_flush, CAROL, account.now - HOUR + number)
+    words = account.read(in_room, ME, ROOM, BOB, account.now).words
+    assert words.endswith(
+        "; in 24 hours at the latest, since enough was confirmed in the last day, to all people together."
+    )
 
 
 def test_nobody_sees_anything_before_the_question_is_answered(account: Account) -> None:
