@@ -111,14 +111,20 @@ def log(conn: sqlite3.Connection, now_ms: int) -> tuple[str, list[str]]:
         if rows
         else "No confirmation was sent in the last 24 hours."
     )
-    lines = [
-        f"{words.list_time(one.done_at, now_ms)} · {members.display_name(conn, one.room_id, one.sender)}"
-        f" · {_room_name(conn, one.room_id)}{' · with this device' if one.share == 'device' else ''}"
-        for one in rows[:MOST_LINES]
-    ]
+    lines = [_line(conn, one, now_ms) for one in rows[:MOST_LINES]]
     if len(rows) > MOST_LINES:
         lines.append(f"and {len(rows) - MOST_LINES} more; tandemctl receipts log shows all")
     return sentence, lines
+
+
+def _line(conn: sqlite3.Connection, one: receipt_log.Confirmed, now_ms: int) -> str:
+    name, room = members.display_name(conn, one.room_id, one.sender), _room_name(conn, one.room_id)
+    parts = [words.list_time(one.done_at, now_ms), name]
+    if room != name:  # a direct chat is called as the other person
+        parts.append(room)
+    if one.share == "device":
+        parts.append("with this device")
+    return " · ".join(parts)
 
 
 def are_exceptions_known(conn: sqlite3.Connection) -> bool:
