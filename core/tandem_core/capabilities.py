@@ -17,17 +17,22 @@ _FACT, _ASKED_AT = "capabilities", "capabilities_asked_at"
 _SLIDING_SYNC = "org.matrix.simplified_msc3575"
 _DELIVERY, _DELIVERY_STABLE = "org.matrix.msc4089", "org.matrix.msc4089.stable"
 _DELIVERY_DEVICES = "im.tandem.delivery.v1"
+_DELIVERY_BATCH, _TO_SERVER = "im.tandem.delivery.batch", "org.matrix.msc4246"
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """``receipt_type`` is how this server wants delivery receipts named; None: it does not know them."""
+    """``receipt_type`` is how this server wants delivery receipts named; None: it does not know them.
+
+    ``delivery_batch``: it takes many at once.
+    """
 
     sliding_sync: bool
     delivery: bool
     delivery_devices: bool
     receipt_type: str | None
     versions: tuple[str, ...] = ()
+    delivery_batch: bool = False
 
 
 def parse(answer: Json) -> Capabilities:
@@ -49,6 +54,7 @@ def parse(answer: Json) -> Capabilities:
         delivery_devices=delivery and has(_DELIVERY_DEVICES),
         receipt_type=receipt_type,
         versions=tuple(versions),
+        delivery_batch=delivery and has(_DELIVERY_BATCH) and has(_TO_SERVER),
     )
 
 

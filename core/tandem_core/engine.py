@@ -233,9 +233,12 @@ class Engine:
         from tandem_core.crypto.exceptions_box import ExceptionsBox
         from tandem_core.crypto.gossip import GossipWorker
         from tandem_core.crypto.key_requests import KeyRequests
+        from tandem_core.crypto.letters import OlmLetters
         from tandem_core.crypto.worker import CryptoWorker, LocalOpener
         from tandem_core.encryption import Encryption
+        from tandem_core.receipts.encrypted import EncryptedTransport
         from tandem_core.receipts.outbox import ReceiptOutbox
+        from tandem_core.receipts.own import OwnDevices
         from tandem_core.receipts.shared_settings import SharedSettings
         from tandem_core.sending import Sender
 
@@ -246,6 +249,8 @@ class Engine:
         self._on_synced = crypto.note_synced
         self.encryption = Encryption(paths, db, crypto)
         box = ExceptionsBox(db, opener)
+        letters = OlmLetters(paths, db, http, opener, crypto)
+        encrypted = EncryptedTransport(db, me, letters, clock=clock, chance=chance)
         answering: list[Worker] = []
         if role is Role.APP:
             # Only the window answers: a person has to look.
@@ -260,7 +265,8 @@ class Engine:
             crypto,
             GossipWorker(paths, db, http, me, opener, crypto, clock=clock, chance=chance),
             Sender(paths, db, http, me, role, opener, crypto, clock=clock, chance=chance),
-            ReceiptOutbox(paths, db, http, me, role, clock=clock, chance=chance),
+            ReceiptOutbox(paths, db, http, me, role, clock=clock, chance=chance, others=[encrypted]),
+            OwnDevices(paths, db, me, letters, clock=clock, chance=chance),
             # A hosted account has a person elsewhere, whose settings are not written for them.
             SharedSettings(
                 paths, db, http, me, box, writes=self._turn is not None, clock=clock, chance=chance

@@ -11,7 +11,7 @@ import logging
 
 from tandem_core import push, settings
 from tandem_core.clock import Chance
-from tandem_core.receipts import bridge, facts, gate, planning
+from tandem_core.receipts import bridge, facts, gate, own, planning
 from tandem_core.receipts.gate import Owe, Refuse
 from tandem_core.store import receipts, rooms, timeline, verdicts, verification
 from tandem_core.store.database import Transaction
@@ -33,11 +33,13 @@ def judge(txn: Transaction, me: Me, role: Role, event: StoredEvent, *, now_ms: i
         verification.keep_room_event(txn, me, event, now_ms)
     if event.clear_type == bridge.STATUS:
         bridge.accept(txn, me, event, now_ms)
-    if event.origin not in (Origin.LIVE, Origin.GAP):
-        return
+    is_new = event.origin in (Origin.LIVE, Origin.GAP)
     if event.sender == me.user_id:
-        if event.state_key is None and event.seal in (Seal.PLAIN, Seal.OPENED):
+        own.saw(txn, me, event, now_ms, chance)
+        if is_new and event.state_key is None and event.seal in (Seal.PLAIN, Seal.OPENED):
             planning.attend(txn, event.room_id, event.sent_at, now_ms)
+        return
+    if not is_new:
         return
     if event.seal in (Seal.PLAIN, Seal.OPENED):
         _notify(txn, me, event, now_ms)

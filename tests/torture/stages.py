@@ -210,6 +210,8 @@ EXCUSED = (
      "only when a verification begins; tests/core/verification ends the window at each commit"),
     ("both", r"note_failed|note_gap_attempt|forget_tokens|session\.set_fact", _TROUBLE),
     ("both", r"m\.room\.encryption|set_encryption", "only where a room's encryption is not known yet"),
+    ("both", r"encrypted\._confirm|own\.tell|learn_route",
+     "only where the server takes no receipts, or with another one; tests/core/crypto dies in these transactions"),
     ("both", r"keys\._mend", "only after a broken Olm session; tests/core/crypto holds its transaction"),
     ("both", r"device_signing|signatures/upload|own_identity\.|signatures_done|_track_own|_note_asked|accept_change",
      "only when an account gets, changes or uses its identity; tests/core/crypto dies at each of these steps"),

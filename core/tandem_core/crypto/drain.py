@@ -11,7 +11,7 @@ from tandem_core import judge
 from tandem_core.clock import Chance
 from tandem_core.crypto import gossip, key_requests, megolm, olm, published
 from tandem_core.crypto.state import CryptoState
-from tandem_core.receipts import failed
+from tandem_core.receipts import encrypted_inbound, failed, inbound
 from tandem_core.store import crypto as rows
 from tandem_core.store import devices, events, inbox, verification
 from tandem_core.store.database import Transaction
@@ -124,6 +124,11 @@ def _process(txn: Transaction, state: CryptoState, row: inbox.InboxRow, now_ms: 
                 return key_requests.take_forwarded(txn, state, opened, now_ms)
             case gossip.SEND:
                 return gossip.take_secret(txn, state, opened, now_ms)
+            case kind if kind in encrypted_inbound.KINDS:
+                encrypted_inbound.take(
+                    txn, state.me, opened.sender, opened.sender_key, kind, opened.content, now_ms
+                )
+                return None  # nobody learns what came of it
             case kind if kind.startswith(verification.PREFIX):
                 device = devices.device_with_key(txn.conn, opened.sender, opened.sender_key)
                 writer = None if device is None else device.device_id
@@ -138,6 +143,8 @@ def _process(txn: Transaction, state: CryptoState, row: inbox.InboxRow, now_ms: 
         return gossip.take_request(txn, state.me, row.sender, row.content, now_ms)
     if row.type == "m.room_key.withheld":
         return megolm.keep_withheld(txn, row.sender, row.content)
+    if row.type == inbound.DURABLE:
+        return inbound.take_durable(txn, state.me, row.sender, row.content, now_ms)
     if row.type.startswith(verification.PREFIX):
         return verification.keep_to_device(txn, state.me, row.sender, row.type, row.content, None, now_ms)
     return None

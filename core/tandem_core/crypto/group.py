@@ -15,6 +15,7 @@ from tandem_core.clock import elapsed_ms
 from tandem_core.crypto import olm, sending_rules
 from tandem_core.crypto.sending_rules import Readers
 from tandem_core.crypto.state import MEGOLM, CryptoState
+from tandem_core.receipts import marker
 from tandem_core.store import crypto as rows
 from tandem_core.store import devices, outbox
 from tandem_core.store.codec import dumps
@@ -68,7 +69,8 @@ def encrypt(
     to = found.entitled
     session, made_at, messages = _session(txn, state, queued.room_id, to, Rotation.of(encryption), now_ms)
     _share(txn, state, queued.room_id, session, found, now_ms)
-    payload = {"type": queued.type, "content": queued.content, "room_id": queued.room_id}
+    content = marker.put_in(txn, state.me, queued)
+    payload = {"type": queued.type, "content": content, "room_id": queued.room_id}
     ciphertext = session.encrypt(dumps(payload).encode()).to_base64()
     rows.put_outbound(
         txn, queued.room_id, session.session_id, session.pickle(state.pickle_key), made_at, messages + 1

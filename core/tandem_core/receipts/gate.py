@@ -62,6 +62,7 @@ class Reason(StrEnum):
     SETTINGS_UNSOUND = "settings_unsound"
     TOO_MANY_WAITING = "too_many_waiting"
     NO_WAY = "no_way"
+    OTHER_DEVICE = "other_device"
     DOUBT = "doubt"
 
 

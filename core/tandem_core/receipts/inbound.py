@@ -11,20 +11,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tandem_core.receipts import encrypted_inbound, validate
 from tandem_core.store import deliveries as store
-from tandem_core.store import receipts
+from tandem_core.store import session as sessions
 from tandem_core.store.database import Transaction
+from tandem_core.store.deliveries import VIA_SERVER, DeliveryRow
 from tandem_core.types import EventId, Json, Me, RoomId, UserId
 
 log = logging.getLogger("tandem.receipts.inbound")
 
 RECEIPT_TYPES = ("m.delivery", "org.matrix.msc4089.delivery")
 DEVICES_KEY = "im.tandem.devices"
-MOST_DEVICES = 20
-MOST_EARLY = 256
-EARLY_MS = 15 * 60 * 1000
-VIA = "server"
-"""Said by the home server, which we trust for this as for read receipts."""
+DURABLE = "im.tandem.delivery"
+"""The to-device type in which the account's own server keeps receipts for an author who is away."""
 
 _MOST_ID = 255
 _MOST_TS = 2**53
@@ -39,36 +38,61 @@ class _Receipt:
     devices: tuple[tuple[str, int], ...]
 
 
-def accept(txn: Transaction, me: Me, room_id: RoomId, content: Json, now_ms: int) -> int:
+def accept(
+    txn: Transaction,
+    me: Me,
+    room_id: RoomId,
+    content: Json,
+    now_ms: int,
+    *,
+    early_ms: int = validate.EARLY_MS,
+) -> int:
     """Keep the delivery receipts in the content of an ``m.receipt``; returns how many rows are new.
 
-    Repeats change nothing; a state once reached stays.
+    Repeats change nothing; a state once reached stays. One whose message is not known waits for ``early_ms``.
     """
     fresh = 0
     swept = False
     for receipt in _receipts(content):
-        if receipt.user_id == me.user_id:
+        if receipt.user_id == me.user_id or not validate.is_heard(txn.conn, me, receipt.user_id):
             continue
         own = store.own_message(txn.conn, me.user_id, receipt.event_id)
         if own is None:
-            if not store.is_known(txn.conn, receipt.event_id):
-                if not swept:
-                    sweep(txn, now_ms)
-                    swept = True
-                store.put_early(
-                    txn,
-                    receipt.event_id,
-                    room_id,
-                    receipt.user_id,
-                    receipt.devices,
+            if not swept:
+                sweep(txn, now_ms)
+                swept = True
+            waiting = [
+                DeliveryRow(
+                    event_id=receipt.event_id,
+                    user_id=receipt.user_id,
+                    device_id=device_id,
+                    ts=ts,
                     heard_at=now_ms,
-                    via=VIA,
-                    most=MOST_EARLY,
+                    via=VIA_SERVER,
+                    expires_at=now_ms + early_ms,
                 )
-            continue
-        if own.room_id == room_id and _may_confirm(txn, own, receipt.user_id):
-            fresh += _keep(txn, own, receipt.user_id, receipt.devices, now_ms, VIA)
+                for device_id, ts in receipt.devices
+            ]
+            validate.put_early(txn, room_id, waiting)
+        elif own.room_id == room_id:
+            fresh += _confirm(txn, own, receipt.user_id, receipt.devices, now_ms)
     return fresh
+
+
+def take_durable(txn: Transaction, me: Me, sender: UserId, content: Json, now_ms: int) -> str | None:
+    """Keep what our own server kept for us while we were away; returns why it is ignored, or None.
+
+    Nobody but the server writes under this name (MSC4246); from anybody else it means nothing.
+    """
+    if sender != f"@:{_server_of(me.user_id)}":
+        return "receipts from somebody who is not our server"
+    rooms = content.get("rooms")
+    if not isinstance(rooms, dict):
+        return "malformed receipts"
+    for room_id, said in rooms.items():
+        if _is_id(room_id, "!"):
+            accept(txn, me, RoomId(room_id), said, now_ms, early_ms=validate.EARLY_KEPT_MS)
+    return None
 
 
 def claim_early(txn: Transaction, event_id: EventId, now_ms: int | None = None) -> int:
@@ -77,58 +101,37 @@ def claim_early(txn: Transaction, event_id: EventId, now_ms: int | None = None) 
     Call it when the id of a sent message arrives, in the same transaction and after its row is written.
     """
     early = store.take_early(txn, event_id)
-    if not early:
-        return 0
-    session = txn.one("SELECT user_id FROM session")
-    own = None if session is None else store.own_message(txn.conn, session["user_id"], event_id)
-    if own is None:
+    session = sessions.session(txn.conn) if early else None
+    own = None if session is None else store.own_message(txn.conn, session.me.user_id, event_id)
+    if session is None or own is None:
         return 0
     fresh = 0
     for room_id, row in early:
-        overdue = now_ms is not None and row.heard_at < now_ms - EARLY_MS
-        if room_id == own.room_id and not overdue and _may_confirm(txn, own, row.user_id):
-            fresh += _keep(txn, own, row.user_id, ((row.device_id, row.ts),), row.heard_at, row.via)
+        if room_id != own.room_id or (now_ms is not None and row.expires_at < now_ms):
+            continue
+        if row.via == VIA_SERVER:
+            fresh += _confirm(txn, own, row.user_id, [(row.device_id, row.ts)], row.heard_at)
+        else:
+            fresh += encrypted_inbound.claim(txn, session.me, own, room_id, row)
     return fresh
 
 
 def sweep(txn: Transaction, now_ms: int) -> None:
     """Drop early receipts whose message did not come."""
-    store.forget_early(txn, now_ms - EARLY_MS)
+    store.forget_early(txn, now_ms)
 
 
-def _keep(
+def _confirm(
     txn: Transaction,
     own: store.OwnMessage,
     user_id: UserId,
-    devices: tuple[tuple[str, int], ...],
+    said: tuple[tuple[str, int], ...] | list[tuple[str, int]],
     heard_at: int,
-    via: str,
 ) -> int:
-    known = store.devices_heard(txn.conn, own.event_id, user_id)
-    fresh = 0
-    for device_id, ts in devices:
-        if device_id and device_id not in known:
-            if len(known) >= MOST_DEVICES:
-                break
-            known.add(device_id)
-        within = min(max(ts, own.sent_at), heard_at)
-        fresh += store.put_delivery(
-            txn, own.event_id, own.room_id, user_id, device_id, ts=within, heard_at=heard_at, via=via
-        )
-    return fresh
-
-
-def _may_confirm(txn: Transaction, own: store.OwnMessage, user_id: UserId) -> bool:
-    """Whether this person could have received the message, at our best knowledge."""
-    addressed = None if own.txn_id is None else store.was_addressed(txn.conn, own.txn_id, user_id)
-    if addressed:
-        return True
-    said = {membership for membership, _ in receipts.memberships(txn.conn, own.room_id, user_id)}
-    if said:
-        return "join" in said
-    # Members load lazily: a stranger is refused only where the list is complete or the audience was kept.
-    complete = any(complete for _, _, complete in receipts.room_standing(txn.conn, own.room_id))
-    return addressed is None and not complete
+    if not validate.may_confirm(txn.conn, own, user_id):
+        return 0
+    believed = validate.believable_devices(txn.conn, own, user_id, said)
+    return validate.keep(txn, own, user_id, believed, heard_at, VIA_SERVER)
 
 
 def _receipts(content: Any) -> Iterator[_Receipt]:
@@ -152,8 +155,8 @@ def _devices(said: Any) -> Iterator[tuple[str, int]]:
         return
     count = 0
     for device_id, word in said.items():
-        if count == MOST_DEVICES:
-            log.debug("more than %d devices in one receipt", MOST_DEVICES)
+        if count == validate.MOST_DEVICES:
+            log.debug("more than %d devices in one receipt", validate.MOST_DEVICES)
             return
         if (
             isinstance(device_id, str)
@@ -164,6 +167,10 @@ def _devices(said: Any) -> Iterator[tuple[str, int]]:
         ):
             count += 1
             yield device_id, word["ts"]
+
+
+def _server_of(user_id: UserId) -> str:
+    return user_id.partition(":")[2]
 
 
 def _is_id(value: Any, sigil: str) -> bool:

@@ -17,9 +17,10 @@ from tandem_core.clock import Chance, Clock
 from tandem_core.http import Http
 from tandem_core.netlock import netlock
 from tandem_core.paths import ProfilePaths
-from tandem_core.receipts import facts, gate, inbound, planning, transports
+from tandem_core.receipts import facts, gate, inbound, planning
 from tandem_core.receipts.schedule import Turn, Wait
 from tandem_core.receipts.transports import Answers, Due, Outcome, Refused, Transport
+from tandem_core.receipts.ways import ways
 from tandem_core.store import receipt_plans as plans
 from tandem_core.store import receipts as store
 from tandem_core.store.database import Database, Transaction
@@ -92,7 +93,7 @@ class ReceiptOutbox(Worker):
         known = await self._db.read(capabilities.kept)
         if known is None or not known.delivery:
             known = await capabilities.refresh(self._db, self._http, now_ms=self._clock.now_ms())
-        return transports.ways(self._http, known, self._others)
+        return ways(self._db, self._http, self._me, known, self._others, clock=self._clock)
 
     async def _flush(self, sender: UserId, left: list[Due], ways: Sequence[Transport]) -> None:
         said = False

@@ -10,6 +10,7 @@ from tandem_core.errors import BadInput
 from tandem_core.receipts import facts, gate, planning
 from tandem_core.receipts.gate import Owe, Reason, Share
 from tandem_core.receipts.schedule import Turn, Wait
+from tandem_core.store import confirmations
 from tandem_core.store import receipts as store
 from tandem_core.store import timeline
 from tandem_core.types import EventId, Me, Seal, UserId
@@ -42,6 +43,7 @@ _SENTENCES = {
     Reason.SETTINGS_UNSOUND: "A stored setting cannot be understood, so nothing is confirmed.",
     Reason.TOO_MANY_WAITING: "Too many confirmations were waiting for its author, and this was the oldest.",
     Reason.NO_WAY: "Neither your server nor encryption has a way to tell its author.",
+    Reason.OTHER_DEVICE: "Another device of yours has told its author.",
     Reason.DOUBT: "Something about it cannot be made sense of.",
 }
 _WAITS = {
@@ -58,6 +60,7 @@ _WAITS = {
     " with public read receipts, in a room with them.",
     Wait.CLOCK: "The clock was set back. It is planned anew.",
 }
+_LEFT = "Another device of yours may tell its author; if it does not, this one will."
 _NOTIFIER = "Only the window confirms, as you have chosen, and it goes out once the window is open."
 
 
@@ -97,7 +100,9 @@ def why(conn: sqlite3.Connection, me: Me, event_id: EventId, now_ms: int, *, app
             return Why(event_id, "sent", None, text, row.done_at, row.sender, row.share, row.transport)
         case "owed":
             turn = planning.turn(conn, row.sender, now_ms)
-            text = f"It is not sent yet. {_waits(conn, turn, app_runs)}"
+            left_until = confirmations.wait_until(conn, event_id) or 0
+            words = _LEFT if now_ms < left_until else _waits(conn, turn, app_runs)
+            text = f"It is not sent yet. {words}"
             return Why(event_id, "owed", turn.why, text, turn.at, row.sender, row.share)
     text = f"It is not confirmed. {sentence(row.reason)}"
     return Why(event_id, row.state, row.reason, text, row.done_at, row.sender)

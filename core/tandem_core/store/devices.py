@@ -238,6 +238,19 @@ def device_with_key(conn: sqlite3.Connection, user_id: UserId, curve25519: str) 
     return None if row is None else Device(*row)
 
 
+def first_seen(conn: sqlite3.Connection, user_id: UserId, device_id: DeviceId) -> int | None:
+    """When this device first came to our knowledge (ms)."""
+    row = conn.execute(
+        "SELECT first_seen FROM device WHERE user_id = ? AND device_id = ?", (user_id, device_id)
+    ).fetchone()
+    return None if row is None else int(row["first_seen"])
+
+
+def ids_ever(conn: sqlite3.Connection, user_id: UserId) -> set[str]:
+    """All devices of a person that we ever knew, those that are gone too."""
+    return {str(row[0]) for row in conn.execute("SELECT device_id FROM device WHERE user_id = ?", (user_id,))}
+
+
 def owner_of(conn: sqlite3.Connection, curve25519: str) -> UserId | None:
     """Whose device has this identity key, if there is exactly one such person."""
     rows = conn.execute("SELECT DISTINCT user_id FROM device WHERE curve25519 = ?", (curve25519,)).fetchall()

@@ -74,6 +74,11 @@ def next_messages(conn: sqlite3.Connection) -> list[Queued]:
     ]
 
 
+def set_content(txn: Transaction, txn_id: str, content: Json) -> None:
+    """What a message says changes before it is encrypted: a request for its confirmation is added."""
+    txn.execute("UPDATE send_queue SET content = ? WHERE txn_id = ?", (dumps(content), txn_id))
+
+
 def put_wire(txn: Transaction, txn_id: str, room_id: RoomId, wire_type: str, wire_content: Json) -> None:
     """What will be sent for this message, this time and at every repetition.
 

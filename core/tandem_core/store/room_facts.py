@@ -160,6 +160,11 @@ def kind(conn: sqlite3.Connection, room_id: RoomId) -> RoomKind:
     return said.pop() if len(said) == 1 else RoomKind.UNKNOWN
 
 
+def kinds(conn: sqlite3.Connection, room_id: RoomId) -> set[RoomKind]:
+    """What sort of room each connection that is up to date takes it for."""
+    return {_kind_by(conn, link, room_id) for link in current_links(conn, room_id)}
+
+
 def joined_people(conn: sqlite3.Connection, room_id: RoomId, but: UserId | None = None) -> list[UserId]:
     """Who joined, by the best informed connection, in order of their ids."""
     links = current_links(conn, room_id)

@@ -212,6 +212,12 @@ def become_new_device(txn: Transaction) -> None:
         "receipt_owed",
         "receipt_plan",
         "failed_owed",
+        "receipt_peer",
+        "receipt_lease",
+        "receipt_by_other",
+        "receipt_wait",
+        "own_confirm",
+        "receipt_forward",
     ):
         txn.execute(f"DELETE FROM {table}")
     txn.execute("UPDATE inbox SET state = 2, content = NULL, error = 'for an older device' WHERE state = 0")

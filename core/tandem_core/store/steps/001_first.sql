@@ -325,9 +325,14 @@ CREATE TABLE delivery (                 -- receipts heard for our own messages
   PRIMARY KEY (event_id, user_id, device_id)) WITHOUT ROWID;
 CREATE INDEX delivery_person ON delivery(user_id, heard_at);   -- when somebody confirmed anything last
 CREATE TABLE delivery_early (           -- receipts for events we do not know yet; bounded, short-lived
-  event_id TEXT, user_id TEXT, device_id TEXT NOT NULL DEFAULT '', room_id TEXT NOT NULL,
-  ts INTEGER NOT NULL, heard_at INTEGER NOT NULL, via TEXT NOT NULL,
-  PRIMARY KEY (event_id, user_id, device_id)) WITHOUT ROWID;
+  event_id TEXT, user_id TEXT, device_id TEXT NOT NULL DEFAULT '',
+  via TEXT NOT NULL,                    -- server | olm | sync (another device of ours passed it on)
+  sender_key TEXT NOT NULL DEFAULT '',  -- olm: of the device that said it
+  room_id TEXT NOT NULL, ts INTEGER NOT NULL, heard_at INTEGER NOT NULL,
+  proof TEXT NOT NULL DEFAULT '',       -- checked once the message's token is known
+  expires_at INTEGER NOT NULL,
+  PRIMARY KEY (event_id, user_id, device_id, via, sender_key)) WITHOUT ROWID;
+CREATE INDEX delivery_early_person ON delivery_early(user_id);
 CREATE TABLE failed_owed (              -- sessions of messages that this device cannot open: one report each, to their author
   room_id TEXT, session_id TEXT, sender TEXT,
   first_event TEXT NOT NULL,            -- the first message that stayed sealed
@@ -361,6 +366,30 @@ CREATE TABLE bridge_status (            -- what a room's bridge said last of a m
   delivered_to TEXT,                    -- JSON list of user ids; null: the bridge does not say
   network TEXT NOT NULL, sender TEXT NOT NULL,
   said_at INTEGER NOT NULL, heard_at INTEGER NOT NULL) WITHOUT ROWID;
+-- The encrypted way
+CREATE INDEX receipt_said ON receipt_owed(sender, done_at) WHERE state = 'sent';   -- what is repeated along with the next ones
+CREATE TABLE receipt_route (            -- whether another server takes receipts, as ours found out
+  server TEXT PRIMARY KEY, takes INTEGER NOT NULL, learned_at INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE receipt_peer (             -- the pace of devices that confirm to us
+  user_id TEXT, device_id TEXT,
+  counted_at INTEGER NOT NULL, spare REAL NOT NULL,         -- so many more batches were free to come then
+  muted_until INTEGER NOT NULL,
+  last TEXT NOT NULL,                   -- JSON: the ids of its last batches
+  PRIMARY KEY (user_id, device_id)) WITHOUT ROWID;
+CREATE TABLE receipt_lease (            -- which device of ours answers where each would be seen
+  id INTEGER PRIMARY KEY CHECK (id = 1), device_id TEXT NOT NULL,
+  told_at INTEGER NOT NULL);            -- when this device last said that it is itself; 0: another one did
+CREATE TABLE receipt_by_other (         -- what another device of ours has confirmed
+  event_id TEXT PRIMARY KEY, heard_at INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE receipt_wait (             -- how long we leave an event to that device
+  event_id TEXT PRIMARY KEY, until INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE own_confirm (              -- messages from our other devices that are here
+  event_id TEXT PRIMARY KEY, room_id TEXT NOT NULL, asked_by TEXT NOT NULL,
+  due_at INTEGER NOT NULL, done INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE receipt_forward (          -- proven receipts that our other devices are to be told
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  event_id TEXT NOT NULL, room_id TEXT NOT NULL, user_id TEXT NOT NULL, device_id TEXT NOT NULL,
+  ts INTEGER NOT NULL, proof TEXT NOT NULL, UNIQUE (event_id, user_id, device_id));
 
 -- ── Settings, notifications, drafts ────────────────────────────────────────────────────────────
 CREATE TABLE setting (

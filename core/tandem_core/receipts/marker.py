@@ -1,0 +1,117 @@
+"""The request for a confirmation, which travels inside an encrypted message.
+
+Nobody confirms over the encrypted way unasked (XEP-0184's lesson): a client that does not know this is never
+sent anything, and a message tells by itself where its confirmation goes and what proves it::
+
+    "im.tandem.confirm": {"v": 1, "want": ["delivered", "failed"], "to": ["DEVICE"], "tok": "<16 bytes, base64url>"}
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tandem_core import settings
+from tandem_core.receipts import proof
+from tandem_core.store import receipts as store
+from tandem_core.store import room_facts
+from tandem_core.store.database import Transaction
+from tandem_core.store.room_facts import RoomKind
+from tandem_core.types import DeviceId, Json, Me, RoomId
+
+if TYPE_CHECKING:
+    from tandem_core.store.outbox import Queued
+
+KEY = "im.tandem.confirm"
+TOKEN_BYTES = 16
+MOST_DEVICES = 4
+"""So many devices of the author are told of one message; we ask for one, which tells our others."""
+MOST_PEOPLE = 100
+"""In rooms with more other people nobody confirms, so nobody is asked."""
+
+_TYPES = frozenset({"m.room.message", "m.sticker", "m.poll.start"})
+_NEVER_MESSAGES = frozenset({"m.notice", "m.key.verification.request"})
+_MOST_ID = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """What an author asks for: to which of their devices, and the token that goes into the proof."""
+
+    token: bytes
+    devices: tuple[DeviceId, ...]
+
+
+def put_in(txn: Transaction, me: Me, queued: Queued) -> Json:
+    """The content to be encrypted for a queued message: with a request, where the person asks for confirmations.
+
+    It is kept with the message, since the token is needed when the answers come. One that is there stays.
+    """
+    if KEY in queued.content or not _is_confirmed(queued.type, queued.content):
+        return queued.content
+    if not asks_in(txn.conn, queued.room_id):
+        return queued.content
+    import secrets  # with what it loads, no business of those who only read requests
+
+    from tandem_core.store import outbox
+
+    request = {
+        "v": 1,
+        "want": ["delivered", "failed"],
+        "to": [me.device_id],
+        "tok": proof.encode(secrets.token_bytes(TOKEN_BYTES)),
+    }
+    content = {**queued.content, KEY: request}
+    outbox.set_content(txn, queued.txn_id, content)
+    return content
+
+
+def asks_in(conn: sqlite3.Connection, room_id: RoomId) -> bool:
+    """Whether the person asks for confirmations of what they write in this room; not where it may be public.
+
+    Where the programs disagree for a moment, one that knows is enough: asking tells nobody anything.
+    """
+    counts = [count for _, count, _ in store.room_standing(conn, room_id) if count is not None]
+    kinds = room_facts.kinds(conn, room_id)
+    if not counts or max(counts) - 1 > MOST_PEOPLE or RoomKind.PUBLIC in kinds:
+        return False
+    if RoomKind.DIRECT in kinds:
+        return settings.get(conn, "receipts.ask_direct") is True
+    if RoomKind.PRIVATE_GROUP in kinds:
+        largest = int(settings.get(conn, "receipts.ask_groups_max"))
+        return settings.get(conn, "receipts.ask_groups") is True and max(counts) - 1 <= largest
+    return False
+
+
+def read(content: Any) -> Marker | None:
+    """The request in a message's content; None if there is none that makes sense."""
+    said = content.get(KEY) if isinstance(content, dict) else None
+    if not isinstance(said, dict) or type(said.get("v")) is not int or said["v"] != 1:
+        return None
+    want, to, token = said.get("want"), said.get("to"), said.get("tok")
+    if not isinstance(want, list) or "delivered" not in want:
+        return None
+    if not isinstance(to, list) or not 0 < len(to) <= MOST_DEVICES or not all(map(_is_device, to)):
+        return None
+    if not isinstance(token, str) or len(token) > 2 * TOKEN_BYTES:
+        return None
+    try:
+        raw = proof.decode(token)
+    except ValueError:
+        return None
+    if len(raw) != TOKEN_BYTES:
+        return None
+    return Marker(raw, tuple(dict.fromkeys(to)))
+
+
+def _is_confirmed(kind: str, content: Json) -> bool:
+    """Whether readers confirm such a message at all; edits and what adorns another message never are."""
+    if kind not in _TYPES or "m.new_content" in content or content.get("msgtype") in _NEVER_MESSAGES:
+        return False
+    relation = content.get("m.relates_to", {})
+    return isinstance(relation, dict) and relation.get("rel_type") in (None, "m.thread")
+
+
+def _is_device(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= _MOST_ID
