@@ -237,6 +237,8 @@ def test_a_stock_server_is_sent_no_receipt_and_the_reason_is_kept(
 ) -> None:
     server = listening_stock
     author, reader = (_signed_in(server, tmp_path, name) for name in ("author", "reader"))
+    # Else the reader would confirm inside the encryption (test_encrypted_way.py).
+    author.ctl("settings", "set", "receipts.ask_direct", "false")
     try:
         reader.ctl("settings", "set", "receipts.timing", "quick")
         for device in (author, reader):

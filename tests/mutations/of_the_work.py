@@ -441,13 +441,51 @@ RECEIPTS: tuple[Mutant, ...] = (
         "a receipt where nobody asked for any",
         "A stock Synapse shows an unknown receipt type to the whole room (our law 10).",
         core(
-            "receipts/transports.py",
-            "    if server.delivery and server.receipt_type:\n"
-            "        return [ServerTransport(http, server.receipt_type), ",
-            "    if server:\n        return [ServerTransport(http, 'org.matrix.msc4089.delivery'), ",
+            "receipts/ways.py",
+            "    if server.delivery and server.receipt_type:\n",
+            "    if server:\n        import dataclasses\n"
+            "        server = dataclasses.replace(server, receipt_type='org.matrix.msc4089.delivery')\n",
         ),
         by=(
             f"{CORE_TESTS}/receipts/test_judge_and_outbox.py::test_a_server_without_support_gets_none_but_is_asked_afresh_first",
+        ),
+    ),
+    mutant(
+        "whoever has a session with us confirms",
+        "A receipt that proves nothing can be made by anybody who was told an event's id (our section on validation).",
+        core(
+            "receipts/validate.py",
+            "return asked is not None and proof.holds(said, asked.token, own.event_id, user_id, device_id)",
+            "return asked is not None",
+        ),
+        by=(f"{CORE_TESTS}/crypto/test_receipts_believed.py::test_a_proof_with_another_token_is_not_believed",),
+    ),
+    mutant(
+        "a key that was shared later confirms what was before",
+        "matrix-js-sdk, rust-sdk: who gets a session later gets it for what comes (our 4e.4).",
+        core(
+            "receipts/validate.py",
+            "    return device.device_id in store.devices_addressed(conn, own.txn_id, device.user_id)\n",
+            "    return True\n",
+        ),
+        by=(
+            f"{CORE_TESTS}/crypto/test_receipts_believed.py::test_a_later_message_of_the_same_session_entitles_to_no_earlier_one",
+        ),
+    ),
+    mutant(
+        "every device answers",
+        "Careless Whisper: who sees which devices answer learns which are online.",
+        core("receipts/encrypted.py", "        elif _is_our_turn(", "        elif True or _is_our_turn("),
+        by=(
+            f"{CORE_TESTS}/crypto/test_receipts_between_own_devices.py::test_who_answered_goes_on_answering_at_once",
+        ),
+    ),
+    mutant(
+        "a confirmation that is sent and still owed",
+        "A crash between the ciphertext and its receipt's end says it twice (our law 6).",
+        core("receipts/encrypted.py", "        store.mark_sent(txn, event_id, NAME, now_ms)\n", ""),
+        by=(
+            f"{CORE_TESTS}/crypto/test_encrypted_receipts.py::test_a_confirmation_is_stored_before_it_is_sent_and_sent_once_whatever_breaks",
         ),
     ),
 )
