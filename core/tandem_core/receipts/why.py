@@ -10,9 +10,8 @@ from tandem_core.errors import BadInput
 from tandem_core.receipts import facts, gate, planning
 from tandem_core.receipts.gate import Owe, Reason, Share
 from tandem_core.receipts.schedule import Turn, Wait
-from tandem_core.store import confirmations
+from tandem_core.store import confirmations, timeline
 from tandem_core.store import receipts as store
-from tandem_core.store import timeline
 from tandem_core.types import EventId, Me, Seal, UserId
 
 _SENTENCES = {
