@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from tandem_core.receipts import encrypted_body, validate
+from tandem_core.receipts import encrypted_body, failed, validate
 from tandem_core.receipts.encrypted_body import MINUTE_MS, Confirmed, Passed
 from tandem_core.store import confirmations, devices
 from tandem_core.store import deliveries as store
@@ -73,6 +73,8 @@ def _take_receipt(txn: Transaction, me: Me, device: Device, content: Json, now_m
     if body is None or not _admit(txn, device, body.batch, now_ms):
         return 0
     fresh = 0
+    if body.failed:
+        fresh += failed.accept(txn, me, device.user_id, device, body.failed, now_ms)
     for confirmed in (*body.ok, *body.again):
         own = store.own_message(txn.conn, me.user_id, confirmed.event_id)
         if own is not None:
