@@ -458,7 +458,9 @@ RECEIPTS: tuple[Mutant, ...] = (
             "return asked is not None and proof.holds(said, asked.token, own.event_id, user_id, device_id)",
             "return asked is not None",
         ),
-        by=(f"{CORE_TESTS}/crypto/test_receipts_believed.py::test_a_proof_with_another_token_is_not_believed",),
+        by=(
+            f"{CORE_TESTS}/crypto/test_receipts_believed.py::test_a_proof_with_another_token_is_not_believed",
+        ),
     ),
     mutant(
         "a key that was shared later confirms what was before",
