@@ -12,7 +12,7 @@ from tandem_core.ctl.output import local_time, show, show_json, table
 from tandem_core.ctl.send_key import send_again
 from tandem_core.errors import BadInput
 from tandem_core.paths import ProfilePaths
-from tandem_core.receipts.summary import PersonDelivery, Summary, details, summary
+from tandem_core.receipts.summary import PersonDelivery, Summary, details, own_devices, summary
 from tandem_core.receipts.why import why
 from tandem_core.receipts.words import DeviceDelivery, PersonState
 from tandem_core.store import deliveries as store
@@ -40,15 +40,25 @@ def run(paths: ProfilePaths, options: argparse.Namespace) -> int:
         now_ms = SystemClock().now_ms()
         whole = here.db.read_now(summary, link, options.event, now_ms)
         people = here.db.read_now(details, link, options.event, now_ms)
+        own = here.db.read_now(own_devices, options.event)
+        me = here.session.me.user_id
         via = {
             (row.user_id, row.device_id): row.via
             for rows in here.db.read_now(store.deliveries, [options.event]).values()
             for row in rows
         }
     if options.json:
-        show_json(_value(options.event, whole, people, via))
+        show_json(
+            _value(options.event, whole, people, via) | {"own_devices": [_own_value(one) for one in own]}
+        )
     else:
-        show([whole.text, *table([line for person in people for line in _lines(person, via)])])
+        lines = [line for person in people for line in _lines(person, via)]
+        lines += [
+            (f"your {one.name}", "delivered", local_time(one.delivered_at), via.get((me, one.device_id), "-"))
+            for one in own
+            if one.delivered_at is not None
+        ]
+        show([whole.text, *table(lines)])
     return DONE
 
 
@@ -90,6 +100,10 @@ def _value(
             for person in people
         ],
     }
+
+
+def _own_value(device: DeviceDelivery) -> Json:
+    return {"device_id": device.device_id, "name": device.name, "delivered_at": device.delivered_at}
 
 
 def _lines(person: PersonDelivery, via: dict[tuple[UserId, str], str]) -> list[tuple[str, str, str, str]]:
