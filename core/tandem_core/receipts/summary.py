@@ -9,7 +9,7 @@ from functools import cached_property
 
 from tandem_core import capabilities, settings, trust
 from tandem_core.errors import BadInput
-from tandem_core.receipts import bridge, failed
+from tandem_core.receipts import bridge, failed, marker
 from tandem_core.receipts.bridge import BridgeStatus
 from tandem_core.receipts.failed import FailedDevice
 from tandem_core.receipts.states import MOST_COUNTED, MOST_TRACKED, SILENT_MS, BridgeState
@@ -30,9 +30,6 @@ __all__ = [
     "summaries",
     "summary",
 ]
-
-_SERVER = "server"
-"""The way whose word is not proven by the device that got an encrypted message."""
 
 
 def summary(conn: sqlite3.Connection, link: Role, key: str, now_ms: int) -> Summary:
@@ -140,7 +137,7 @@ class _Look:
             if row.user_id == self._me:
                 continue
             said.setdefault(row.user_id, {})[row.device_id] = row.ts
-            if row.via != _SERVER:
+            if row.via != store.VIA_SERVER:
                 proven.add(row.user_id)
         bridged = self._bridged.get(EventId(message.event_id or ""))
         passed_on = () if bridged is None or bridged.delivered_to is None else bridged.delivered_to
@@ -205,7 +202,7 @@ class _Look:
         bridged = self._bridged.get(EventId(message.event_id or ""))
         if bridged is not None and bridged.delivered_to is not None:
             return None
-        why = self._room_why(message.room_id)
+        why = self._room_why(message.room_id) or self._way_why(message)
         if why is not None:
             return why
         counted = [person for person in people if person.counted]
@@ -223,9 +220,18 @@ class _Look:
     def _room_why(self, room_id: RoomId) -> str | None:
         if room_id not in self._rooms:
             is_public = room_facts.kind(self._conn, room_id) is room_facts.RoomKind.PUBLIC
-            without = "your server does not offer it" if self._is_without_server else None
-            self._rooms[room_id] = "public room" if is_public else without
+            self._rooms[room_id] = "public room" if is_public else None
         return self._rooms[room_id]
+
+    def _way_why(self, message: audience.SentMessage) -> str | None:
+        """Why no confirmation finds a way here; the encrypted one is open to those who were asked."""
+        if not self._is_without_server or message.event_id is None:
+            return None
+        if not message.is_encrypted:
+            return "your server does not offer it"
+        content = store.own_content(self._conn, EventId(message.event_id))
+        is_asked = content is not None and marker.KEY in content
+        return None if is_asked else "you do not ask for it here, and your server does not offer it"
 
     @cached_property
     def _is_without_server(self) -> bool:

@@ -328,3 +328,15 @@ def test_what_a_bridge_could_not_pass_on_is_told(
     bridged(portal, status=status, words="Telegram is away")
     said = ask(portal)
     assert (said.state, said.text) == (state, text)
+
+
+def test_a_server_without_support_leaves_the_encrypted_way(sent: Account) -> None:
+    sent.write(capabilities.keep, capabilities.Capabilities(True, False, False, None), sent.now)
+    sent.run("UPDATE send_queue SET wire_type = 'm.room.encrypted'")
+    assert ask(sent).text == (
+        "Sent. Delivery is not tracked here (you do not ask for it here, and your server does not offer it)"
+    )
+    sent.run("UPDATE send_queue SET content = ?", '{"im.tandem.confirm": {"v": 1}}')
+    assert ask(sent).state is State.SENT
+    sent.run("UPDATE room SET join_rule = 'public'")
+    assert ask(sent).text == "Sent. Delivery is not tracked here (public room)"
