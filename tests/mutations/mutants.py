@@ -9,6 +9,7 @@ from __future__ import annotations
 from tests.mutations.of_the_backup import BACKUP
 from tests.mutations.of_the_files import FILES
 from tests.mutations.of_the_identity import IDENTITY
+from tests.mutations.of_the_marks import MARKS
 from tests.mutations.of_the_readers import READERS
 from tests.mutations.of_the_secrets import SECRETS
 from tests.mutations.of_the_store import FENCES, INBOX, TOKENS
@@ -37,5 +38,6 @@ MUTANTS: tuple[Mutant, ...] = (
     *VERIFICATION,
     *SENDING,
     *RECEIPTS,
+    *MARKS,
     *FILES,
 )
