@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from tests.privacy.attacker import Watch, Watcher
 from tests.privacy.timing import World
-from tests.privacy.upkeep import age_bookkeeping
+from tests.privacy.upkeep import days_go_by
 
 _PROGRAMS = ("notifier", "app")
 
@@ -49,6 +49,20 @@ async def storm(
     for program in _PROGRAMS:
         if (0, program) not in where.victim.programs:
             await asyncio.to_thread(where.victim.start, 0, program)
+    with days_go_by(where.victim.devices):
+        return await _storm(where, messages, chance, toll, every_s, restarts, settle_s, tell)
+
+
+async def _storm(
+    where: World,
+    messages: int,
+    chance: random.Random,
+    toll: Toll,
+    every_s: float,
+    restarts: int,
+    settle_s: float,
+    tell: Callable[[str], None],
+) -> Toll:
     async with Watch(where.authors) as watch:
         written: dict[str, str] = {}
         share = messages // len(watch.watchers)
@@ -63,7 +77,6 @@ async def storm(
             else:
                 deed = await asyncio.to_thread(_misfortune, where, chance)
             toll.deeds[deed] += 1
-            await asyncio.to_thread(age_bookkeeping, where.victim.devices[0])
             tell(f"{len(written)} written; {deed}")
         await asyncio.gather(*writing)
         for program in _PROGRAMS:
@@ -110,7 +123,6 @@ async def _rest(where: World, watchers: list[Watcher], written: dict[str, str], 
         heard = {each.event_id for watcher in watchers for each in watcher.heard}
         if set(written) <= heard:
             return
-        await asyncio.to_thread(age_bookkeeping, where.victim.devices[0])
         await asyncio.sleep(1.0)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -151,3 +151,13 @@ async def run_until(programs: Iterable[Stepped], clock: LeapingClock, until_ms: 
         if not due:
             break
     clock.at_ms = max(clock.at_ms, until_ms)
+
+
+async def live_on(
+    programs: Sequence[Stepped], clock: LeapingClock, until_ms: int, *, every_ms: int = 30_000
+) -> None:
+    """The same with a sync every now and then: who asks nothing for minutes is away."""
+    while clock.now_ms() < until_ms:
+        await run_until(programs, clock, min(until_ms, clock.now_ms() + every_ms))
+        for program in programs:
+            await program.sync()

@@ -90,6 +90,8 @@ async def _watch_presence(
     before, at = presence(), time.monotonic()
     while clock.now_ms() < end_ms and sent() == had:
         await run_until([program], clock, clock.now_ms() + _STEP_MS)
+        if (clock.now_ms() // _STEP_MS) % 60 == 0:
+            await program.sync()
     await asyncio.sleep(0.3)
     after, elapsed_ms = presence(), (time.monotonic() - at) * 1000
     sight.presence_looked += 1

@@ -19,7 +19,7 @@ from tandem_demo.synapse import SynapseServer
 from tests.privacy.attacker import Plan, measure
 from tests.privacy.clockwork import Rate
 from tests.privacy.rig import Author, Victim, Way, introduce, make_authors, make_victim, path_to, synapse
-from tests.privacy.upkeep import age_bookkeeping
+from tests.privacy.upkeep import days_go_by
 
 PER_OBSERVATION = 30
 PER_OBSERVATION_OF_DEVICES = 60
@@ -93,10 +93,9 @@ class World:
         """Some confirmations for every author, in this state."""
         self.be(state)
         time.sleep(_SETTLE_S / self.scale)
-        for device in self.victim.devices:
-            age_bookkeeping(device)
         plan = Plan(flushes, by_letter=self.by_letter)
-        return asyncio.run(measure(self.authors, plan, self.scale, seed=seed, within_s=within_s))
+        with days_go_by(self.victim.devices):
+            return asyncio.run(measure(self.authors, plan, self.scale, seed=seed, within_s=within_s))
 
 
 @contextmanager

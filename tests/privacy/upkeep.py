@@ -1,25 +1,51 @@
 """What the harness does to the victim's store between measurements: a day goes by, and the owner looks in.
 
-The budgets are counted per day and stop when nobody attends; a run of minutes would measure nothing else. Neither
-changes how long anything is held.
+The budgets are counted by the hour and the day and stop when nobody attends; a run of minutes would measure nothing
+else. Neither changes how long anything is held.
 """
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from tandem_core.receipts import planning
 from tandem_core.store.database import Database, Transaction
+from tandem_core.types import RoomId
 from tandem_demo.device import Device
 
-DAY_MS = 86_400_000
+_EVERY_S = 0.7
 
 
-def age_bookkeeping(device: Device) -> None:
-    """Have all flushes so far be of yesterday and before."""
-    db = Database.open(device.paths.database)
+@contextmanager
+def days_go_by(devices: Sequence[Device], *, every_s: float = _EVERY_S) -> Iterator[None]:
+    """While inside, what was flushed so far is forgotten again and again: each author finds a budget of his own."""
+    over = threading.Event()
+    stores = [Database.open(device.paths.database) for device in devices]
+
+    def age() -> None:
+        while not over.wait(every_s):
+            for store in stores:
+                store.write_now(forget_flushes)
+
+    thread = threading.Thread(target=age, name="days go by")
+    thread.start()
     try:
-        db.write_now(_age)
+        yield
     finally:
-        db.close()
+        over.set()
+        thread.join()
+        for store in stores:
+            store.close()
 
 
-def _age(txn: Transaction) -> None:
+def forget_flushes(txn: Transaction) -> None:
+    """Nobody was told anything so far, as far as the budgets count."""
     txn.execute("DELETE FROM receipt_flush")
+
+
+def attend(txn: Transaction, rooms: Sequence[RoomId], now_ms: int) -> None:
+    """The owner showed up in these rooms now: as when he writes or reads in public there."""
+    for room in rooms:
+        planning.attend(txn, room, now_ms, now_ms)

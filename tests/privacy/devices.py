@@ -1,0 +1,64 @@
+"""D5: how many of a person's devices are online, from confirmations that name none of them.
+
+Three people with three devices each, of which one, two and three run. Their own server holds and merges.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.privacy.attacker import Plan, measure
+from tests.privacy.clockwork import Rate
+from tests.privacy.rig import Victim, introduce, make_authors, make_victim, path_to, synapse
+from tests.privacy.timing import DEVICES, Collected
+from tests.privacy.upkeep import days_go_by
+
+
+def collect_devices(
+    folder: Path,
+    *,
+    scale: float,
+    authors: int,
+    flushes: int,
+    seed: int,
+    within_s: float,
+    tell: Callable[[str], None] = lambda words: None,
+) -> Collected:
+    """Delays for each number of devices; all three people at the same time, ``authors`` for each."""
+    server = synapse(folder / "synapse", scale=scale)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = Collected()
+    victims: list[Victim] = []
+    with server.running(), path_to(server, scale, folder / "path.out", seed=seed) as way:
+        way.be(one_way_ms=19.0)
+        rate = Rate.starting_now(scale)
+        try:
+            everybody = []
+            for state in DEVICES:
+                victim = make_victim(server, folder / f"of-{state.devices}", rate)
+                victims.append(victim)
+                for _ in range(len(DEVICES)):
+                    victim.add_device(way.base_url)
+                people = make_authors(server, authors, victim.user_id)
+                victim.join(people, direct=True)
+                introduce(people, victim.addresses(people[0].peer.client))
+                everybody.append(people)
+                for number in range(state.devices):
+                    victim.start(number, "notifier")
+            tell("all devices run")
+            running = [device for victim in victims for device in victim.devices]
+            time.sleep(5.0 / scale)
+            with days_go_by(running):
+                flat = [author for people in everybody for author in people]
+                delays = asyncio.run(measure(flat, Plan(flushes), scale, seed=seed, within_s=within_s))
+            for number, state in enumerate(DEVICES):
+                found.add(state, delays[number * authors : (number + 1) * authors])
+                tell(f"{state.name}: {len(found.delays[state.name])} confirmations")
+        finally:
+            for victim in victims:
+                victim.stop_all()
+    found.late_ms = sorted(late for victim in victims for said in victim.said for late in said["late_ms"])
+    return found

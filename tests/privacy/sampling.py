@@ -1,0 +1,41 @@
+"""Delays of the whole engine with a server in memory, for one state of the victim."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from tandem_core.types import Role
+from tests.privacy.memory import at_home, make_home, make_server
+from tests.privacy.stepped import LeapingClock, live_on
+from tests.privacy.timing import State
+from tests.privacy.upkeep import forget_flushes
+
+_CYCLE_MS = 60_000
+
+
+async def engine_delays(
+    folder: Path, state: State, *, cycles: int, writers: int = 12, direct: bool = True, seed: int = 1
+) -> list[float]:
+    """Seconds from each message to its confirmation; every author writes once a minute. At most 19 authors.
+
+    The path is added as the state says: on the way in for all that come in one answer, on the way out for each.
+    """
+    chance = random.Random(f"{seed} {state.name}")
+
+    def travel_ms() -> float:
+        return state.one_way_ms + (chance.gammavariate(2.0, state.idle_ms / 2) if state.idle_ms else 0.0)
+
+    clock = LeapingClock()
+    server = make_server(clock, writers, direct=direct)
+    sent: dict[str, int] = {}
+    async with at_home(make_home(server, folder), Role.NOTIFIER, clock) as program:
+        for _ in range(cycles):
+            began_ms = clock.now_ms()
+            for writer in server.writers:
+                sent[server.say(writer)] = began_ms
+            clock.at_ms += round(travel_ms())
+            await program.sync()
+            await live_on([program], clock, began_ms + _CYCLE_MS)
+            await program.engine.db.write(forget_flushes)
+    return [(at - sent[event_id] + travel_ms()) / 1000 for at, event_id, _ in server.posted]
