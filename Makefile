@@ -5,7 +5,7 @@ TEST_ENV := QT_QPA_PLATFORM=offscreen QT_QUICK_BACKEND=software TANDEM_VAULT=fil
 PYTEST := $(TEST_ENV) $(PY) -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help ready servers demo test test-fast interop mutants torture check bench bench-server shots conformance lock clean
+.PHONY: help ready servers demo test test-fast interop mutants torture privacy check bench bench-server shots conformance lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | column -t -s "$$(printf '\t')"
@@ -36,6 +36,9 @@ mutants: ready  ## bring historical bugs back, in a copy, and name the test that
 
 torture: ready  ## kill, suspend and cut off both programs at every step and at any moment; MINUTES=10, ARGS="--seed N --json FILE"
 	@$(TEST_ENV) $(PY) -m tests.torture --minutes $(or $(MINUTES),10) $(ARGS)
+
+privacy: servers  ## what delivery confirmations tell an attacker, measured with the real programs; MINUTES=40, ARGS="--goals D1,D2 --seed N --json FILE"
+	@$(TEST_ENV) $(PY) -m tests.privacy --minutes $(or $(MINUTES),40) $(ARGS)
 
 check: ready  ## format, lint, types, import rules, QML
 	@$(BIN)/ruff format --no-cache --check --quiet .

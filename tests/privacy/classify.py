@@ -20,6 +20,7 @@ Row = tuple[Vector, int]
 _SHARES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9)
 _SHRINK = 0.1
 _NEIGHBOURS = 15
+_REMEMBERED = 400
 _ROUNDS = 2000
 NAMES = ("min", "5 %", "10 %", "25 %", "median", "75 %", "90 %", "max", "mean", "sd")
 
@@ -210,9 +211,15 @@ def learn_lda(vectors: list[Vector], labels: list[int]) -> Guess:
 
 
 def learn_neighbours(vectors: list[Vector], labels: list[int]) -> Guess:
-    """The majority among the nearest known observations; each class weighs the same however many it has."""
+    """The majority among the nearest known observations; each class weighs the same however many it has.
+
+    Of many observations some are remembered.
+    """
     scale = _scaling(vectors)
     known = [(_scaled(vector, scale), label) for vector, label in zip(vectors, labels, strict=True)]
+    if len(known) > _REMEMBERED:
+        known = random.Random(len(known)).sample(known, _REMEMBERED)
+    labels = [label for _, label in known]
     count = max(labels) + 1
     sizes = [labels.count(c) for c in range(count)]
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -41,7 +42,7 @@ from tests.privacy.timing import (
 from tests.privacy.upkeep import days_go_by
 
 _AUTHORS = 30
-_DRAWN = 1500
+_DRAWN = 900
 """Observations of each state that are drawn from the schedule alone."""
 _LEAST = 8
 """With fewer observations of a state there is no figure."""
@@ -85,33 +86,34 @@ def choose_scale(run: Run) -> None:
 
 
 def silent_probes(run: Run, wanted: int = 10_000) -> list[Line]:
+    """Most of them on a server with our module, some on a stock one, where a confirmation would be a letter."""
     lines = []
-    until = time.monotonic() + run.seconds(0.2)
-    with _server(run, "silent") as server:
-        count = asyncio.run(
-            silent.probe(server, run.place("d1"), wanted, seed=run.seed, until=until, tell=run.tell)
+    for words, module, most, share in (("", True, wanted, 0.16), (", stock server", False, wanted // 10, 0.03)):
+        until = time.monotonic() + run.seconds(share)
+        with _server(run, "silent", module=module) as server:
+            count = asyncio.run(
+                silent.probe(server, run.place("d1"), most, seed=run.seed, until=until, tell=run.tell)
+            )
+        given = count.confirmed.total() + count.letters
+        _, high = classify.share_interval(given, max(count.probes, 1))
+        is_sound = not given and count.kinds >= 60 and count.controls == count.controls_confirmed
+        lines.append(
+            Line(
+                "D1",
+                f"a confirmation for a silent, invalid or unwelcome probe{words}",
+                "all of them",
+                f"{given} of {count.probes:,} ({count.kinds} kinds; 95 %: below {100 * high:.3f} %)",
+                f"0 of {most:,}, 60 kinds",
+                is_sound and count.probes >= most,
+                {
+                    "confirmed": dict(count.confirmed),
+                    "refused_by_server": dict(count.refused),
+                    "controls": count.controls,
+                    "controls_confirmed": count.controls_confirmed,
+                    "letters": count.letters,
+                },
+            )
         )
-    _, high = classify.share_interval(count.confirmed.total(), max(count.probes, 1))
-    lines.append(
-        Line(
-            "D1",
-            "a confirmation for a silent, invalid or unwelcome probe",
-            "all of them",
-            f"{count.confirmed.total()} of {count.probes:,} ({count.kinds} kinds; 95 %: below {100 * high:.3f} %)",
-            "0 of 10,000, 60 kinds",
-            not count.confirmed
-            and count.probes >= wanted
-            and count.kinds >= 60
-            and count.controls == count.controls_confirmed,
-            {
-                "confirmed": dict(count.confirmed),
-                "refused_by_server": dict(count.refused),
-                "controls": count.controls,
-                "controls_confirmed": count.controls_confirmed,
-                "letters": count.letters,
-            },
-        )
-    )
     return lines
 
 
@@ -138,6 +140,30 @@ def places_and_programs(run: Run) -> list[Line]:
         if profile is Profile.CONTACT:
             lines += _ticks(found)
     return lines
+
+
+def encrypted_way(run: Run) -> list[Line]:
+    """The same on a stock Synapse, where confirmations travel as encrypted letters."""
+    until = time.monotonic() + run.seconds(0.08)
+    with timing.world(
+        run.place("stock"), scale=run.scale, authors=_AUTHORS, module=False, seed=run.seed
+    ) as where:
+        found = timing.collect(
+            where, (BASE, IDLE), rounds=50, flushes=5, seed=run.seed, until=until, tell=run.tell
+        )
+    _note_lateness(run, found, "stock server")
+    ours = _tell_apart(found, (BASE, IDLE), PER_OBSERVATION)
+    return [
+        Line(
+            "D2",
+            "active or idle, 30 encrypted confirmations to a contact, stock server",
+            "-",
+            _words(ours),
+            "<= 0.55",
+            None if ours is None else ours.value <= 0.55,
+            {"ours": ours and ours.as_json()},
+        )
+    ]
 
 
 def _lines_of(profile: Profile, found: Collected, plain: Collected, seed: int) -> list[Line]:
@@ -376,6 +402,50 @@ def third_parties(run: Run) -> list[Line]:
     ]
 
 
+def hostile_receipts(run: Run) -> list[Line]:
+    """The generator of hostile receipts, as the tests have it, in a process of its own."""
+    from tests.core.crypto import test_hostile_receipts as hostile
+
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", str(hostile.__file__)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    run.tell(done.stdout.strip().splitlines()[-1])
+    return [
+        Line(
+            "D13",
+            "false, repeated and unknown confirmations that are believed or answered",
+            "-",
+            f"{'0' if done.returncode == 0 else 'some'} of {hostile.COUNT:,}",
+            "0 of 5,000",
+            done.returncode == 0 and hostile.COUNT >= 5000,
+        )
+    ]
+
+
+def fortnight(run: Run) -> list[Line]:
+    """What is not hidden: two weeks of a whole day's budget each, from the schedule's own draws."""
+    lines = []
+    for profile, who in ((Profile.CONTACT, "a contact"), (Profile.OTHERS, "a group member")):
+        told = []
+        for what, states in (("active or idle", (BASE, IDLE)), ("city", CITY), ("countries", COUNTRIES)):
+            seen = (
+                draws.observations(profile, states, attack=attack, size=420, count=150, seed=run.seed)
+                for attack in draws.ATTACKS
+            )
+            worst = max((accuracy(each) for each in seen), key=lambda each: each.value)
+            told.append(f"{what} {worst.value:.2f}")
+        lines.append(
+            Line(
+                "D4",
+                f"all of these in a fortnight, 420 confirmations to {who} (schedule, best attack)",
+                "1.00",
+                ", ".join(told),
+                "told openly",
+                None,
+            )
+        )
+    return lines
+
+
 # ── Calibration ────────────────────────────────────────────────────────────────────────────────
 
 
@@ -423,8 +493,8 @@ def real_time(run: Run) -> list[Line]:
 
 
 @contextmanager
-def _server(run: Run, name: str) -> Iterator[SynapseServer]:
-    server = synapse(run.place(f"{name}-synapse"))
+def _server(run: Run, name: str, *, module: bool = True) -> Iterator[SynapseServer]:
+    server = synapse(run.place(f"{name}-synapse"), module=module)
     with server.running():
         yield server
 
@@ -433,10 +503,13 @@ SECTIONS: dict[str, tuple[tuple[str, ...], Callable[[Run], list[Line]]]] = {
     "third parties": (("D11", "D12"), third_parties),
     "silent probes": (("D1",), silent_probes),
     "places and programs": (("D2", "D3", "D4", "D10"), places_and_programs),
+    "encrypted way": (("D2",), encrypted_way),
     "devices": (("D5",), devices),
     "days": (("D6", "D7", "D8"), days),
     "silent flood": (("D9",), silent_flood),
     "misfortunes": (("D10",), misfortunes),
+    "hostile receipts": (("D13",), hostile_receipts),
+    "fortnight": (("D4",), fortnight),
     "real time": (("calibration",), real_time),
 }
 

@@ -73,9 +73,9 @@ async def test_an_engine_that_holds_nothing_is_found_out(
 @pytest.mark.parametrize("profile", _HELD)
 @pytest.mark.parametrize("attack", draws.ATTACKS)
 def test_thirty_confirmations_tell_little(profile: Profile, attack: str) -> None:
-    """The schedule's own draws; the bars with what chance may add to three hundred samples of each."""
+    """The schedule's own draws; the bars with what chance may add to so many samples."""
     for states, bar in zip(((BASE, IDLE), CITY, COUNTRIES), _HELD[profile], strict=True):
-        seen = draws.observations(profile, states, attack=attack, size=30, count=300, seed=7)
+        seen = draws.observations(profile, states, attack=attack, size=30, count=120, seed=7)
         found = accuracy(seen)
         assert found.low <= bar, (profile, attack, states[-1].name, str(found))
 
