@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-from tests.privacy.sections import SECTIONS, Run, as_json, choose_scale, commit
+from tests.privacy.run import Run, as_json, choose_scale, commit
+from tests.privacy.sections import SECTIONS
 from tests.privacy.table import Line, broken, markdown
 
 

@@ -15,7 +15,6 @@ from statistics import fmean
 from unittest import mock
 
 from tandem_core import judge
-from tandem_core.receipts.gate import Reason, Refuse
 from tandem_core.types import Role
 from tests.privacy.classify import quantile
 from tests.privacy.memory import at_home, make_home, make_server
@@ -80,10 +79,5 @@ async def flood(folder: Path, events: int, *, seed: int) -> Cost:
 @contextlib.contextmanager
 def _no_gate() -> Iterator[None]:
     """A client that knows no receipts: nothing is gathered for the gate, nothing decided."""
-    with (
-        mock.patch.object(judge, "decide", lambda *_, **__: Refuse(Reason.NOT_A_MESSAGE)),
-        mock.patch.object(judge.facts, "room_facts", lambda *_: None),
-        mock.patch.object(judge.facts, "sender_facts", lambda *_: None),
-        mock.patch.object(judge.facts, "receipt_settings", lambda *_: None),
-    ):
+    with mock.patch.object(judge, "_confirm", lambda *_: None):
         yield

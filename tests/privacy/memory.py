@@ -146,16 +146,13 @@ class Door(Http):
         conn = str(body["conn_id"])
         read = self._read.setdefault(conn, {})
         is_first = "pos" not in query
-        if is_first:
-            read.clear()
         rooms: dict[str, Json] = {}
         for writer in self._server.writers:
             events = self._server.events.get(writer.room_id, [])
             fresh = events[read.get(writer.room_id, 0) :]
-            if is_first:
-                rooms[writer.room_id] = self._server.room(writer)
-            elif fresh:
-                rooms[writer.room_id] = {"timeline": fresh, "num_live": len(fresh)}
+            if is_first or fresh:
+                known = self._server.room(writer) if is_first else {}
+                rooms[writer.room_id] = known | {"timeline": fresh, "num_live": len(fresh)}
             read[writer.room_id] = len(events)
         answer: Json = {
             "pos": f"{len(self._server.posted)}-{secrets.token_hex(4)}",

@@ -7,9 +7,10 @@ else. Neither changes how long anything is held.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from tandem_core.clock import SystemClock
 from tandem_core.receipts import planning
 from tandem_core.store.database import Database, Transaction
 from tandem_core.types import RoomId
@@ -19,8 +20,18 @@ _EVERY_S = 0.7
 
 
 @contextmanager
-def days_go_by(devices: Sequence[Device], *, every_s: float = _EVERY_S) -> Iterator[None]:
-    """While inside, what was flushed so far is forgotten again and again: each author finds a budget of his own."""
+def days_go_by(
+    devices: Sequence[Device],
+    *,
+    every_s: float = _EVERY_S,
+    attended: Sequence[str] = (),
+    now_ms: Callable[[], int] = SystemClock().now_ms,
+) -> Iterator[None]:
+    """While inside, what was flushed so far is forgotten again and again: each author finds a budget of his own.
+
+    In the ``attended`` rooms the owner is active all the time.
+    """
+    rooms = [RoomId(room) for room in attended]
     over = threading.Event()
     stores = [Database.open(device.paths.database) for device in devices]
 
@@ -28,6 +39,7 @@ def days_go_by(devices: Sequence[Device], *, every_s: float = _EVERY_S) -> Itera
         while not over.wait(every_s):
             for store in stores:
                 store.write_now(forget_flushes)
+                store.write_now(attend, rooms, now_ms())
 
     thread = threading.Thread(target=age, name="days go by")
     thread.start()

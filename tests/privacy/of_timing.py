@@ -1,0 +1,279 @@
+"""D2 to D5, the ticks of D10, and the calibration: what the times of confirmations tell."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from statistics import fmean, pstdev
+
+from tandem_core.receipts.schedule import Profile
+from tandem_demo.device import wait_for
+from tests.privacy import classify, draws, reference, timing
+from tests.privacy.attacker import Plan, measure
+from tests.privacy.classify import Estimate, accuracy
+from tests.privacy.devices import collect_devices
+from tests.privacy.run import Run
+from tests.privacy.table import Line
+from tests.privacy.timing import (
+    ALL,
+    BASE,
+    CITY,
+    COUNTRIES,
+    DEVICES,
+    IDLE,
+    PER_OBSERVATION,
+    PER_OBSERVATION_OF_DEVICES,
+    WINDOW,
+    Collected,
+    State,
+)
+from tests.privacy.upkeep import days_go_by
+
+_AUTHORS = 30
+_DRAWN = 900
+"""Observations of all states together that are drawn from the schedule alone."""
+_LEAST = 8
+"""With fewer observations of a state there is no figure."""
+
+
+def places_and_programs(run: Run) -> list[Line]:
+    """All states of one device, for contacts, for small groups, and for the reference."""
+    until = time.monotonic() + run.seconds(0.1)
+    plain = reference.collect_reference(
+        run.place("reference"), [s for s in ALL if s is not WINDOW], authors=8, flushes=150, seed=run.seed, until=until
+    )
+    lines = []
+    for profile, direct, share in ((Profile.CONTACT, True, 0.24), (Profile.OTHERS, False, 0.16)):
+        until = time.monotonic() + run.seconds(share)
+        with timing.world(
+            run.place(profile), scale=run.scale, authors=_AUTHORS, direct=direct, seed=run.seed
+        ) as where:
+            found = timing.collect(
+                where, ALL, rounds=50, flushes=5, seed=run.seed, until=until, tell=run.tell
+            )
+            chat = where.chat(6, seed=run.seed, within_s=90) if direct else []
+            found.late_ms = timing.lateness(where)
+        _note_lateness(run, found, str(profile))
+        lines += _lines_of(profile, found, plain, run.seed)
+        if direct:
+            lines += _ticks(found.delays.get(BASE.name, []), chat)
+    return lines
+
+
+def encrypted_way(run: Run) -> list[Line]:
+    """The same on a stock Synapse, where confirmations travel as encrypted letters."""
+    until = time.monotonic() + run.seconds(0.08)
+    with timing.world(
+        run.place("stock"), scale=run.scale, authors=_AUTHORS, module=False, seed=run.seed
+    ) as where:
+        found = timing.collect(
+            where, (BASE, IDLE), rounds=50, flushes=5, seed=run.seed, until=until, tell=run.tell
+        )
+        found.late_ms = timing.lateness(where)
+    _note_lateness(run, found, "stock server")
+    ours = _tell_apart(found, (BASE, IDLE), PER_OBSERVATION)
+    return [
+        Line(
+            "D2",
+            "active or idle, 30 encrypted confirmations to a contact, stock server",
+            "-",
+            _words(ours),
+            "<= 0.55",
+            None if ours is None else ours.value <= 0.55,
+            {"ours": ours and ours.as_json()},
+        )
+    ]
+
+
+def _lines_of(profile: Profile, found: Collected, plain: Collected, seed: int) -> list[Line]:
+    who = {"contact": "a contact", "others": "a group member"}[profile]
+    is_contact = profile is Profile.CONTACT
+    wanted: list[tuple[str, str, Sequence[State], float]] = [
+        ("D2", "active or idle", (BASE, IDLE), 0.55),
+        ("D3", "window open or notifier only", (BASE, WINDOW), 0.55),
+        ("D4", "3 places in one city", CITY, 0.40 if is_contact else 0.38),
+        ("D4", "3 countries", COUNTRIES, 0.55 if is_contact else 0.45),
+    ]
+    lines = []
+    for goal, what, states, bar in wanted:
+        ours = _tell_apart(found, states, PER_OBSERVATION)
+        known = "1.00 (only its window confirms)" if WINDOW in states else _words(_tell_apart(plain, states, PER_OBSERVATION))
+        drawn = {
+            attack: accuracy(
+                draws.observations(profile, states, attack=attack, size=PER_OBSERVATION, count=_DRAWN // len(states), seed=seed)
+            )
+            for attack in draws.ATTACKS
+        }
+        worst = max(drawn.values(), key=lambda each: each.value)
+        lines.append(
+            Line(
+                goal,
+                f"{what}, 30 confirmations to {who}",
+                known,
+                f"{_words(ours)}; schedule {drawn['single'].value:.2f}, dense train {drawn['train'].value:.2f}",
+                f"<= {bar:.2f}",
+                None if ours is None else ours.value <= bar and worst.value <= bar,
+                {
+                    "ours": ours and ours.as_json(),
+                    "schedule": {name: each.as_json() for name, each in drawn.items()},
+                },
+            )
+        )
+    return lines
+
+
+def _ticks(delays: Sequence[float], chat: Sequence[float]) -> list[Line]:
+    lines = []
+    if len(delays) >= _LEAST:
+        middle, late = (classify.quantile_interval(delays, share) for share in (0.5, 0.95))
+        lines.append(
+            Line(
+                "D10",
+                "how long a contact waits for the mark, p50 / p95",
+                "0.1 s",
+                f"{_seconds(middle)} / {_seconds(late)} of {len(delays)}",
+                "<= 9 s / <= 15 s",
+                middle[0] <= 9 and late[0] <= 15,
+            )
+        )
+    if len(chat) >= _LEAST:
+        late = classify.quantile_interval(chat, 0.95)
+        lines.append(
+            Line(
+                "D10",
+                "the same while the owner is visibly active, p95",
+                "0.1 s",
+                f"{_seconds(late)} of {len(chat)}",
+                "<= 7 s",
+                late[0] <= 7,
+            )
+        )
+    return lines
+
+
+def _seconds(interval: tuple[float, float, float]) -> str:
+    return f"{interval[0]:.1f} s ({interval[1]:.1f}-{interval[2]:.1f})"
+
+
+def _tell_apart(found: Collected, states: Sequence[State], size: int) -> Estimate | None:
+    classes = [found.observations(state, size) for state in states]
+    return accuracy(classes) if min(map(len, classes)) >= _LEAST else None
+
+
+def _words(estimate: Estimate | None) -> str:
+    return "too few samples" if estimate is None else f"{estimate} of {estimate.samples}"
+
+
+def _note_lateness(run: Run, found: Collected, name: str) -> None:
+    if found.late_ms:
+        late = classify.quantile(found.late_ms, 0.95)
+        run.notes.append(
+            f"{name}: the victim's own loops woke {late:.1f} ms late (95th percentile) while measuring,"
+            f" {late * run.scale:.0f} ms of unscaled time."
+        )
+
+
+# ── D5 ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def devices(run: Run) -> list[Line]:
+    found = collect_devices(
+        run.place("devices"),
+        scale=run.scale,
+        authors=12,
+        flushes=10_000,
+        seed=run.seed,
+        within_s=run.seconds(0.08),
+        tell=run.tell,
+    )
+    _note_lateness(run, found, "devices")
+    ours = _tell_apart(found, DEVICES, PER_OBSERVATION_OF_DEVICES)
+    drawn = accuracy(
+        draws.device_observations(DEVICES, size=PER_OBSERVATION_OF_DEVICES, count=_DRAWN // 3, seed=run.seed)
+    )
+    return [
+        Line(
+            "D5",
+            "1, 2 or 3 devices online, 60 confirmations",
+            "1.00 (each device is named)",
+            f"{_words(ours)}; schedule {drawn.value:.2f}",
+            "<= 0.38",
+            None if ours is None else ours.value <= 0.38 and drawn.value <= 0.38,
+            {"ours": ours and ours.as_json(), "schedule": drawn.as_json()},
+        )
+    ]
+
+
+def fortnight(run: Run) -> list[Line]:
+    """What is not hidden: two weeks of a whole day's budget each, from the schedule's own draws."""
+    lines = []
+    for profile, who in ((Profile.CONTACT, "a contact"), (Profile.OTHERS, "a group member")):
+        told = []
+        for what, states in (("active or idle", (BASE, IDLE)), ("city", CITY), ("countries", COUNTRIES)):
+            seen = (
+                draws.observations(profile, states, attack=attack, size=420, count=150, seed=run.seed)
+                for attack in draws.ATTACKS
+            )
+            worst = max((accuracy(each) for each in seen), key=lambda each: each.value)
+            told.append(f"{what} {worst.value:.2f}")
+        lines.append(
+            Line(
+                "D4",
+                f"all of these in a fortnight, 420 confirmations to {who} (schedule, best attack)",
+                "1.00",
+                ", ".join(told),
+                "told openly",
+                None,
+            )
+        )
+    return lines
+
+
+# ── Calibration ────────────────────────────────────────────────────────────────────────────────
+
+
+def real_time(run: Run) -> list[Line]:
+    """The notifier as it is shipped, in real time, against the harness's faster one and against the schedule."""
+    plan, within_s = Plan(10_000), run.seconds(0.08)
+    with timing.world(run.place("real"), scale=1.0, authors=_AUTHORS, seed=run.seed) as where:
+        where.way.be(one_way_ms=19.0)
+        device = where.victim.devices[0]
+        device.start_notifier()
+        try:
+            wait_for("the notifier", lambda: device.is_syncing("notifier"))
+            with days_go_by([device]):
+                shipped = [
+                    delay
+                    for one in asyncio.run(measure(where.authors, plan, 1.0, seed=run.seed, within_s=within_s))
+                    for delay in one
+                ]
+        finally:
+            device.stop_all()
+    with timing.world(run.place("fast"), scale=run.scale, authors=_AUTHORS, seed=run.seed) as where:
+        until = time.monotonic() + within_s / 2
+        fast = timing.collect(where, [BASE], rounds=20, flushes=5, seed=run.seed, until=until).delays[BASE.name]
+    chance = random.Random(run.seed)
+    drawn = [draws.single(Profile.CONTACT, BASE, chance) for _ in range(4000)]
+    path_s = fmean(shipped) - fmean(drawn)
+    distance, likely = classify.same_source(shipped, fast)
+    run.notes.append(
+        f"Calibration: {len(shipped)} confirmations of the shipped notifier in real time, {len(fast)} at speed"
+        f" {run.scale:g}: Kolmogorov-Smirnov distance {distance:.3f}, p = {likely:.2f}. Mean {fmean(shipped):.2f} and"
+        f" {fmean(fast):.2f} s, spread {pstdev(shipped):.2f} and {pstdev(fast):.2f} s; the schedule alone"
+        f" {fmean(drawn):.2f} and {pstdev(drawn):.2f} s; the path adds {path_s:.2f} s in real time."
+    )
+    return [
+        Line(
+            "-",
+            "is faster time like real time (shipped notifier)",
+            "-",
+            f"distance {distance:.3f}, p = {likely:.2f}",
+            "p > 0.01",
+            likely > 0.01,
+            {"real": len(shipped), "fast": len(fast)},
+        )
+    ]
+
+
