@@ -71,10 +71,14 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="privacy", description=__doc__)
     parser.add_argument("--goals", default="", metavar="D1,D2", help="only these (all)")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
-    parser.add_argument("--minutes", type=float, default=40, help="about how long in all (40); more gives narrower intervals")
+    parser.add_argument(
+        "--minutes", type=float, default=40, help="about how long in all (40); more gives narrower intervals"
+    )
     parser.add_argument("--scale", type=float, default=None, help="another speed than the machine allows")
     parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="write the table here, too")
-    parser.add_argument("--strict", action="store_true", help="end with the first section that cannot be measured")
+    parser.add_argument(
+        "--strict", action="store_true", help="end with the first section that cannot be measured"
+    )
     return parser.parse_args()
 
 

@@ -73,7 +73,11 @@ class Watcher:
         since: str | None = None
         url = f"{self.author.peer.client.base_url}{CLIENT}/sync"
         while True:
-            words = {"filter": _FILTER, "timeout": str(_LONG_POLL_MS if since else 0), "set_presence": "offline"}
+            words = {
+                "filter": _FILTER,
+                "timeout": str(_LONG_POLL_MS if since else 0),
+                "set_presence": "offline",
+            }
             try:
                 async with self.session.get(
                     url, params=words | ({"since": since} if since else {}), headers=self._headers
@@ -165,8 +169,10 @@ class Plan:
     """Confirmations come as encrypted to-device messages (a server without our module)."""
 
 
-async def delays(watcher: Watcher, plan: Plan, scale: float, chance: random.Random, until: float) -> list[float]:
-    """Write, wait for the confirmation, note how long it took (unscaled seconds); until there are enough, or time is up.
+async def delays(
+    watcher: Watcher, plan: Plan, scale: float, chance: random.Random, until: float
+) -> list[float]:
+    """Write, wait for the confirmation, note how long it took (unscaled seconds), until there are enough or time is up.
 
     A message whose confirmation does not come in ``wait_s`` gives no figure.
     """

@@ -19,7 +19,7 @@ from tandem_core.types import Role, RoomId
 from tests.privacy import upkeep
 from tests.privacy.classify import accuracy_of_rows
 from tests.privacy.memory import Home, MemoryServer, at_home
-from tests.privacy.stepped import LeapingClock, Stepped, run_until
+from tests.privacy.stepped import LeapingClock, Stepped, live_on, run_until
 
 MINUTE_MS = 60_000
 DAY_MINUTES = 1440
@@ -93,7 +93,11 @@ def pattern(chance: random.Random) -> list[tuple[int, int]]:
 
 
 async def live(
-    side: Side, online: Sequence[tuple[int, int]], *, every: int = 1, tell: Callable[[str], None] = lambda words: None
+    side: Side,
+    online: Sequence[tuple[int, int]],
+    *,
+    every: int = 1,
+    tell: Callable[[str], None] = lambda words: None,
 ) -> Day:
     """A day of it: all authors write every ``every`` minutes, day and night; nobody reads."""
     clock, start_ms = side.clock, side.clock.now_ms()
@@ -152,7 +156,9 @@ def minute_rows(day: Day, author: int) -> list[tuple[list[float], int]]:
 
 def online_accuracy(days: Sequence[Day], *, seed: int = 1) -> tuple[float, float, float]:
     """Balanced accuracy per minute with its interval: learned on some days, guessed on others, bootstrapped by day."""
-    groups = [[row for author in range(len(day.confirmed)) for row in minute_rows(day, author)] for day in days]
+    groups = [
+        [row for author in range(len(day.confirmed)) for row in minute_rows(day, author)] for day in days
+    ]
     return accuracy_of_rows(groups, seed=seed)
 
 
@@ -201,7 +207,9 @@ async def come_backs(side: Side, trials: int, *, seed: int) -> list[float]:
             heard = {}
             for at_ms, author in side.confirmed()[before:]:
                 heard.setdefault(author, at_ms)
-            found += [(heard.get(author, began_ms + 7_200_000) - began_ms) / 1000 for author in range(side.authors)]
+            found += [
+                (heard.get(author, began_ms + 7_200_000) - began_ms) / 1000 for author in range(side.authors)
+            ]
             await attend(side, program)
             await live_on([program], clock, clock.now_ms() + 5 * MINUTE_MS)
     return found

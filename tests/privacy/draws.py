@@ -9,8 +9,9 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from tandem_core.receipts import schedule
 from tandem_core.receipts.schedule import Profile
+
+from tandem_core.receipts import schedule
 from tandem_synapse.release import Hold
 from tests.privacy.timing import State
 
@@ -32,7 +33,9 @@ def single(profile: Profile, state: State, chance: random.Random) -> float:
 
 def train(profile: Profile, state: State, chance: random.Random) -> float:
     """Seconds from the last confirmed message of a dense train to its confirmation."""
-    return schedule.draw(profile, 0, chance).hold_ms / 1000 + _path_s(state, chance) + chance.uniform(0, TRAIN_S)
+    return (
+        schedule.draw(profile, 0, chance).hold_ms / 1000 + _path_s(state, chance) + chance.uniform(0, TRAIN_S)
+    )
 
 
 def merged(state: State, chance: random.Random) -> float:
@@ -58,7 +61,9 @@ def observations(
     ]
 
 
-def device_observations(states: Sequence[State], *, size: int, count: int, seed: int) -> list[list[list[float]]]:
+def device_observations(
+    states: Sequence[State], *, size: int, count: int, seed: int
+) -> list[list[list[float]]]:
     """The same for the number of devices that are online."""
     return [
         [[merged(state, chance) for _ in range(size)] for _ in range(count)]

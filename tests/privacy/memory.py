@@ -90,7 +90,11 @@ class MemoryServer:
         state = [
             {"type": "m.room.create", "state_key": "", "content": {}},
             {"type": "m.room.join_rules", "state_key": "", "content": {"join_rule": "invite"}},
-            {"type": "m.room.history_visibility", "state_key": "", "content": {"history_visibility": "shared"}},
+            {
+                "type": "m.room.history_visibility",
+                "state_key": "",
+                "content": {"history_visibility": "shared"},
+            },
             {"type": "m.room.encryption", "state_key": "", "content": {"algorithm": _MEGOLM}},
             *(
                 {"type": "m.room.member", "state_key": user, "content": {"membership": "join"}}
@@ -104,7 +108,8 @@ class MemoryServer:
             "joined_count": len(people),
             "invited_count": 0,
             "required_state": [
-                event | {"sender": people[0], "event_id": f"$s{next(self._numbers)}", "origin_server_ts": joined_at}
+                event
+                | {"sender": people[0], "event_id": f"$s{next(self._numbers)}", "origin_server_ts": joined_at}
                 for event in state
             ],
             "timeline": [],
@@ -139,7 +144,9 @@ class Door(Http):
             for message in (body or {})["messages"].values():
                 for content in message.values():
                     for events in content["rooms"].values():
-                        server.posted += [(server.clock.now_ms(), each, self._me.device_id) for each in events]
+                        server.posted += [
+                            (server.clock.now_ms(), each, self._me.device_id) for each in events
+                        ]
         return {}
 
     def _sync(self, body: Json, query: dict[str, str]) -> Json:
@@ -185,7 +192,9 @@ def make_server(clock: LeapingClock, writers: int, *, direct: bool = True) -> Me
     return MemoryServer(clock, UserId("@victim:example.org"), people, direct)
 
 
-def make_home(server: MemoryServer, folder: Path, device_id: str = "VICTIM", **chosen: settings.Value) -> Home:
+def make_home(
+    server: MemoryServer, folder: Path, device_id: str = "VICTIM", **chosen: settings.Value
+) -> Home:
     """A signed-in device that has every author's room key; ``receipts_timing="quick"`` for a setting with a dot."""
     me = Me(server.victim, DeviceId(device_id))
     paths = paths_below(folder)

@@ -20,7 +20,10 @@ from tests.privacy.table import Line
 def silent_probes(run: Run, wanted: int = 10_000) -> list[Line]:
     """Most of them on a server with our module, some on a stock one, where a confirmation would be a letter."""
     lines = []
-    for words, module, most, share in (("", True, wanted, 0.16), (", stock server", False, wanted // 10, 0.03)):
+    for words, module, most, share in (
+        ("", True, wanted, 0.16),
+        (", stock server", False, wanted // 10, 0.03),
+    ):
         until = time.monotonic() + run.seconds(share)
         with server(run, "silent", module=module) as here:
             count = asyncio.run(
@@ -76,7 +79,10 @@ def days(run: Run, *, in_memory: int = 8, authors: int = 4) -> list[Line]:
     edges = day.edge_errors([*real, *many])
     nearest = min(edges, default=None)
     every_back = sorted([*real_back, *back])
-    most, at_once = day.busiest([*real, *many, *crowd]), max(day.in_all(real), day.in_all(crowd), day.in_all(many))
+    most, at_once = (
+        day.busiest([*real, *many, *crowd]),
+        max(day.in_all(real), day.in_all(crowd), day.in_all(many)),
+    )
     return [
         Line(
             "D6",
@@ -198,5 +204,3 @@ def hostile_receipts(run: Run) -> list[Line]:
             done.returncode == 0 and hostile.COUNT >= 5000,
         )
     ]
-
-

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from statistics import fmean, pstdev
 
 from tandem_core.receipts.schedule import Profile
+
 from tandem_demo.device import wait_for
 from tests.privacy import classify, draws, reference, timing
 from tests.privacy.attacker import Plan, measure
@@ -42,7 +43,12 @@ def places_and_programs(run: Run) -> list[Line]:
     """All states of one device, for contacts, for small groups, and for the reference."""
     until = time.monotonic() + run.seconds(0.1)
     plain = reference.collect_reference(
-        run.place("reference"), [s for s in ALL if s is not WINDOW], authors=8, flushes=150, seed=run.seed, until=until
+        run.place("reference"),
+        [s for s in ALL if s is not WINDOW],
+        authors=8,
+        flushes=150,
+        seed=run.seed,
+        until=until,
     )
     lines = []
     for profile, direct, share in ((Profile.CONTACT, True, 0.24), (Profile.OTHERS, False, 0.16)):
@@ -99,10 +105,21 @@ def _lines_of(profile: Profile, found: Collected, plain: Collected, seed: int) -
     lines = []
     for goal, what, states, bar in wanted:
         ours = _tell_apart(found, states, PER_OBSERVATION)
-        known = "1.00 (only its window confirms)" if WINDOW in states else _words(_tell_apart(plain, states, PER_OBSERVATION))
+        known = (
+            "1.00 (only its window confirms)"
+            if WINDOW in states
+            else _words(_tell_apart(plain, states, PER_OBSERVATION))
+        )
         drawn = {
             attack: accuracy(
-                draws.observations(profile, states, attack=attack, size=PER_OBSERVATION, count=_DRAWN // len(states), seed=seed)
+                draws.observations(
+                    profile,
+                    states,
+                    attack=attack,
+                    size=PER_OBSERVATION,
+                    count=_DRAWN // len(states),
+                    seed=seed,
+                )
             )
             for attack in draws.ATTACKS
         }
@@ -246,14 +263,18 @@ def real_time(run: Run) -> list[Line]:
             with days_go_by([device]):
                 shipped = [
                     delay
-                    for one in asyncio.run(measure(where.authors, plan, 1.0, seed=run.seed, within_s=within_s))
+                    for one in asyncio.run(
+                        measure(where.authors, plan, 1.0, seed=run.seed, within_s=within_s)
+                    )
                     for delay in one
                 ]
         finally:
             device.stop_all()
     with timing.world(run.place("fast"), scale=run.scale, authors=_AUTHORS, seed=run.seed) as where:
         until = time.monotonic() + within_s / 2
-        fast = timing.collect(where, [BASE], rounds=20, flushes=5, seed=run.seed, until=until).delays[BASE.name]
+        fast = timing.collect(where, [BASE], rounds=20, flushes=5, seed=run.seed, until=until).delays[
+            BASE.name
+        ]
     chance = random.Random(run.seed)
     drawn = [draws.single(Profile.CONTACT, BASE, chance) for _ in range(4000)]
     path_s = fmean(shipped) - fmean(drawn)
@@ -275,5 +296,3 @@ def real_time(run: Run) -> list[Line]:
             {"real": len(shipped), "fast": len(fast)},
         )
     ]
-
-

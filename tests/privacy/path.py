@@ -25,7 +25,7 @@ _MOST_LOG = 10_000
 
 
 class PathProxy(FaultProxy):
-    """A reverse proxy that takes its time. ``way``: ``one_way_ms``, ``idle_ms`` (mean of what idling adds), ``bytes``."""
+    """A reverse proxy that takes its time. ``way``: ``one_way_ms``, and ``idle_ms``, the mean of what idling adds."""
 
     def __init__(self, upstream: str, scale: float, *, seed: int = 0) -> None:
         super().__init__(upstream, seed=seed)

@@ -64,7 +64,12 @@ def _relation(kind: Any, event_id: Any = UNKNOWN, **more: Any) -> Json:
 
 
 def _edit(event_id: Any = UNKNOWN, **more: Any) -> Json:
-    return {**_text("* x"), "m.new_content": _text(), "m.relates_to": _relation("m.replace", event_id), **more}
+    return {
+        **_text("* x"),
+        "m.new_content": _text(),
+        "m.relates_to": _relation("m.replace", event_id),
+        **more,
+    }
 
 
 _REPLACE = _relation("m.replace")
@@ -85,10 +90,22 @@ _CHANGES = (
     Sealed("a message whose relation is a number", "m.room.message", _text(**{"m.relates_to": _relation(7)})),
     Sealed("a message whose relation is a list", "m.room.message", _text(**{"m.relates_to": []})),
     Sealed("a sealed redaction", "m.room.redaction", {"redacts": UNKNOWN}),
-    Sealed("an answer to a poll", "m.poll.response", {"m.relates_to": _relation("m.reference"), "m.selections": ["1"]}),
+    Sealed(
+        "an answer to a poll",
+        "m.poll.response",
+        {"m.relates_to": _relation("m.reference"), "m.selections": ["1"]},
+    ),
     Sealed("the end of a poll", "m.poll.end", {"m.relates_to": _relation("m.reference"), "m.text": "x"}),
-    Sealed("an answer to a poll, unstable", "org.matrix.msc3381.poll.response", {"m.relates_to": _relation("m.reference")}),
-    Sealed("the end of a poll, unstable", "org.matrix.msc3381.poll.end", {"m.relates_to": _relation("m.reference")}),
+    Sealed(
+        "an answer to a poll, unstable",
+        "org.matrix.msc3381.poll.response",
+        {"m.relates_to": _relation("m.reference")},
+    ),
+    Sealed(
+        "the end of a poll, unstable",
+        "org.matrix.msc3381.poll.end",
+        {"m.relates_to": _relation("m.reference")},
+    ),
 )
 
 _EMPTY = (
@@ -109,7 +126,17 @@ _EMPTY = (
     Sealed("an unknown message type", "m.room.message", {"msgtype": "org.example.x", "body": "x"}),
     Sealed("a notice", "m.room.message", {"msgtype": "m.notice", "body": "x"}),
     Sealed("a server's notice", "m.room.message", {"msgtype": "m.server_notice", "body": "x"}),
-    Sealed("a request to verify", "m.room.message", {"msgtype": "m.key.verification.request", "body": "x", "methods": ["m.sas.v1"], "to": "@x:x", "from_device": "X"}),
+    Sealed(
+        "a request to verify",
+        "m.room.message",
+        {
+            "msgtype": "m.key.verification.request",
+            "body": "x",
+            "methods": ["m.sas.v1"],
+            "to": "@x:x",
+            "from_device": "X",
+        },
+    ),
     Sealed("a sticker without a name", "m.sticker", {"body": "", "url": "mxc://x/y", "info": {}}),
     Sealed("a content that is a list", "m.room.message", ["x"]),
     Sealed("a content that is a word", "m.room.message", "x"),
@@ -157,9 +184,21 @@ def _broken(**change: Any) -> Json:
 
 _CLEAR = (
     Clear("a text in clear where all is encrypted", "m.room.message", _text()),
-    Clear("an image in clear where all is encrypted", "m.room.message", {"msgtype": "m.image", "body": "x", "url": "mxc://x/y"}),
-    Clear("a sticker in clear where all is encrypted", "m.sticker", {"body": "x", "url": "mxc://x/y", "info": {}}),
-    Clear("a poll in clear where all is encrypted", "m.poll.start", {"m.poll": {"question": {"m.text": "x"}, "answers": []}}),
+    Clear(
+        "an image in clear where all is encrypted",
+        "m.room.message",
+        {"msgtype": "m.image", "body": "x", "url": "mxc://x/y"},
+    ),
+    Clear(
+        "a sticker in clear where all is encrypted",
+        "m.sticker",
+        {"body": "x", "url": "mxc://x/y", "info": {}},
+    ),
+    Clear(
+        "a poll in clear where all is encrypted",
+        "m.poll.start",
+        {"m.poll": {"question": {"m.text": "x"}, "answers": []}},
+    ),
     Clear("a reaction in clear", "m.reaction", {"m.relates_to": _THUMB}),
     Clear("an edit in clear", "m.room.message", _edit()),
     Clear("an unknown type in clear", "org.example.unknown", {}),
@@ -173,7 +212,11 @@ _CLEAR = (
     Clear("an empty ciphertext", "m.room.encrypted", _broken(ciphertext="")),
     Clear("a session id that is a number", "m.room.encrypted", _broken(session_id=7)),
     Clear("no session id", "m.room.encrypted", _broken(session_id=...)),
-    Clear("an Olm message as a room event", "m.room.encrypted", {"algorithm": "m.olm.v1.curve25519-aes-sha2", "ciphertext": {}, "sender_key": "x"}),
+    Clear(
+        "an Olm message as a room event",
+        "m.room.encrypted",
+        {"algorithm": "m.olm.v1.curve25519-aes-sha2", "ciphertext": {}, "sender_key": "x"},
+    ),
     Clear("a new name of the room", "m.room.name", {"name": "x"}, ""),
     Clear("a new topic", "m.room.topic", {"topic": "x"}, ""),
     Clear("pinned events", "m.room.pinned_events", {"pinned": [UNKNOWN]}, ""),
@@ -183,15 +226,64 @@ _CLEAR = (
 )
 
 _LETTERS = (
-    Letter("a request for a room key", "m.room_key_request", {"action": "request", "request_id": "x", "requesting_device_id": "X", "body": {"algorithm": _MEGOLM, "room_id": "!x:x", "session_id": _SESSION}}),
-    Letter("a request for a secret", "m.secret.request", {"action": "request", "name": "m.megolm_backup.v1", "request_id": "x", "requesting_device_id": "X"}),
-    Letter("a room key in clear", "m.room_key", {"algorithm": _MEGOLM, "room_id": "!x:x", "session_id": "x", "session_key": "x"}),
-    Letter("a word that keys are withheld", "m.room_key.withheld", {"algorithm": _MEGOLM, "room_id": "!x:x", "session_id": "x", "code": "m.blacklisted"}),
-    Letter("a verification out of nowhere", "m.key.verification.start", {"from_device": "X", "method": "m.sas.v1", "transaction_id": "x"}),
-    Letter("the end of no verification", "m.key.verification.cancel", {"transaction_id": "x", "code": "m.user", "reason": ""}),
-    Letter("a corrupted Olm message", "m.room.encrypted", {"algorithm": "m.olm.v1.curve25519-aes-sha2", "sender_key": "RF3s+E7RkTQTGF2d8Deol0FkQvgII2aJDf3/Jp5mxVU", "ciphertext": {"OURS": {"type": 1, "body": "AwogZ2FyYmFnZQ"}}}),
-    Letter("a corrupted first Olm message", "m.room.encrypted", {"algorithm": "m.olm.v1.curve25519-aes-sha2", "sender_key": "RF3s+E7RkTQTGF2d8Deol0FkQvgII2aJDf3/Jp5mxVU", "ciphertext": {"OURS": {"type": 0, "body": "AwogZ2FyYmFnZQ"}}}),
-    Letter("an Olm message for nobody", "m.room.encrypted", {"algorithm": "m.olm.v1.curve25519-aes-sha2", "sender_key": "x", "ciphertext": {}}),
+    Letter(
+        "a request for a room key",
+        "m.room_key_request",
+        {
+            "action": "request",
+            "request_id": "x",
+            "requesting_device_id": "X",
+            "body": {"algorithm": _MEGOLM, "room_id": "!x:x", "session_id": _SESSION},
+        },
+    ),
+    Letter(
+        "a request for a secret",
+        "m.secret.request",
+        {"action": "request", "name": "m.megolm_backup.v1", "request_id": "x", "requesting_device_id": "X"},
+    ),
+    Letter(
+        "a room key in clear",
+        "m.room_key",
+        {"algorithm": _MEGOLM, "room_id": "!x:x", "session_id": "x", "session_key": "x"},
+    ),
+    Letter(
+        "a word that keys are withheld",
+        "m.room_key.withheld",
+        {"algorithm": _MEGOLM, "room_id": "!x:x", "session_id": "x", "code": "m.blacklisted"},
+    ),
+    Letter(
+        "a verification out of nowhere",
+        "m.key.verification.start",
+        {"from_device": "X", "method": "m.sas.v1", "transaction_id": "x"},
+    ),
+    Letter(
+        "the end of no verification",
+        "m.key.verification.cancel",
+        {"transaction_id": "x", "code": "m.user", "reason": ""},
+    ),
+    Letter(
+        "a corrupted Olm message",
+        "m.room.encrypted",
+        {
+            "algorithm": "m.olm.v1.curve25519-aes-sha2",
+            "sender_key": "RF3s+E7RkTQTGF2d8Deol0FkQvgII2aJDf3/Jp5mxVU",
+            "ciphertext": {"OURS": {"type": 1, "body": "AwogZ2FyYmFnZQ"}},
+        },
+    ),
+    Letter(
+        "a corrupted first Olm message",
+        "m.room.encrypted",
+        {
+            "algorithm": "m.olm.v1.curve25519-aes-sha2",
+            "sender_key": "RF3s+E7RkTQTGF2d8Deol0FkQvgII2aJDf3/Jp5mxVU",
+            "ciphertext": {"OURS": {"type": 0, "body": "AwogZ2FyYmFnZQ"}},
+        },
+    ),
+    Letter(
+        "an Olm message for nobody",
+        "m.room.encrypted",
+        {"algorithm": "m.olm.v1.curve25519-aes-sha2", "sender_key": "x", "ciphertext": {}},
+    ),
     Letter("an unknown letter", "org.example.unknown", {"x": 1}),
     Letter("a receipt in clear", "im.tandem.receipt", {"v": 1, "ok": [[UNKNOWN, "x"]]}),
     Letter("a batch of receipts for a person", "im.tandem.delivery.batch", {"rooms": {}}),
@@ -199,9 +291,16 @@ _LETTERS = (
     Letter("a sealed dummy", "m.room.encrypted", {}, "m.dummy"),
     Letter("a sealed unknown letter", "m.room.encrypted", {"x": 1}, "org.example.unknown"),
     Letter("a sealed message as a letter", "m.room.encrypted", _text(), "m.room.message"),
-    Letter("a sealed receipt for nothing", "m.room.encrypted", {"v": 1, "room_id": "!x:x", "batch": "x", "scope": "user", "ok": [[UNKNOWN, "x"]], "ts": 1}, "im.tandem.receipt"),
+    Letter(
+        "a sealed receipt for nothing",
+        "m.room.encrypted",
+        {"v": 1, "room_id": "!x:x", "batch": "x", "scope": "user", "ok": [[UNKNOWN, "x"]], "ts": 1},
+        "im.tandem.receipt",
+    ),
     Letter("a malformed receipt", "m.room.encrypted", {"v": "one", "ok": 7}, "im.tandem.receipt"),
-    Letter("a receipt between devices, from a stranger", "m.room.encrypted", {"v": 1}, "im.tandem.receipt_sync"),
+    Letter(
+        "a receipt between devices, from a stranger", "m.room.encrypted", {"v": 1}, "im.tandem.receipt_sync"
+    ),
 )
 
 _ODD = (

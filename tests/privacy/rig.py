@@ -219,7 +219,13 @@ def make_victim(server: SynapseServer, folder: Path, rate: Rate) -> Victim:
 
 
 def make_authors(
-    server: SynapseServer, count: int, victim: str, *, direct: bool = True, rooms: int = 1, name: str = "author"
+    server: SynapseServer,
+    count: int,
+    victim: str,
+    *,
+    direct: bool = True,
+    rooms: int = 1,
+    name: str = "author",
 ) -> list[Author]:
     """Accounts with keys, each with encrypted rooms to which the victim is invited."""
 
@@ -273,6 +279,8 @@ class Way:
 
     def be(self, **way: float) -> None:
         """Change the way: ``one_way_ms``, ``idle_ms``."""
-        request = Request(f"{self.base_url}/_path", json.dumps(way).encode(), {"Content-Type": "application/json"})
+        request = Request(
+            f"{self.base_url}/_path", json.dumps(way).encode(), {"Content-Type": "application/json"}
+        )
         with urlopen(request, timeout=10) as answer:
             answer.read()

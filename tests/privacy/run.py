@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tandem_core.receipts.schedule import PACES, Profile
+
 from tandem_demo.synapse import SynapseServer
 from tests.privacy import classify, clockwork
 from tests.privacy.rig import synapse
@@ -41,7 +42,9 @@ def choose_scale(run: Run) -> None:
     """As fast as the machine's lateness allows now, for the shortest hold."""
     late = clockwork.lateness_ms(clockwork.Rate.starting_now(5.0))
     run.late_ms = classify.quantile(late, 0.95)
-    shortest_s = min(PACES[profile].hold_s[0] for profile in (Profile.CONTACT, Profile.OTHERS, Profile.MERGED))
+    shortest_s = min(
+        PACES[profile].hold_s[0] for profile in (Profile.CONTACT, Profile.OTHERS, Profile.MERGED)
+    )
     run.scale = round(clockwork.fitting_scale(shortest_s, run.late_ms), 1)
     run.notes.append(
         f"Time runs {run.scale:g} times as fast: the machine wakes {run.late_ms:.1f} ms late (95th percentile), and the"

@@ -99,7 +99,9 @@ class Stage:
 
     async def put(self, author: Author, room: str, kind: str, content: Any) -> str | None:
         txn = f"p{next(self._numbers)}{secrets.token_hex(3)}"
-        said = await self.call(author, "PUT", f"rooms/{quote(room)}/send/{quote(kind, safe='')}/{txn}", content)
+        said = await self.call(
+            author, "PUT", f"rooms/{quote(room)}/send/{quote(kind, safe='')}/{txn}", content
+        )
         return None if said is None else str(said["event_id"])
 
     async def send(self, probe: Probe) -> None:
@@ -157,7 +159,9 @@ class Stage:
         known = next(iter(self.controls), None)
         if known is None:
             return None
-        said = await self.call(author, "POST", f"rooms/{quote(author.room)}/receipt/m.read/{quote(known)}", {})
+        said = await self.call(
+            author, "POST", f"rooms/{quote(author.room)}/receipt/m.read/{quote(known)}", {}
+        )
         return None if said is None else []
 
     async def _rename(self, author: Author, room: str) -> list[str] | None:
@@ -196,7 +200,9 @@ class Stage:
 
     async def _wrong_room(self, author: Author, room: str) -> list[str] | None:
         elsewhere = next(other for other in author.rooms if other != room)
-        return _one(await self.put(author, room, "m.room.encrypted", author.sealed(author.text(), room=elsewhere)))
+        return _one(
+            await self.put(author, room, "m.room.encrypted", author.sealed(author.text(), room=elsewhere))
+        )
 
     async def _taken_back(self, author: Author, room: str) -> list[str] | None:
         event_id = await self.put(author, room, "m.room.encrypted", author.sealed(author.text(), room=room))
@@ -235,7 +241,9 @@ async def stage(server: SynapseServer, folder: Path) -> AsyncIterator[tuple[Stag
     victim.add_device(server.base_url)
     contact = make_authors(server, 1, victim.user_id, rooms=_ROOMS, name="contact")[0]
     second = make_authors(server, 1, victim.user_id, name="second")[0]
-    odd = {name: _odd(server, victim, name) for name in ("stranger", "never", "ignored", "before", "never_room")}
+    odd = {
+        name: _odd(server, victim, name) for name in ("stranger", "never", "ignored", "before", "never_room")
+    }
     for name, more in (
         ("public", {"preset": "public_chat"}),
         ("readable", {"preset": "private_chat", "initial_state": [_READABLE]}),
@@ -253,7 +261,9 @@ async def stage(server: SynapseServer, folder: Path) -> AsyncIterator[tuple[Stag
     victim.join([contact, second, *joined], direct=True)
     here.devices = victim.addresses(contact.peer.client)
     plain = ("public", "plain", "readable")
-    introduce([author for author in here.authors if author not in [odd[name] for name in plain]], here.devices)
+    introduce(
+        [author for author in here.authors if author not in [odd[name] for name in plain]], here.devices
+    )
     me, device = victim.raw(), victim.devices[0]
     ignored = {"ignored_users": {odd["ignored"].user_id: {}}}
     me.ok("PUT", f"{CLIENT}/user/{quote(me.user_id)}/account_data/m.ignored_user_list", ignored)
@@ -305,7 +315,9 @@ async def probe(
         await _control(here, program, clock)
         _note(here, _owed(here) | _in_table(server) | _told(here))
         # On a server without our module the control's own confirmation is a letter.
-        count.letters = sum(_letters(author, here.victim) for author in here.authors if author is not here.second)
+        count.letters = sum(
+            _letters(author, here.victim) for author in here.authors if author is not here.second
+        )
         return count
 
 

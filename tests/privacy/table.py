@@ -1,4 +1,4 @@
-"""The table that ``make privacy`` prints: for each goal the reference, what was measured, the bar, and whether it holds."""
+"""The table of ``make privacy``: for each goal the reference, what was measured, the bar, and whether it holds."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ def markdown(lines: Sequence[Line]) -> list[str]:
         *((line.goal, line.what, line.reference, line.ours, line.bar, _word(line.holds)) for line in lines),
     ]
     widths = [max(len(row[column]) for row in cells) for column in range(len(_HEADS))]
-    told = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells]
+    told = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in cells
+    ]
     told.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return told
 

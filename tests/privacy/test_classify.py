@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from statistics import fmean
 
 import pytest
 from hypothesis import given, settings
@@ -40,12 +41,15 @@ def test_a_client_that_confirms_at_once_gives_itself_away() -> None:
     assert found.bits > 0.9
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_where_there_is_no_difference_none_is_found(seed: int) -> None:
-    chance = random.Random(100 + seed)
-    found = accuracy([[held(chance) for _ in range(100)] for _ in range(2)], seed=seed)
-    assert found.low <= 0.5 <= found.high
-    assert found.high - found.low < 0.2
+def test_where_there_is_no_difference_none_is_found() -> None:
+    """Noise, many times: the interval holds one half nearly always, and the figure is none too far."""
+    found = []
+    for seed in range(12):
+        chance = random.Random(100 + seed)
+        found.append(accuracy([[held(chance) for _ in range(60)] for _ in range(2)], seed=seed))
+    assert sum(each.low <= 0.5 <= each.high for each in found) >= 11
+    assert 0.45 < fmean(each.value for each in found) < 0.55
+    assert all(each.high - each.low < 0.4 for each in found)
 
 
 def test_a_long_hold_hides_what_a_short_delay_adds() -> None:
@@ -75,7 +79,9 @@ def test_every_classifier_learns_a_plain_difference(name: str) -> None:
     chance = random.Random(6)
     rows = [(features(immediate(chance, slower_s=0.2 * label)), label) for label in (0, 1) for _ in range(30)]
     guess = LEARNERS[name]([vector for vector, _ in rows], [label for _, label in rows])
-    fresh = [(features(immediate(chance, slower_s=0.2 * label)), label) for label in (0, 1) for _ in range(30)]
+    fresh = [
+        (features(immediate(chance, slower_s=0.2 * label)), label) for label in (0, 1) for _ in range(30)
+    ]
     assert sum(guess(vector) == label for vector, label in fresh) >= 58
 
 
@@ -83,7 +89,7 @@ def test_linear_discriminants_see_what_no_single_feature_tells() -> None:
     chance = random.Random(7)
 
     def row(label: int) -> list[float]:
-        common = chance.gauss(0, 5)
+        common = chance.gauss(0, 1)
         return [common + 0.5 * label + chance.gauss(0, 0.05), common]
 
     rows = [(row(label), label) for label in (0, 1) for _ in range(50)]

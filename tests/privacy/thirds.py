@@ -95,7 +95,9 @@ async def _watch_presence(
     await asyncio.sleep(0.3)
     after, elapsed_ms = presence(), (time.monotonic() - at) * 1000
     sight.presence_looked += 1
-    changes = [key for key in ("presence", "currently_active", "status_msg") if before.get(key) != after.get(key)]
+    changes = [
+        key for key in ("presence", "currently_active", "status_msg") if before.get(key) != after.get(key)
+    ]
     was_ago, is_ago = before.get("last_active_ago"), after.get("last_active_ago")
     if was_ago is not None and is_ago is not None and is_ago < was_ago + elapsed_ms / 2:
         changes.append("last_active_ago")

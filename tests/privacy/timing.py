@@ -97,7 +97,6 @@ class World:
         with days_go_by(self.victim.devices):
             return asyncio.run(measure(self.authors, plan, self.scale, seed=seed, within_s=within_s))
 
-
     def chat(self, flushes: int, *, seed: int, within_s: float) -> list[float]:
         """Confirmations while the owner visibly writes in all rooms."""
         self.be(BASE)

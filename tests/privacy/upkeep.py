@@ -17,6 +17,7 @@ from tandem_core.types import RoomId
 from tandem_demo.device import Device
 
 _EVERY_S = 0.7
+_CLOCK = SystemClock()
 
 
 @contextmanager
@@ -25,7 +26,7 @@ def days_go_by(
     *,
     every_s: float = _EVERY_S,
     attended: Sequence[str] = (),
-    now_ms: Callable[[], int] = SystemClock().now_ms,
+    now_ms: Callable[[], int] = _CLOCK.now_ms,
 ) -> Iterator[None]:
     """While inside, what was flushed so far is forgotten again and again: each author finds a budget of his own.
 
