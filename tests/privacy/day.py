@@ -97,9 +97,13 @@ async def live(
     online: Sequence[tuple[int, int]],
     *,
     every: int = 1,
+    sync_every: int = 1,
     tell: Callable[[str], None] = lambda words: None,
 ) -> Day:
-    """A day of it: all authors write every ``every`` minutes, day and night; nobody reads."""
+    """A day of it: all authors write every ``every`` minutes, day and night; nobody reads.
+
+    ``sync_every``: the engine's long poll ends so often (minutes); a real one ends twice a minute.
+    """
     clock, start_ms = side.clock, side.clock.now_ms()
     before = len(side.confirmed())
     running: Stepped | None = None
@@ -117,7 +121,7 @@ async def live(
                 running = None
             if minute % every == 0:
                 await asyncio.gather(*(side.write(author) for author in range(side.authors)))
-            if running is not None:
+            if running is not None and minute % sync_every == 0:
                 await running.sync()
             if minute % 240 == 0:
                 tell(f"hour {minute // 60}")
@@ -223,13 +227,21 @@ async def attend(side: Side, program: Stepped) -> None:
 
 
 async def days_in_memory(
-    make: Callable[[Path], InMemory], folder: Path, count: int, *, seed: int, every: int = 1
+    make: Callable[[Path], InMemory],
+    folder: Path,
+    count: int,
+    *,
+    seed: int,
+    every: int = 1,
+    sync_every: int = 1,
 ) -> list[Day]:
     """So many days, each of a victim with a store of his own."""
     found = []
     for number in range(count):
         side = make(folder / f"day{number}")
-        found.append(await live(side, pattern(random.Random(f"{seed} {number}")), every=every))
+        found.append(
+            await live(side, pattern(random.Random(f"{seed} {number}")), every=every, sync_every=sync_every)
+        )
         await asyncio.sleep(0)
     return found
 

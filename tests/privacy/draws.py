@@ -9,9 +9,8 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from tandem_core.receipts.schedule import Profile
-
 from tandem_core.receipts import schedule
+from tandem_core.receipts.schedule import Profile
 from tandem_synapse.release import Hold
 from tests.privacy.timing import State
 

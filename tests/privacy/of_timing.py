@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from statistics import fmean, pstdev
 
 from tandem_core.receipts.schedule import Profile
-
 from tandem_demo.device import wait_for
 from tests.privacy import classify, draws, reference, timing
 from tests.privacy.attacker import Plan, measure

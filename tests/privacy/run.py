@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tandem_core.receipts.schedule import PACES, Profile
-
 from tandem_demo.synapse import SynapseServer
 from tests.privacy import classify, clockwork
 from tests.privacy.rig import synapse

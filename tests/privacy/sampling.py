@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tandem_core.types import Role
 from tests.privacy.memory import at_home, make_home, make_server
-from tests.privacy.stepped import LeapingClock, live_on
+from tests.privacy.stepped import LeapingClock, run_until
 from tests.privacy.timing import State
 from tests.privacy.upkeep import forget_flushes
 
@@ -36,6 +36,6 @@ async def engine_delays(
                 sent[server.say(writer)] = began_ms
             clock.at_ms += round(travel_ms())
             await program.sync()
-            await live_on([program], clock, began_ms + _CYCLE_MS)
+            await run_until([program], clock, began_ms + _CYCLE_MS)
             await program.engine.db.write(forget_flushes)
     return [(at - sent[event_id] + travel_ms()) / 1000 for at, event_id, _ in server.posted]

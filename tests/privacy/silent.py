@@ -23,7 +23,9 @@ from urllib.parse import quote
 import aiohttp
 from vodozemac import GroupSession
 
-from tandem_core.types import Role
+from tandem_core import settings
+from tandem_core.store.database import Transaction
+from tandem_core.types import Role, RoomId, UserId
 from tandem_demo.raw import CLIENT
 from tandem_demo.synapse import SynapseServer
 from tests.privacy.attacker import TYPES
@@ -267,8 +269,6 @@ async def stage(server: SynapseServer, folder: Path) -> AsyncIterator[tuple[Stag
     me, device = victim.raw(), victim.devices[0]
     ignored = {"ignored_users": {odd["ignored"].user_id: {}}}
     me.ok("PUT", f"{CLIENT}/user/{quote(me.user_id)}/account_data/m.ignored_user_list", ignored)
-    device.ctl("settings", "set", "receipts.person", "never", "--person", odd["never"].user_id)
-    device.ctl("settings", "set", "receipts.room", "never", "--room", odd["never_room"].room)
     clock = LeapingClock()
     async with (
         aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as here.http,
@@ -276,6 +276,7 @@ async def stage(server: SynapseServer, folder: Path) -> AsyncIterator[tuple[Stag
     ):
         for _ in range(4):
             await program.sync()
+        await program.engine.db.write(_refuse, odd["never"].user_id, odd["never_room"].room)
         yield here, program, clock
 
 
@@ -284,6 +285,11 @@ _READABLE = {
     "state_key": "",
     "content": {"history_visibility": "world_readable"},
 }
+
+
+def _refuse(txn: Transaction, person: str, room: str) -> None:
+    settings.set_value(txn, "receipts.person", "never", user_id=UserId(person), now_ms=1)
+    settings.set_value(txn, "receipts.room", "never", room_id=RoomId(room), now_ms=1)
 
 
 def _odd(server: SynapseServer, victim: Victim, name: str) -> Author:

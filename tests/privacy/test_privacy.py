@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
-from tandem_core.receipts.schedule import Pace, Profile
 
 from tandem_core.receipts import schedule
+from tandem_core.receipts.schedule import Pace, Profile
 from tandem_demo.synapse import SynapseServer
 from tests.privacy import day, draws, silent
 from tests.privacy.classify import accuracy, same_source
@@ -47,10 +47,10 @@ def test_no_kind_of_silent_probe_is_confirmed(synapse: SynapseServer, tmp_path: 
 @pytest.mark.slow
 @in_loop
 async def test_the_engine_keeps_to_the_schedule(tmp_path: Path) -> None:
-    delays = await engine_delays(tmp_path, BASE, cycles=15)
+    delays = await engine_delays(tmp_path, BASE, cycles=12)
     chance = random.Random(1)
     drawn = [draws.single(Profile.CONTACT, BASE, chance) for _ in range(3000)]
-    assert len(delays) == 15 * 12
+    assert len(delays) == 12 * 12
     assert same_source(delays, drawn)[1] > 1e-4
 
 
@@ -63,8 +63,8 @@ async def test_an_engine_that_holds_nothing_is_found_out(
     monkeypatch.setitem(schedule.PACES, Profile.CONTACT, Pace((0.0, 0.001), (0.0, 0.001), 0))
     classes = []
     for state in (BASE, IDLE):
-        delays = await engine_delays(tmp_path / state.name, state, cycles=20)
-        classes.append([delays[at : at + 20] for at in range(0, len(delays), 20)])
+        delays = await engine_delays(tmp_path / state.name, state, cycles=15)
+        classes.append([delays[at : at + 15] for at in range(0, len(delays), 15)])
     assert accuracy(classes).value > 0.95
 
 
@@ -73,13 +73,13 @@ async def test_an_engine_that_holds_nothing_is_found_out(
 def test_thirty_confirmations_tell_little(profile: Profile, attack: str) -> None:
     """The schedule's own draws; the bars with what chance may add to so many samples."""
     for states, bar in zip(((BASE, IDLE), CITY, COUNTRIES), _HELD[profile], strict=True):
-        seen = draws.observations(profile, states, attack=attack, size=30, count=120, seed=7)
+        seen = draws.observations(profile, states, attack=attack, size=30, count=80, seed=7)
         found = accuracy(seen)
         assert found.low <= bar, (profile, attack, states[-1].name, str(found))
 
 
 def test_the_number_of_devices_does_not_show() -> None:
-    found = accuracy(draws.device_observations(DEVICES, size=60, count=200, seed=3))
+    found = accuracy(draws.device_observations(DEVICES, size=60, count=100, seed=3))
     assert found.low <= 0.38
 
 
@@ -102,7 +102,7 @@ async def test_a_day_unread_tells_nobody_when_the_victim_is_online(tmp_path: Pat
     for number in range(2):
         server = make_server(LeapingClock(), 1)
         side = day.InMemory(server, make_home(server, tmp_path / f"d{number}"))
-        days.append(await day.live(side, day.pattern(random.Random(number)), every=4))
+        days.append(await day.live(side, day.pattern(random.Random(number)), every=8, sync_every=4))
     assert 1 <= day.busiest(days) <= 30
     assert day.online_accuracy(days)[0] <= 0.65
 
