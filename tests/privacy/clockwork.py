@@ -110,6 +110,6 @@ def lateness_ms(rate: Rate, *, naps: int = 200, seed: int = 1) -> list[float]:
         return sorted(runner.run(nap()))
 
 
-def fitting_scale(shortest_hold_s: float, late_ms: float, *, most: float = 10.0) -> float:
+def fitting_scale(shortest_hold_s: float, late_ms: float, *, most: float = 5.0) -> float:
     """The highest speed at which so much lateness is within the allowed share of the shortest hold; at least 1."""
     return max(1.0, min(most, JITTER_SHARE * shortest_hold_s * 1000 / max(late_ms, 0.001)))
