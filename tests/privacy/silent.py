@@ -39,7 +39,7 @@ _BATCH = 40
 _AT_ONCE = 6
 _RARE = {"before": 6, "rename": 10, "from": 200}
 """Probes that need much, or of which one tells as much as many, are sent at most so often."""
-_HOLD_MS = 3 * 60 * 1000
+_HOLD_MS = 90_000
 """Longer than anything is held, budgets aside."""
 _ROOMS = 4
 
