@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import random
 import signal
 import sys
@@ -21,6 +22,8 @@ def main() -> int:
     options = _options()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
+    # Each probe that cannot be opened would be told.
+    logging.getLogger("tandem").setLevel(logging.CRITICAL)
     wanted = set(options.goals.split(",")) if options.goals else None
     lines: list[Line] = []
     failed: list[str] = []

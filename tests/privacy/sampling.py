@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from tandem_core.types import Role
@@ -20,6 +21,7 @@ async def engine_delays(
     """Seconds from each message to its confirmation; every author writes once a minute. At most 19 authors.
 
     The path is added as the state says: on the way in for all that come in one answer, on the way out for each.
+    With the window open, both programs run on the one store.
     """
     chance = random.Random(f"{seed} {state.name}")
 
@@ -29,13 +31,18 @@ async def engine_delays(
     clock = LeapingClock()
     server = make_server(clock, writers, direct=direct)
     sent: dict[str, int] = {}
-    async with at_home(make_home(server, folder), Role.NOTIFIER, clock) as program:
+    home = make_home(server, folder)
+    roles = (Role.NOTIFIER, Role.APP) if state.window else (Role.NOTIFIER,)
+    async with AsyncExitStack() as stack:
+        programs = [await stack.enter_async_context(at_home(home, role, clock)) for role in roles]
         for _ in range(cycles):
             began_ms = clock.now_ms()
             for writer in server.writers:
                 sent[server.say(writer)] = began_ms
             clock.at_ms += round(travel_ms())
-            await program.sync()
-            await run_until([program], clock, began_ms + _CYCLE_MS)
-            await program.engine.db.write(forget_flushes)
+            chance.shuffle(programs)
+            for program in programs:
+                await program.sync()
+            await run_until(programs, clock, began_ms + _CYCLE_MS)
+            await programs[0].engine.db.write(forget_flushes)
     return [(at - sent[event_id] + travel_ms()) / 1000 for at, event_id, _ in server.posted]
