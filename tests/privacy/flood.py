@@ -60,7 +60,7 @@ async def flood(folder: Path, events: int, *, seed: int) -> Cost:
                     began = program.cpu_s
                     for place, probe in enumerate(probes):
                         server.clock.at_ms += 1000
-                        server.say(server.writers[place % _WRITERS], dict(probe.content), str(probe.type))
+                        server.say(server.writers[place % _WRITERS], probe.content, probe.type)
                         await program.sync()
                     used[which].append((program.cpu_s - began) / _BLOCK)
     differences = [one - other for one, other in zip(*used, strict=True)]

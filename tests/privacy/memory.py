@@ -43,7 +43,7 @@ class Writer:
     room_id: RoomId
     session: GroupSession = field(default_factory=GroupSession)
 
-    def sealed(self, content: Json, kind: str = "m.room.message") -> Json:
+    def sealed(self, content: Any, kind: Any = "m.room.message") -> Json:
         payload = {"type": kind, "content": content, "room_id": self.room_id}
         return {
             "algorithm": _MEGOLM,
@@ -69,19 +69,16 @@ class MemoryServer:
     """Time and path of every request that was no sync."""
     _numbers: Any = field(default_factory=lambda: itertools.count(1))
 
-    def say(self, writer: Writer, content: Json | None = None, kind: str = "m.room.message") -> str:
-        """The author writes now; returns the event's id."""
-        event_id = f"$e{next(self._numbers)}"
+    def say(self, writer: Writer, content: Any = None, kind: Any = "m.room.message") -> str:
+        """The author writes now, encrypted; returns the event's id."""
         text = {"msgtype": "m.text", "body": f"hello {secrets.token_hex(3)}"} if content is None else content
-        self.events.setdefault(writer.room_id, []).append(
-            {
-                "event_id": event_id,
-                "type": "m.room.encrypted",
-                "sender": writer.user_id,
-                "origin_server_ts": self.clock.now_ms(),
-                "content": writer.sealed(text, kind),
-            }
-        )
+        return self.put(writer, {"type": "m.room.encrypted", "content": writer.sealed(text, kind)})
+
+    def put(self, writer: Writer, event: Json) -> str:
+        """An event of the author's as it stands; returns its id."""
+        event_id = f"$e{next(self._numbers)}"
+        told = {"event_id": event_id, "sender": writer.user_id, "origin_server_ts": self.clock.now_ms()}
+        self.events.setdefault(writer.room_id, []).append(event | told)
         return event_id
 
     def room(self, writer: Writer) -> Json:
