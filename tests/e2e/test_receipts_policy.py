@@ -134,7 +134,7 @@ def test_what_one_device_chooses_the_other_ones_notifier_goes_by_with_the_next_m
         lambda: _account_data(world, "im.tandem.delivery_settings").get("rules", {}).get("direct") == "off",
     )
     # Sync brings the laptop's notifier the choice before, or with, the message.
-    _assert_nobody_tells(world, _say(world, pens, "Off everywhere"))
+    _assert_nobody_tells(world, _say(world, pens, "Off everywhere"), "kind_off")
     assert _value(world.laptop, "receipts.direct") == "off"
     world.phone.ctl("settings", "set", "receipts.direct", "on")
     wait_for("the laptop to hear", lambda: _value(world.laptop, "receipts.direct") == "on")
@@ -153,7 +153,7 @@ def test_an_exception_of_one_device_holds_on_the_other_and_the_server_learns_no_
     content = _account_data(world, "im.tandem.delivery_exceptions")
     assert set(content) == {"algorithm", "iv", "ciphertext", "mac"}
     assert "alice" not in json.dumps(content)
-    _assert_nobody_tells(world, _say(world, pens, "Not to you"))
+    _assert_nobody_tells(world, _say(world, pens, "Not to you"), "person_never")
     world.phone.ctl("settings", "set", "receipts.person", "default", *scope)
     wait_for("the laptop to hear", lambda: _value(world.laptop, "receipts.person", *scope) == "default")
     event_id = _say(world, pens, "To you again")

@@ -117,13 +117,20 @@ class Device:
     def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         return self.db.read_now(lambda conn: [tuple(row) for row in conn.execute(sql, values)])
 
-    def worker(self) -> SharedSettings:
+    def worker(self, *, writes: bool = True) -> SharedSettings:
         return SharedSettings(
-            self.paths, self.db, self.server, self.me, self.lock, clock=self.clock, chance=random.Random(1)
+            self.paths,
+            self.db,
+            self.server,
+            self.me,
+            self.lock,
+            writes=writes,
+            clock=self.clock,
+            chance=random.Random(1),
         )
 
-    def step(self) -> float | None:
-        return asyncio.run(self.worker().step())
+    def step(self, *, writes: bool = True) -> float | None:
+        return asyncio.run(self.worker(writes=writes).step())
 
     def sync(self) -> None:
         """What sync brings: the account data as the server has it."""

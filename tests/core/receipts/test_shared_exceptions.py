@@ -108,6 +108,22 @@ def test_a_device_that_cannot_read_the_exceptions_confirms_nothing_until_it_can(
     assert new.get("receipts.person", None, BOB) == "never"
 
 
+def test_a_hosted_account_goes_by_its_persons_settings_and_writes_none(make: Make, server: Server) -> None:
+    laptop, hosted = make("laptop"), make("hosted")
+    laptop.choose("receipts.enabled", True)
+    never(laptop, user_id=BOB)
+    laptop.settle()
+    before = dict(server.data)
+    hosted.choose("receipts.timing", "quick")
+    never(hosted, room_id=ROOM)
+    hosted.sync()
+    server.seen.clear()
+    assert hosted.step(writes=False) is None
+    assert (server.seen, server.data) == ([], before)
+    assert hosted.get("receipts.person", None, BOB) == "never"
+    assert (hosted.confirms(), hosted.get("receipts.timing")) == (True, "quick")
+
+
 @pytest.mark.parametrize(
     "content",
     [
