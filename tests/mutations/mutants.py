@@ -12,6 +12,7 @@ from tests.mutations.of_the_identity import IDENTITY
 from tests.mutations.of_the_marks import MARKS
 from tests.mutations.of_the_readers import READERS
 from tests.mutations.of_the_secrets import SECRETS
+from tests.mutations.of_the_settings import SETTINGS
 from tests.mutations.of_the_store import FENCES, INBOX, TOKENS
 from tests.mutations.of_the_verification import VERIFICATION
 from tests.mutations.of_the_work import CRYPTO, RECEIPTS, SENDING
@@ -39,5 +40,6 @@ MUTANTS: tuple[Mutant, ...] = (
     *SENDING,
     *RECEIPTS,
     *MARKS,
+    *SETTINGS,
     *FILES,
 )
