@@ -71,6 +71,15 @@ class StoreSource:
         conn = self._reader()
         return summaries(conn, LINK, keys, self._clock_ms()) if conn else {}
 
+    def marks_ripen(self) -> bool:
+        """Whether what a device said a while ago may change a mark with time alone."""
+        from tandem_core.receipts.failed import PROVISIONAL_MS
+        from tandem_core.store.failed import newest_heard
+
+        conn = self._reader()
+        heard_at = newest_heard(conn) if conn else None
+        return heard_at is not None and self._clock_ms() - heard_at < 2 * PROVISIONAL_MS
+
     def read_up_to(self, room_id: str) -> int | None:
         """The number of the row we have read last, if this connection has it."""
         conn = self._reader()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 POLL_MS = 2000
 ORDER_MS = 250
 MINUTE_MS = 60_000
-"""So often marks are read again, since some change with time alone."""
+"""So often it is looked whether marks are to be read again, since some change with time alone."""
 _MOST_PUT_OFF = 5
 """So many looks in a row may be put off because hints keep coming."""
 FIRST_ROOMS = 40
@@ -70,7 +70,7 @@ class Watch(QObject):
         self._poll = QTimer(self, interval=POLL_MS)
         self._poll.timeout.connect(self.look)
         self._minute = QTimer(self, interval=MINUTE_MS)
-        self._minute.timeout.connect(self._timeline.refresh_marks)
+        self._minute.timeout.connect(self._ripen)
         self._rooms_read.connect(self._take_rooms)
         self._order_read.connect(self._take_order)
 
@@ -146,6 +146,11 @@ class Watch(QObject):
             self._tell(lambda: self._rooms_read.emit(found, asked))
 
         threading.Thread(target=work, name="tandem-rooms", daemon=True).start()
+
+    @Slot()
+    def _ripen(self) -> None:
+        if self._timeline.room_id and self._source.marks_ripen():
+            self._timeline.refresh_marks()
 
     def _touch(self, room_ids: set[str], everything: bool) -> None:
         if everything or len(room_ids) > _MANY:

@@ -11,6 +11,7 @@ from PySide6.QtGui import QGuiApplication
 
 from tandem_app.models import info_rows
 from tandem_core.errors import Offline
+from tandem_core.receipts.failed import PROVISIONAL_MS
 from tandem_core.receipts.states import DeviceDelivery, PersonDelivery
 from tandem_core.types import UserId
 from tests.app.by_keyboard import silent, sticks_out, tab_to
@@ -252,6 +253,21 @@ def test_a_key_that_could_not_be_sent_is_told_with_the_reason(
     glass.click(glass.item("sendKey"))
     glass.wait(lambda: glass.items("keyNote"), "an answer")
     assert says(glass.item("keyNote")).startswith("The key was not sent: No connection to your homeserver.")
+
+
+@pytest.mark.gui
+def test_what_may_be_a_passing_trouble_is_shown_once_it_has_lasted(
+    seed: Seed, show: Show, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tandem_app.watch.MINUTE_MS", 20)
+    talk = seed.room("Bob", direct=True)
+    event = seed.sent(talk, "hello", people={BOB: ["Laptop"]}, at=90)
+    seed.cannot_read(talk, event, BOB, "Laptop", at=NOON_MS)
+    glass = show()
+    glass.click(glass.item("roomRow"))
+    assert glass.marks() == ["Sent to your server"]
+    monkeypatch.setattr(glass.main.source, "_clock_ms", lambda: NOON_MS + PROVISIONAL_MS)
+    glass.wait(lambda: glass.item("deliveryMark").property("state_") == "nobody", "with time alone")
 
 
 @pytest.mark.gui

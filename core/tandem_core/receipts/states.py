@@ -178,8 +178,11 @@ def count(people: Sequence[PersonDelivery]) -> Counts:
     )
 
 
-def state_of(message: Message, people: Sequence[PersonDelivery]) -> State:
-    """One state for many people: what needs attention first, then the furthest that anybody got."""
+def state_of(message: Message, people: Sequence[PersonDelivery], counts: Counts) -> State:
+    """One state for many people: what needs attention first, then the furthest that anybody got.
+
+    ``counts`` are those of these people.
+    """
     match message.send_state:
         case "failed":
             return State.FAILED
@@ -187,10 +190,9 @@ def state_of(message: Message, people: Sequence[PersonDelivery]) -> State:
             return State.QUEUED
         case "sending":
             return State.SENDING
-    counts = count(people)
     if message.bridge is BridgeState.FAIL_PERMANENT and not counts.delivered and not counts.read:
         return State.FAILED
-    if counts.people and all(person.has_nothing for person in people if person.counted):
+    if counts.troubled and all(person.has_nothing for person in people if person.counted):
         return State.NOBODY
     if counts.troubled or message.bridge in (BridgeState.FAIL_RETRIABLE, BridgeState.FAIL_PERMANENT):
         return State.TROUBLE

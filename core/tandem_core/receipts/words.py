@@ -60,7 +60,7 @@ def summarise(message: Message, people: Sequence[PersonDelivery]) -> Summary:
     """One line for many people. Read outranks delivered, but fills in no missing delivery."""
     counted = [person for person in people if person.counted]
     counts = count(people)
-    state = state_of(message, people)
+    state = state_of(message, people, counts)
     text = _text(state, message, counted, counts)
     return Summary(
         state=state,

@@ -263,6 +263,12 @@ def heard_count(conn: sqlite3.Connection, user_id: UserId, device_id: DeviceId, 
     return int(found[0])
 
 
+def newest_heard(conn: sqlite3.Connection) -> int | None:
+    """When any device last said that it cannot read something of ours, and has not taken it back."""
+    found = conn.execute("SELECT max(heard_at) FROM receipt_failed WHERE cleared_at IS NULL").fetchone()
+    return None if found[0] is None else int(found[0])
+
+
 def forget_heard(txn: Transaction, before_ms: int, after_ms: int) -> None:
     """Forget what was said before the first of these times, or after the second one."""
     txn.execute("DELETE FROM receipt_failed WHERE heard_at NOT BETWEEN ? AND ?", (before_ms, after_ms))
