@@ -231,6 +231,7 @@ class Engine:
         # vodozemac and the vault are no business of a program that only asks whether another one runs.
         from tandem_core.crypto.backup_worker import BackupWorker
         from tandem_core.crypto.exceptions_box import ExceptionsBox
+        from tandem_core.crypto.failed_reports import FailedReports
         from tandem_core.crypto.gossip import GossipWorker
         from tandem_core.crypto.key_requests import KeyRequests
         from tandem_core.crypto.letters import OlmLetters
@@ -271,6 +272,7 @@ class Engine:
             SharedSettings(
                 paths, db, http, me, box, writes=self._turn is not None, clock=clock, chance=chance
             ),
+            FailedReports(paths, db, http, me, role, opener, crypto, clock=clock, chance=chance),
             KeyRequests(paths, db, http, me, opener, crypto, clock=clock, chance=chance),
             BackupWorker(paths, db, http, opener, clock=clock, chance=chance),
             GapFiller(db, http, me, role, clock=clock, chance=chance),
