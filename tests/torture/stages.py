@@ -229,6 +229,8 @@ EXCUSED = (
     ("both", r"crypto\.gossip\.|crypto\.key_requests\.",
      "only between several devices of one person; tests/core/crypto loses their requests"),
     ("both", r"crypto\.key_again\.", _COMMAND),
+    ("both", r"crypto\.failed_reports\.",
+     "only minutes after a message that cannot be decrypted; its one transaction is tested in tests/core/crypto"),
     ("both", r"/media/|uploads\.note_|uploader\._tidy|outgoing\._queue|limits\._keep",
      "only for a message with a file; tests/core/media/test_queue.py dies at each of them"),
     ("notifier", r"verification\.note_told",

@@ -17,12 +17,11 @@ from tandem_core.crypto.worker import CryptoWorker, LocalOpener
 from tandem_core.http import Http
 from tandem_core.netlock import netlock
 from tandem_core.paths import ProfilePaths
-from tandem_core.receipts import encrypted_body, failed
+from tandem_core.receipts import encrypted_body, failed, planning
 from tandem_core.receipts.failed import Report
 from tandem_core.store import backup as backup_rows
 from tandem_core.store import failed as store
 from tandem_core.store import key_requests as request_rows
-from tandem_core.store import receipts as receipt_rows
 from tandem_core.store.backup import Standing
 from tandem_core.store.database import Database, Transaction
 from tandem_core.store.devices import Device
@@ -103,7 +102,7 @@ def tell(txn: Transaction, state: CryptoState, now_ms: int, chance: Chance) -> i
     for report in reports:
         failed.mark_told(txn, report, now_ms)
     for sender in {report.row.sender for report in reports}:
-        receipt_rows.note_flush(txn, sender, now_ms, forget_before_ms=now_ms - failed.DAY_MS)
+        planning.note_flush(txn, sender, now_ms)
     return len(reports)
 
 

@@ -18,13 +18,14 @@ from typing import Any
 
 from tandem_core import settings, trust
 from tandem_core.clock import Chance
-from tandem_core.receipts import facts, gate
+from tandem_core.receipts import facts, gate, planning, schedule
 from tandem_core.store import crypto as keys
 from tandem_core.store import deliveries, devices, receipts, rooms
 from tandem_core.store import failed as store
 from tandem_core.store.database import Transaction
 from tandem_core.store.devices import Device
 from tandem_core.store.failed import FailedRow
+from tandem_core.store.receipt_plans import Plan
 from tandem_core.store.rooms import RoomKind
 from tandem_core.store.timeline import StoredEvent
 from tandem_core.trust import DeviceTrust, PersonTrust
@@ -175,6 +176,10 @@ def due(
         report = _look_again(txn, me, row, now_ms, is_tried=(row.room_id, row.session_id) in asked)
         if report is None:
             continue
+        free_at = _free_at(txn.conn, row.sender, now_ms)
+        if free_at > now_ms:
+            store.put_off(txn, row, free_at + _hold_ms(draw))
+            continue
         if row.state == "waiting":
             wait_ms = _wait_ms(txn.conn, row.sender, told.get(row.sender, 0), now_ms)
             if wait_ms:
@@ -274,6 +279,13 @@ def _was_here(conn: sqlite3.Connection, event_at: int, now_ms: int) -> bool:
     """Whether this device is much older than the event, and the event not too old to speak of."""
     since = store.signed_in_at(conn)
     return since is not None and event_at >= since + SETTLED_MS and now_ms - event_at <= gate.MOST_AGE_MS
+
+
+def _free_at(conn: sqlite3.Connection, sender: UserId, now_ms: int) -> int:
+    """When this author may be told anything at all, as far as can be said now: a report is a flush like others."""
+    plan = Plan(now_ms, hold_ms=0, slack_ms=0, drawn_at=now_ms, profile=schedule.Profile.CONTACT)
+    turn = schedule.turn(plan, planning.standing(conn, sender, now_ms), now_ms)
+    return now_ms + LOOK_AGAIN_MS if turn.at is None else turn.at
 
 
 def _wait_ms(conn: sqlite3.Connection, sender: UserId, also: int, now_ms: int) -> int:

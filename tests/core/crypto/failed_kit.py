@@ -172,7 +172,7 @@ def restored(device: Device) -> Iterator[None]:
     def put_back(txn: Transaction) -> None:
         for table, rows_ in before.items():
             txn.execute(f"DELETE FROM {table}")
-            marks = ",".join("?" * len(rows_[0])) if rows_ else ""
-            txn.executemany(f"INSERT INTO {table} VALUES ({marks})", rows_)
+            for row in rows_:
+                txn.execute(f"INSERT INTO {table} VALUES ({','.join('?' * len(row))})", row)
 
     device.write(put_back)
