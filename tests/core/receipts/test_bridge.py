@@ -333,7 +333,7 @@ json_values = st.recursive(
             max_size=4,
         ),
     ),
-    max_leaves=20,
+    max_leaves=8,
 )
 contents = st.dictionaries(
     st.sampled_from(
@@ -345,7 +345,9 @@ contents = st.dictionaries(
 
 
 @hypothesis_settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    deadline=None,
+    max_examples=60,
 )
 @given(contents, contents)
 def test_no_content_can_break_the_sync(bridged: Account, words: Any, state: Any) -> None:
