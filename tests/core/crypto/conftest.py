@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tandem_core.types import Json
+from tests.core.crypto.failed_kit import Talk, make_talk
 from tests.core.crypto.key_server import KeyServer
 from tests.core.crypto.world import Device, StillClock, named
 
@@ -102,3 +103,11 @@ def history(friends: tuple[Device, Device]) -> tuple[Device, Device, list[Json]]
 def tablet(history: tuple[Device, Device, list[Json]], make_device: Callable[..., Device]) -> Device:
     """Bob's new device, which has nothing yet."""
     return make_device("bob", "TABLET")
+
+
+@pytest.fixture
+def talk(alice: Device, bob: Device, server: KeyServer, clock: StillClock) -> Talk:
+    """A direct chat of two verified people, in which Bob has read the first message."""
+    made = make_talk(alice, bob, server, clock)
+    made.see(made.say("hello"))
+    return made

@@ -9,8 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from tandem_core import settings
-from tandem_core.receipts import failed
+from tandem_core.codec import dumps
+from tandem_core.crypto import olm
+from tandem_core.receipts import encrypted_body, failed
 from tandem_core.sending import enqueue
 from tandem_core.store import crypto as rows
 from tandem_core.store import identities, room_facts, rooms
@@ -176,3 +180,35 @@ def restored(device: Device) -> Iterator[None]:
                 txn.execute(f"INSERT INTO {table} VALUES ({','.join('?' * len(row))})", row)
 
     device.write(put_back)
+
+
+def told(talk: Talk) -> list[Json]:
+    """The reports that Bob has sent and Alice has not taken yet, opened as her device would."""
+    found: list[Json] = []
+
+    def look(txn: Transaction) -> None:
+        for event in talk.server.inboxes.get((talk.alice.me.user_id, talk.alice.me.device_id), []):
+            if event["type"] == olm.SEALED:
+                opened = olm.open_event(txn, talk.alice.state, event["sender"], event["content"], NOW)
+                if opened.type == encrypted_body.RECEIPT:
+                    assert len(dumps(opened.content)) == encrypted_body.SIZES[0]
+                    body = encrypted_body.parse(opened.content)
+                    assert body is not None
+                    found.extend(body.failed)
+        raise LookedOnly
+
+    with pytest.raises(LookedOnly):
+        talk.alice.write(look)
+    return found
+
+
+class LookedOnly(Exception):
+    """The transaction is rolled back."""
+
+
+def change(device: Device, sql: str, *values: object) -> None:
+    device.write(lambda txn: txn.execute(sql, values) and None)
+
+
+def choose(device: Device, key: str, value: settings.Value, **scope: Any) -> None:
+    device.write(settings.set_value, key, value, now_ms=NOW, **scope)

@@ -14,20 +14,13 @@ from tandem_core.errors import BadInput, Offline
 from tandem_core.store import events
 from tandem_core.store import session as sessions
 from tandem_core.types import DeviceId, EventId, UserId
-from tests.core.crypto.failed_kit import DAY, MINUTE, Talk, first_index, make_talk
-from tests.core.crypto.key_server import KeyServer, me_key
+from tests.core.crypto.failed_kit import DAY, MINUTE, Talk, change, first_index
+from tests.core.crypto.key_server import me_key
 from tests.core.crypto.test_gossip import verify
-from tests.core.crypto.world import NOW, ROOM, Device, StillClock, user
+from tests.core.crypto.world import NOW, ROOM, Device, user
 
 ONE = DeviceId("ONE")
 BOB = user("bob")
-
-
-@pytest.fixture
-def talk(alice: Device, bob: Device, server: KeyServer, clock: StillClock) -> Talk:
-    made = make_talk(alice, bob, server, clock)
-    made.see(made.say("hello"))
-    return made
 
 
 def send(talk: Talk, event_id: str, user_id: UserId = BOB, device_id: DeviceId = ONE) -> None:
@@ -43,10 +36,6 @@ def refused(talk: Talk, event_id: str, user_id: UserId = BOB, device_id: DeviceI
     assert len(talk.server.asked("sendToDevice")) == before
     assert talk.alice.rows("SELECT * FROM key_again") == []
     return error.value.detail
-
-
-def change(device: Device, sql: str, *values: object) -> None:
-    device.write(lambda txn: txn.execute(sql, values) and None)
 
 
 def test_the_device_can_read_that_message_and_what_follows_and_nothing_before(talk: Talk) -> None:
