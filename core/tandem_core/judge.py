@@ -11,7 +11,7 @@ import logging
 
 from tandem_core import push, settings
 from tandem_core.clock import Chance
-from tandem_core.receipts import bridge, facts, gate, own, planning
+from tandem_core.receipts import bridge, facts, gate, own_seen, planning
 from tandem_core.receipts.gate import Owe, Refuse
 from tandem_core.store import receipts, rooms, timeline, verdicts, verification
 from tandem_core.store.database import Transaction
@@ -35,7 +35,7 @@ def judge(txn: Transaction, me: Me, role: Role, event: StoredEvent, *, now_ms: i
         bridge.accept(txn, me, event, now_ms)
     is_new = event.origin in (Origin.LIVE, Origin.GAP)
     if event.sender == me.user_id:
-        own.saw(txn, me, event, now_ms, chance)
+        own_seen.saw(txn, me, event, now_ms, chance)
         if is_new and event.state_key is None and event.seal in (Seal.PLAIN, Seal.OPENED):
             planning.attend(txn, event.room_id, event.sent_at, now_ms)
         return

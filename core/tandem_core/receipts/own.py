@@ -11,10 +11,10 @@ import sqlite3
 from collections.abc import Sequence
 from typing import ClassVar
 
-from tandem_core.clock import Chance, Clock, elapsed_ms
+from tandem_core.clock import Chance, Clock
 from tandem_core.netlock import netlock
 from tandem_core.paths import ProfilePaths
-from tandem_core.receipts import encrypted_body, inbound, marker, proof
+from tandem_core.receipts import encrypted_body, marker, proof
 from tandem_core.receipts.encrypted import Letters, own_others, put_letters
 from tandem_core.receipts.encrypted_body import Confirmed, Passed
 from tandem_core.store import confirmations, events
@@ -22,35 +22,14 @@ from tandem_core.store import session as sessions
 from tandem_core.store.confirmations import Forward, OwnConfirm
 from tandem_core.store.database import Database, Transaction
 from tandem_core.store.devices import Device
-from tandem_core.store.events import StoredEvent
-from tandem_core.types import DeviceId, Me, Origin, Topic
+from tandem_core.types import DeviceId, Me, Topic
 from tandem_core.worker import Worker
 
-HOLD_S = (2.0, 8.0)
-"""From a message's opening to its confirmation, so that several go together."""
 PASS_ON_MS = 60_000
 """At most one message a minute passes on what was heard."""
-MOST_AGE_MS = 7 * 86_400_000
 _PASSED_ON = "receipts.passed_on_at"
 _MOST_AT_ONCE = 128
 _LONGEST_HOLD_MS = 600_000
-
-
-def saw(txn: Transaction, me: Me, event: StoredEvent, now_ms: int, chance: Chance) -> None:
-    """A message of ours is here and readable: what was heard of it early counts now, and its sender is told.
-
-    Called when it is judged. Judging it again changes nothing.
-    """
-    inbound.claim_early(txn, event.event_id, now_ms)
-    asked = marker.read(event.opened_content)
-    if asked is None or me.device_id in asked.devices or event.redacted_by is not None:
-        return
-    if event.origin not in (Origin.LIVE, Origin.GAP) or elapsed_ms(event.sent_at, now_ms) > MOST_AGE_MS:
-        return
-    due_at = now_ms + round(chance.uniform(*HOLD_S) * 1000)
-    confirmations.owe_own(
-        txn, event.event_id, event.room_id, asked.devices[0], due_at, now_ms - 2 * MOST_AGE_MS
-    )
 
 
 class OwnDevices(Worker):
