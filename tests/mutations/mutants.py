@@ -7,6 +7,7 @@ law or decision of ours that forbids it. An anchor is small and found exactly on
 from __future__ import annotations
 
 from tests.mutations.of_the_backup import BACKUP
+from tests.mutations.of_the_failed import FAILED
 from tests.mutations.of_the_files import FILES
 from tests.mutations.of_the_identity import IDENTITY
 from tests.mutations.of_the_marks import MARKS
@@ -39,6 +40,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *VERIFICATION,
     *SENDING,
     *RECEIPTS,
+    *FAILED,
     *MARKS,
     *SETTINGS,
     *FILES,

@@ -14,14 +14,16 @@ from tandem_core import session as sessions
 from tandem_core import settings
 from tandem_core.clock import SystemClock
 from tandem_core.engine import Engine
-from tandem_core.paths import ProfilePaths
+from tandem_core.paths import paths_below
 from tandem_core.receipts import failed
+from tandem_core.role import take_role
 from tandem_core.sending import enqueue
 from tandem_core.store import devices, identities, room_facts
 from tandem_core.store.database import Database
 from tandem_core.store.room_facts import RoomKind
 from tandem_core.sync import rooms_api
 from tandem_core.types import Change, EventId, Role, RoomId, Topic
+from tandem_demo.device import Device
 from tandem_demo.synapse import SynapseServer
 from tests.conftest import new_user
 from tests.support.aio import in_loop
@@ -115,7 +117,8 @@ class Program:
 @asynccontextmanager
 async def running(server: SynapseServer, folder: Path, name: str) -> AsyncIterator[Program]:
     """Somebody's only device, signed in since yesterday and asked about receipts, with its program running."""
-    paths = ProfilePaths("test", folder / "data", folder / "run", folder / "log")
+    folder.mkdir(mode=0o700)
+    paths = paths_below(folder)
     paths.make()
     localpart, password = new_user(server, name)
     await sessions.login(server.base_url, localpart, password, device_name=name, paths=paths)
@@ -128,13 +131,14 @@ async def running(server: SynapseServer, folder: Path, name: str) -> AsyncIterat
     )
     clock = MovedClock()
     engine = Engine(paths, db, sessions.current(db), Role.NOTIFIER, clock=clock)
-    task = asyncio.ensure_future(engine.run())
-    try:
-        yield Program(engine, clock)
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        db.close()
+    with take_role(paths, Role.NOTIFIER):
+        task = asyncio.ensure_future(engine.run())
+        try:
+            yield Program(engine, clock)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            db.close()
 
 
 async def direct_chat(alice: Program, bob: Program) -> RoomId:
@@ -156,16 +160,16 @@ async def direct_chat(alice: Program, bob: Program) -> RoomId:
 
 
 @pytest.fixture(params=["synapse", "stock_synapse"])
-def server(request: pytest.FixtureRequest) -> SynapseServer:
-    """With our module, whose receipts name the device; and without, where they travel encrypted."""
-    found: SynapseServer = request.getfixturevalue(request.param)
-    return found
+def place(request: pytest.FixtureRequest) -> tuple[SynapseServer, bool]:
+    """With our module, whose receipts name the device, and without, where they travel encrypted (False)."""
+    return request.getfixturevalue(request.param), request.param == "synapse"
 
 
 @in_loop
 async def test_from_the_lost_key_to_the_tick(
-    server: SynapseServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: tuple[SynapseServer, bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    server, with_module = place
     monkeypatch.setenv("TANDEM_VAULT", "file")
     async with AsyncExitStack() as stack:
         alice, bob = [
@@ -186,7 +190,13 @@ async def test_from_the_lost_key_to_the_tick(
         assert device.code is failed.Code.NO_KEY
         assert _heard(alice, first) == []
 
-        await alice.engine.encryption.send_key_again(event_id, device.user_id, device.device_id)
+        if with_module:
+            await alice.engine.encryption.send_key_again(event_id, device.user_id, device.device_id)
+        else:
+            words = ("receipts", event_id, "--send-key-again", device.user_id, device.device_id)
+            command = Device("alice", tmp_path / "alice", headless=True)
+            said = await asyncio.to_thread(command.ctl, *words)
+            assert said["event_id"] == event_id
         await bob.until("the key", lambda: bob.seal(event_id) == ("opened", None))
         delivered = "SELECT 1 FROM delivery WHERE event_id = ? AND user_id = ? AND device_id = ?"
         await bob.until_time_brings(
