@@ -222,6 +222,20 @@ def test_exceptions_are_listed_and_what_cannot_be_read_is_given_up_by_hand(
         assert db.read_now(standing).anew is True
 
 
+def test_the_doctor_says_whether_anything_is_confirmed(signed_in: ProfilePaths, run: Run) -> None:
+    def says() -> tuple[bool, str]:
+        found = json.loads(run("doctor", "--json")[1])["findings"]
+        [one] = [each for each in found if each["what"] == "confirmations"]
+        return one["ok"], one["detail"]
+
+    assert says() == (True, "nothing is confirmed until you choose")
+    run("receipts", "answer", "recommended")
+    assert says() == (True, "on")
+    with closing(Database.open(signed_in.database)) as db:
+        db.write_now(account_data.put, DELIVERY_EXCEPTIONS, {"algorithm": "another"})
+    assert says()[0] is False
+
+
 def test_what_was_confirmed_and_what_a_person_sees_can_be_asked(signed_in: ProfilePaths, run: Run) -> None:
     assert run.value("receipts", "log") == []
     assert run.value("receipts", "preview", "@nobody:example.org") == []

@@ -64,6 +64,7 @@ def _examine(paths: ProfilePaths) -> Iterator[Finding]:
         return
     with contextlib.closing(db):
         yield _store(db)
+        yield _confirmations(db)
         yield from _account(paths, db)
 
 
@@ -254,6 +255,31 @@ async def _server(paths: ProfilePaths, db: Database, current: Session) -> list[F
     }[can.delivery, can.delivery_devices]
     found.append(Finding("delivery receipts", True, words))
     return found
+
+
+def _confirmations(db: Database) -> Finding:
+    """Whether others learn that messages came; that nobody was asked yet is nothing wrong."""
+    from tandem_core import settings
+    from tandem_core.store.shared_settings import exceptions_are_known
+
+    try:
+        confirms = db.read_now(settings.confirms)
+        is_answered = db.read_now(settings.get, "receipts.answered") is True
+        are_known = db.read_now(exceptions_are_known)
+    except Expected as error:
+        return _finding("confirmations", error)
+    if not are_known:
+        detail = "nothing is confirmed: this device cannot read the exceptions that your devices share"
+        return Finding(
+            "confirmations", False, detail, "Verify it; or run tandemctl receipts exceptions anew."
+        )
+    if confirms is None:
+        detail = "nothing is confirmed: what is stored cannot be understood"
+        return Finding("confirmations", False, detail, "Run tandemctl receipts answer recommended.")
+    if not is_answered:
+        detail = "nothing is confirmed until you choose"
+        return Finding("confirmations", True, detail, "Run tandemctl receipts answer recommended, or off.")
+    return Finding("confirmations", True, "on" if confirms else "off")
 
 
 def _finding(what: str, trouble: Expected) -> Finding:

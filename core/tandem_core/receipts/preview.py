@@ -23,6 +23,7 @@ _BECAUSE = {
     Reason.KIND_OFF: "confirmations are off for this kind of room",
     Reason.TOO_MANY_PEOPLE: "there are too many people",
     Reason.PUBLIC_ROOM: "anyone may join this room",
+    Reason.BEFORE_JOIN: "it is not known when you joined",
     Reason.NOT_JOINED: "one of you is not in the room any more",
     Reason.SETTINGS_UNSOUND: "your settings cannot be understood",
     Reason.UNKNOWN_ROOM: "it is not certain what kind of room this is",
