@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tandem_core.types import Json
-from tests.core.crypto.failed_kit import Talk, make_talk
+from tests.core.crypto.failed_kit import Talk, make_talk, since_yesterday
 from tests.core.crypto.key_server import KeyServer
 from tests.core.crypto.world import Device, StillClock, named
 
@@ -105,9 +107,34 @@ def tablet(history: tuple[Device, Device, list[Json]], make_device: Callable[...
     return make_device("bob", "TABLET")
 
 
+@pytest.fixture(scope="session")
+def talk_as_made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, KeyServer]:
+    """The stores of Alice and Bob, who have verified each other, and their server; copied for each test."""
+    folder, server, clock = tmp_path_factory.mktemp("talk"), KeyServer(), StillClock()
+    alice, bob = (Device(folder / name, named(name, "ONE"), server, clock) for name in ("alice", "bob"))
+    for device in (alice, bob):
+        asyncio.run(device.keys.upload())
+        device.hear_counts()
+    talk = make_talk(alice, bob, server, clock)
+    talk.see(talk.say("hello"))
+    for device in (alice, bob):
+        device.close()
+    return folder, server
+
+
 @pytest.fixture
-def talk(alice: Device, bob: Device, server: KeyServer, clock: StillClock) -> Talk:
+def talk(
+    talk_as_made: tuple[Path, KeyServer], tmp_path: Path, server: KeyServer, clock: StillClock
+) -> Iterator[Talk]:
     """A direct chat of two verified people, in which Bob has read the first message."""
-    made = make_talk(alice, bob, server, clock)
-    made.see(made.say("hello"))
-    return made
+    folder, as_made = talk_as_made
+    shutil.copytree(folder, tmp_path / "talk")
+    vars(server).update(copy.deepcopy(vars(as_made)))
+    alice, bob = (
+        Device(tmp_path / "talk" / name, named(name, "ONE"), server, clock) for name in ("alice", "bob")
+    )
+    since_yesterday(alice)
+    since_yesterday(bob)
+    yield Talk(alice, bob, server, clock)
+    for device in (alice, bob):
+        device.close()

@@ -98,7 +98,7 @@ class Talk:
     def other_program(self) -> Device:
         """Bob's other program, which has the same session."""
         made = self.bob.other_program()
-        made.write(lambda txn: txn.execute("UPDATE session SET signed_in_at = ?", (NOW - DAY,)) and None)
+        since_yesterday(made)
         return made
 
     def heard(self, *event_ids: str) -> dict[EventId, list[failed.FailedDevice]]:
@@ -150,10 +150,15 @@ def chats(device: Device, other: Device) -> None:
     device.is_in(ROOM, other.me.user_id)
     device.write(rooms.set_room, device.role, ROOM, {"is_dm": 1, "joined_count": 2, "invited_count": 0})
     device.write(room_facts.accept, ROOM, "accepted_invite")
-    device.write(lambda txn: txn.execute("UPDATE session SET signed_in_at = ?", (NOW - DAY,)) and None)
+    since_yesterday(device)
     for key in ("receipts.answered", failed.SETTING):
         if key in settings.SETTINGS:
             device.write(settings.set_value, key, True, now_ms=NOW)
+
+
+def since_yesterday(device: Device) -> None:
+    """The device has been signed in for a day."""
+    device.write(lambda txn: txn.execute("UPDATE session SET signed_in_at = ?", (NOW - DAY,)) and None)
 
 
 def first_index(device: Device, session_id: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -175,6 +176,33 @@ def test_a_flood_of_reports_is_bounded(talk: Talk) -> None:
     assert talk.alice.one("SELECT count(*) FROM receipt_failed") == failed.MOST_HEARD_A_DAY
     talk.wait(DAY + MINUTE)
     assert accept(talk, *entries[-3:]) == 3
+
+
+def test_thousands_of_made_up_reports_change_nothing(talk: Talk) -> None:
+    """Every one is wrong in at least one thing: the session, the message, its number or its code."""
+    draw = random.Random(6)
+    mine, elsewhere = talk.say("words"), talk.say("more words")
+    talk.rotate()
+    other = talk.session(talk.say("in another session"))
+    right = entry(talk, mine)
+    wrong: dict[str, list[Any]] = {
+        "session": [other, "", "x", None, 0, [], {}, "s" * 256, talk.session(mine) + "="],
+        "first": ["$unknown", "", mine[1:], None, 1, [mine], "$" + "e" * 255, "@bob:example.org"],
+        "n": [-1, 1001, True, None, "1", 1.0, 2**63, []],
+        "code": ["", "NO_KEY", None, 0, ["no_key"], "m.unverified"],
+    }
+    for _ in range(700):
+        entries = []
+        for _ in range(8):
+            made = right | {"first": draw.choice([mine, elsewhere]), "n": draw.randint(0, 1000)}
+            for name in draw.sample(sorted(wrong), draw.randint(1, 4)):
+                made[name] = draw.choice(wrong[name])
+            if draw.random() < 0.1:
+                made.pop(draw.choice(sorted(made)))
+            entries.append(made)
+        assert accept(talk, *entries) == 0
+    assert talk.alice.rows("SELECT * FROM receipt_failed") == []
+    assert accept(talk, right) == 1
 
 
 def test_old_reports_are_forgotten(talk: Talk) -> None:
