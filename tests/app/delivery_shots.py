@@ -21,9 +21,11 @@ def main() -> int:
 
 
 def wear(glass: Glass, theme: str) -> None:
-    """``light``, ``dark``, ``light-strong`` or ``dark-strong``."""
-    choice, _, strong = theme.partition("-")
-    glass.main.shell.set_theme(choice, "high" if strong else "system")
+    """``light`` or ``dark``; with ``-strong`` in high contrast, with ``-words`` with words for marks."""
+    choice, _, how = theme.partition("-")
+    glass.main.shell.set_theme(
+        choice, "high" if how == "strong" else "system", "words" if how == "words" else "icons"
+    )
 
 
 def marks(*, width: int = 1120, theme: str = "light", long: bool = False) -> Callable[[Seed], Look]:
@@ -139,6 +141,7 @@ def _do(glass: Glass, kind: str, long: bool) -> None:
 SCENES: dict[str, Callable[[Seed], Look]] = {
     "marks": marks(), "marks-dark": marks(theme="dark"), "marks-strong": marks(theme="light-strong"),
     "marks-dark-strong": marks(theme="dark-strong"), "marks-narrow-long": marks(width=360, long=True),
+    "marks-words": marks(width=360, theme="light-words"),
     "about": info(), "about-dark": info(theme="dark"), "about-strong": info(theme="light-strong"),
     "about-dark-strong": info("question", theme="dark-strong"), "about-question": info("question"),
     "about-note": info("note"), "about-narrow-long": info("question", width=360, long=True),

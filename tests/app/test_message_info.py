@@ -114,6 +114,16 @@ def test_our_own_devices_are_folded_and_kept_apart() -> None:
     assert len(told(person("Bob"), own=(device("Phone"),))) == 2, "nothing is known of them"
 
 
+def test_the_question_says_which_device_and_whether_it_is_verified() -> None:
+    laptop = device("Laptop", failed_at=AT, verified=True)
+    asked = info_rows.question(person("Bob", laptop), laptop)
+    assert asked["title"] == 'Send the key again to Bob\'s "Laptop"?'
+    assert asked["words"].startswith("You have verified it.")
+    unknown = info_rows.question(person("Bob"), device("Laptop", failed_at=AT, verified=False))
+    assert unknown["words"].startswith("It is not verified: nobody has checked that it is Bob's own.")
+    assert len(info_rows.question(person(LONG), device(LONG, failed_at=AT))["title"]) < 120
+
+
 @pytest.mark.gui
 def test_a_group_is_unfolded_and_a_person_found_by_keyboard(seed: Seed, show: Show) -> None:
     people = {f"@p{number:02}:example.org": f"Person {number:02}" for number in range(12)}

@@ -26,6 +26,7 @@ _GROUPS = (
 ALL = frozenset(group for group, _ in _GROUPS) | {OWN}
 """Every group."""
 _NOT_TRACKED = "Not tracked"
+_LONGEST_NAME = 40
 _CODES = {"no_key": "no key", "withheld": "key withheld"}
 _WHY_NOT = {
     "bot": "A bot, which confirms nothing",
@@ -76,13 +77,14 @@ def rows(
 
 def question(person: PersonDelivery, device: DeviceDelivery) -> dict[str, Any]:
     """What is asked before the key of a message goes out once more: a map {title, words, userId, deviceId}."""
+    name = _short(person.name)
     known = {
         True: "You have verified it.",
-        False: f"It is not verified: nobody has checked that it is {person.name}'s own.",
-        None: f"It is not among {person.name}'s devices any more, as far as your server says.",
+        False: f"It is not verified: nobody has checked that it is {name}'s own.",
+        None: f"It is not among {name}'s devices any more, as far as your server says.",
     }
     return {
-        "title": f'Send the key again to {person.name}\'s "{device.name}"?',
+        "title": f'Send the key again to {name}\'s "{_short(device.name)}"?',
         "words": f"{known[device.verified]} Whoever has this device can then read this message, and what you write"
         " after it with the same key.",
         "userId": person.user_id,
@@ -213,3 +215,8 @@ def _device(device: DeviceDelivery, now_ms: int, user_id: str = "") -> dict[str,
         "state": state,
         "userId": user_id,
     }
+
+
+def _short(name: str) -> str:
+    """A name that leaves room for what is asked."""
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}\N{HORIZONTAL ELLIPSIS}"

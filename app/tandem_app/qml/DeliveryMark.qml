@@ -44,9 +44,9 @@ Item {
     readonly property var names: ({
         "queued": qsTr("Waiting"), "sending": qsTr("Sending"), "sent": qsTr("Sent"),
         "untracked": qsTr("Sent, not tracked"), "delivered_some": qsTr("Delivered"), "delivered_all": qsTr("Delivered"),
-        "read_some": qsTr("Read"), "read_all": qsTr("Read"), "trouble": qsTr("Delivered, cannot be decrypted by all"),
-        "trouble_some": qsTr("Delivered, cannot be decrypted by all"),
-        "trouble_sent": qsTr("Cannot be decrypted by all"), "nobody": qsTr("Cannot be decrypted"),
+        "read_some": qsTr("Read"), "read_all": qsTr("Read"), "trouble": qsTr("Not decrypted by all"),
+        "trouble_some": qsTr("Not decrypted by all"),
+        "trouble_sent": qsTr("Not decrypted by all"), "nobody": qsTr("Cannot be decrypted"),
         "failed": qsTr("Not sent")
     })
     readonly property string label: !Theme.spelled ? root.count
