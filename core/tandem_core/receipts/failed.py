@@ -46,7 +46,9 @@ LOOK_AGAIN_MS = 60_000
 MOST_ENTRIES = 16
 MOST_HEARD_A_DAY = 2 * PER_DAY
 """Reports that are believed of one device in a day."""
-KEEP_HEARD_MS = 30 * DAY_MS
+KEEP_HEARD_MS = KEEP_TOLD_MS = 30 * DAY_MS
+MOST_WAITING = 50
+"""Sessions of one author that wait to be told; of more nothing is said."""
 MOST_N = 1000
 MOST_READERS = 10
 
@@ -145,8 +147,12 @@ def note(txn: Transaction, me: Me, event: StoredEvent, word: str, now_ms: int, d
         or store.is_noted(txn.conn, event.room_id, session_id, event.sender)
         or not _is_on(txn.conn)
         or rooms.kind(txn.conn, event.room_id) is not RoomKind.DIRECT
+        or trust.person(txn.conn, me, event.sender) is not PersonTrust.VERIFIED
         or not _was_here(txn.conn, min(event.sent_at, event.received_at), now_ms)
     ):
+        return False
+    store.forget_told(txn, now_ms - KEEP_TOLD_MS)
+    if store.waiting_count(txn.conn, event.sender) >= MOST_WAITING:
         return False
     due_at = now_ms + GRACE_MS + _hold_ms(draw)
     return store.put_waiting(

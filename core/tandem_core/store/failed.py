@@ -82,6 +82,19 @@ def put_waiting(
     return bool(fresh)
 
 
+def waiting_count(conn: sqlite3.Connection, sender: UserId) -> int:
+    """How many sessions of this author wait to be told."""
+    found = conn.execute(
+        "SELECT count(*) FROM failed_owed WHERE sender = ? AND state = 'waiting'", (sender,)
+    ).fetchone()
+    return int(found[0])
+
+
+def forget_told(txn: Transaction, before_ms: int) -> None:
+    """Forget what was settled, or decided, before then."""
+    txn.execute("DELETE FROM failed_owed WHERE decided_at < ?", (before_ms,))
+
+
 def is_noted(conn: sqlite3.Connection, room_id: RoomId, session_id: str, sender: UserId) -> bool:
     return row(conn, room_id, session_id, sender) is not None
 

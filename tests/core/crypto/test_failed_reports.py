@@ -11,7 +11,7 @@ from tandem_core.codec import dumps
 from tandem_core.receipts import failed
 from tandem_core.receipts.failed import Code
 from tandem_core.store import events, rooms, timeline
-from tests.core.crypto.failed_kit import AFTER_ALL, HOUR, MINUTE, Talk, change, choose, restored, told
+from tests.core.crypto.failed_kit import AFTER_ALL, DAY, HOUR, MINUTE, Talk, change, choose, restored, told
 from tests.core.crypto.test_gossip import verify
 from tests.core.crypto.world import NOW, ROOM, Device, user
 
@@ -154,17 +154,17 @@ def _new_login(talk: Talk) -> None:
     change(talk.bob, "UPDATE session SET signed_in_at = ?", talk.clock.now_ms() - HOUR + MINUTE)
 
 
-@pytest.mark.parametrize("spoil", [_group, _off, _new_login])
+def _unverified(talk: Talk) -> None:
+    change(talk.bob, "UPDATE identity SET signed_by = NULL WHERE user_id = ?", talk.alice.me.user_id)
+
+
+@pytest.mark.parametrize("spoil", [_group, _off, _new_login, _unverified])
 def test_what_does_not_hold_when_the_message_comes_is_not_even_kept(
     talk: Talk, spoil: Callable[[Talk], None]
 ) -> None:
     spoil(talk)
     talk.lost()
     assert talk.owed() == []
-
-
-def _unverified(talk: Talk) -> None:
-    change(talk.bob, "UPDATE identity SET signed_by = NULL WHERE user_id = ?", talk.alice.me.user_id)
 
 
 def _not_accepted(talk: Talk) -> None:
@@ -348,3 +348,14 @@ def test_one_author_is_told_three_times_an_hour_and_six_times_a_day(talk: Talk) 
     talk.wait(4 * HOUR)
     talk.work()
     assert len(told(talk)) == 9
+
+
+def test_a_flood_of_what_cannot_be_read_is_bounded(talk: Talk) -> None:
+    """The id of a session is in clear: a contact can make up as many as they like."""
+    wire = talk.wire(talk.say("words"))
+    for number in range(60):
+        talk.bob.sees(wire | {"session_id": f"made up {number}"}, talk.alice)
+    assert len(talk.owed()) == failed.MOST_WAITING
+    talk.wait(31 * DAY)
+    event_id = talk.lost()
+    assert talk.bob.rows("SELECT first_event FROM failed_owed") == [(event_id,)]
