@@ -117,8 +117,7 @@ def _process(txn: Transaction, state: CryptoState, row: inbox.InboxRow, now_ms: 
             case "m.room_key":
                 refused = megolm.keep_room_key(txn, state, opened, now_ms)
                 if refused is None:
-                    room_id, session_id = opened.content["room_id"], opened.content["session_id"]
-                    failed.note_key(txn, opened.sender, room_id, session_id, now_ms)
+                    failed.note_key(txn, opened.sender, opened.content, now_ms)
                 return refused
             case key_requests.FORWARDED:
                 return key_requests.take_forwarded(txn, state, opened, now_ms)

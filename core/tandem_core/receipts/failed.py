@@ -160,9 +160,12 @@ def note(txn: Transaction, me: Me, event: StoredEvent, word: str, now_ms: int, d
     )
 
 
-def note_key(txn: Transaction, sender: UserId, room_id: RoomId, session_id: str, now_ms: int) -> bool:
-    """A session came from its sender: if they were told that it is missing, that is to be taken back."""
-    return store.note_mended(txn, room_id, session_id, sender, now_ms)
+def note_key(txn: Transaction, sender: UserId, room_key: Json, now_ms: int) -> bool:
+    """An ``m.room_key`` came from its sender: if they were told that it is missing, that is to be taken back."""
+    room_id, session_id = room_key.get("room_id"), room_key.get("session_id")
+    if not isinstance(room_id, str) or not isinstance(session_id, str):
+        return False
+    return store.note_mended(txn, RoomId(room_id), session_id, sender, now_ms)
 
 
 def due(
