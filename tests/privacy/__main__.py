@@ -38,6 +38,8 @@ def main() -> int:
             for name, (goals, measure) in SECTIONS.items():
                 if wanted is not None and not wanted.intersection(goals):
                     continue
+                if options.parts and name not in options.parts.split(","):
+                    continue
                 began = time.monotonic()
                 _tell(f"{name}: {', '.join(goals)}")
                 try:
@@ -73,6 +75,7 @@ def _interrupt(*_: object) -> NoReturn:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="privacy", description=__doc__)
     parser.add_argument("--goals", default="", metavar="D1,D2", help="only these (all)")
+    parser.add_argument("--parts", default="", help=f"only these, of: {', '.join(SECTIONS)} (all)")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument(
         "--minutes", type=float, default=40, help="about how long in all (40); more gives narrower intervals"
