@@ -25,10 +25,11 @@ def silent_probes(run: Run, wanted: int = 10_000) -> list[Line]:
         ("", True, wanted, 0.16),
         (", stock server", False, wanted // 10, 0.03),
     ):
-        until = time.monotonic() + run.seconds(share)
         with server(run, "silent", module=module) as here:
             count = asyncio.run(
-                silent.probe(here, run.place("d1"), most, seed=run.seed, until=until, tell=run.tell)
+                silent.probe(
+                    here, run.place("d1"), most, seed=run.seed, within_s=run.seconds(share), tell=run.tell
+                )
             )
         more = silent.Count()
         if module:

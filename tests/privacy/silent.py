@@ -302,13 +302,14 @@ async def probe(
     wanted: int,
     *,
     seed: int,
-    until: float,
+    within_s: float,
     tell: Callable[[str], None] = lambda words: None,
 ) -> Count:
-    """Send at least ``wanted`` probes (fewer if ``until``, machine time, comes first) and count what is confirmed."""
+    """Send at least ``wanted`` probes (fewer if ``within_s`` of the machine is over) and count what is confirmed."""
     chance = random.Random(seed)
     async with stage(server, folder) as (here, program, clock):
         count = here.count
+        until = time.monotonic() + within_s
         await _control(here, program, clock)
         while count.probes < wanted and time.monotonic() < until:
             for batch in _batches(here, chance):
