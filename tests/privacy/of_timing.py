@@ -36,6 +36,8 @@ _AUTHORS = 16
 """So many that a small machine keeps up at speed."""
 _DRAWN = 900
 """Observations of all states together that are drawn from the schedule alone."""
+_LONG = 60
+"""In fewer minutes a real server gives samples enough for contacts, active, idle and with the window, and no more."""
 _LEAST = 8
 """With fewer observations of a state there is no figure."""
 
@@ -43,26 +45,26 @@ _LEAST = 8
 def places_and_programs(run: Run) -> list[Line]:
     """All states of one device, for contacts, for small groups, and for the reference."""
     until = time.monotonic() + run.seconds(0.1)
+    places = [state for state in ALL if state is not WINDOW]
+    flushes = 40 if run.minutes < _LONG else 150
     plain = reference.collect_reference(
-        run.place("reference"),
-        [s for s in ALL if s is not WINDOW],
-        authors=8,
-        flushes=150,
-        seed=run.seed,
-        until=until,
+        run.place("reference"), places, authors=8, flushes=flushes, seed=run.seed, until=until
     )
     lines = []
     for profile, direct, share in ((Profile.CONTACT, True, 0.24), (Profile.OTHERS, False, 0.16)):
-        until = time.monotonic() + run.seconds(share)
-        with timing.world(
-            run.place(profile), scale=run.scale, authors=_AUTHORS, direct=direct, seed=run.seed
-        ) as where:
-            found = timing.collect(
-                where, ALL, rounds=50, flushes=5, seed=run.seed, until=until, tell=run.tell
-            )
-            chat = where.chat(6, seed=run.seed, within_s=90) if direct else []
-            found.late_ms = timing.lateness(where)
-        _note_lateness(run, found, str(profile))
+        found, chat = Collected(), list[float]()
+        if direct or run.minutes >= _LONG:
+            states = ALL if run.minutes >= _LONG else (BASE, IDLE, WINDOW)
+            with timing.world(
+                run.place(profile), scale=run.scale, authors=_AUTHORS, direct=direct, seed=run.seed
+            ) as where:
+                until = time.monotonic() + run.seconds(share)
+                found = timing.collect(
+                    where, states, rounds=50, flushes=5, seed=run.seed, until=until, tell=run.tell
+                )
+                chat = where.chat(6, seed=run.seed, within_s=60) if direct else []
+                found.late_ms = timing.lateness(where)
+            _note_lateness(run, found, str(profile))
         engine = _of_the_engine(run) if direct else Collected()
         lines += _lines_of(profile, found, engine, plain, run.seed)
         if direct:
@@ -129,6 +131,7 @@ def _lines_of(
     lines = []
     for goal, what, states, bar in wanted:
         ours = _tell_apart(found, states, PER_OBSERVATION)
+        on_synapse = "" if ours is None else f"Synapse {_words(ours)}; "
         known = (
             "1.00 (only its window confirms)"
             if WINDOW in states
@@ -156,7 +159,7 @@ def _lines_of(
                 goal,
                 f"{what}, 30 confirmations to {who}",
                 known,
-                f"Synapse {_words(ours)}; {in_memory}{by_draws}",
+                f"{on_synapse}{in_memory}{by_draws}",
                 f"<= {bar:.2f}",
                 worst.value <= bar and all(each is None or each.low <= bar for each in (ours, whole)),
                 {
