@@ -48,7 +48,9 @@ class OnSynapse:
 
     def confirmed(self) -> list[tuple[int, int]]:
         number_of = {person.user_id: number for number, person in enumerate(self.people)}
-        rows = self.victim.devices[0].ask("SELECT done_at, sender FROM receipt_owed WHERE state = 'sent'")
+        rows = self.victim.devices[0].ask(
+            "SELECT done_at, sender FROM receipt_owed WHERE state = 'sent' ORDER BY done_at, event_id"
+        )
         return [(at, number_of[sender]) for at, sender in rows if sender in number_of]
 
 
