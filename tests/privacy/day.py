@@ -104,6 +104,8 @@ async def live(
 
     ``sync_every``: the engine's long poll ends so often (minutes); a real one ends twice a minute.
     """
+    async with side.program() as program:  # the account is known here: what comes is a coming back
+        await program.sync()
     clock, start_ms = side.clock, side.clock.now_ms()
     before = len(side.confirmed())
     running: Stepped | None = None
