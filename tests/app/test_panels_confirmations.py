@@ -245,7 +245,7 @@ def test_confirmations_are_paused_and_resumed_by_keyboard(seed: Seed, show: Show
     assert glass.focus() == "pause"
     glass.press(Qt.Key.Key_Return)
     glass.wait(lambda: says(glass.item("pause")) == "Pause confirmations for an hour", "no pause")
-    assert held(seed, "receipts.paused_until") == 0
+    assert held(seed, "receipts.paused_until") == NOON_MS
 
 
 def test_exceptions_that_cannot_be_read_are_said_and_given_up_on_request_only(seed: Seed, show: Show) -> None:

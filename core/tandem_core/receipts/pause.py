@@ -30,8 +30,8 @@ def pause(txn: Transaction, until_ms: int, now_ms: int) -> None:
 
 
 def resume(txn: Transaction, now_ms: int) -> None:
-    """Go on confirming."""
-    settings.set_value(txn, "receipts.paused_until", 0, now_ms=now_ms)
+    """Go on confirming what comes from now on; what came in the pause may open later, and is not confirmed."""
+    settings.set_value(txn, "receipts.paused_until", now_ms, now_ms=now_ms)
 
 
 def paused_until(conn: sqlite3.Connection, now_ms: int) -> int | None:

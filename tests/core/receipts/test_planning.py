@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tandem_core import capabilities, settings
-from tandem_core.receipts import schedule
+from tandem_core.receipts import pause, schedule
 from tandem_core.store import devices, receipts, rooms
 from tandem_core.store import receipt_plans as plans
 from tandem_core.store import session as sessions
@@ -277,6 +277,17 @@ def test_in_a_pause_nothing_is_sent_and_what_arrives_is_never_confirmed(rig: Rig
     assert rig.refused() == [(inside, "paused")]
     pass_time(rig, HOUR)
     assert rig.owed() == [(before, "sent", "user", None)]
+    assert owe_one(rig) in [row[0] for row in rig.owed()]
+
+
+def test_what_came_in_a_pause_that_was_ended_early_is_not_confirmed_when_it_opens(rig: Rig) -> None:
+    rig.account.write(pause.pause, rig.account.now + HOUR, rig.account.now)
+    rig.account.now += MINUTE
+    event = rig.account.message(BOB)
+    rig.account.now += MINUTE
+    rig.account.write(pause.resume, rig.account.now)
+    rig.judge(event)
+    assert rig.refused() == [(event.event_id, "paused")]
     assert owe_one(rig) in [row[0] for row in rig.owed()]
 
 
