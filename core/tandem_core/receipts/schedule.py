@@ -122,7 +122,8 @@ class Turn:
 def draw(profile: Profile, from_ms: int, chance: Chance) -> Plan:
     """Plan a flush for what was decided at ``from_ms`` and later."""
     pace = PACES[profile]
-    hold_ms = round(chance.uniform(*pace.hold_s) * 1000)
+    # Two draws: a hold that began sharply at its least would show, by the shortest of many, how fast the machine is.
+    hold_ms = round((chance.uniform(*pace.hold_s) + chance.uniform(*pace.hold_s)) / 2 * 1000)
     slack_ms = round(chance.uniform(0.0, chance.uniform(*pace.slot_s)) * 1000)
     return Plan(from_ms + hold_ms + slack_ms, hold_ms, slack_ms, from_ms, profile)
 
