@@ -271,7 +271,8 @@ def _refused_content(event: Facts) -> Reason | None:
     content = event.content
     if event.is_state or event.type not in _TYPES or not content:
         return Reason.NOT_A_MESSAGE
-    if event.type == "m.room.message" and content.get("msgtype") not in _MESSAGE_KINDS:
+    kind = content.get("msgtype")
+    if event.type == "m.room.message" and not (isinstance(kind, str) and kind in _MESSAGE_KINDS):
         return Reason.NOT_A_MESSAGE
     if event.row_kind not in _ROW_KINDS:
         return Reason.NOT_A_MESSAGE
