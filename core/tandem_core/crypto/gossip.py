@@ -12,7 +12,7 @@ import logging
 import secrets as random
 import sqlite3
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from tandem_core import trust
 from tandem_core.clock import elapsed_ms
@@ -30,9 +30,6 @@ from tandem_core.store.devices import Device
 from tandem_core.store.gossip import Asked, Offer, Request
 from tandem_core.store.outbox import put_to_device
 from tandem_core.types import DeviceId, Json, Me, UserId
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger("tandem.crypto.gossip")
 

@@ -12,7 +12,7 @@ import logging
 import secrets as random
 import sqlite3
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from vodozemac import ExportedSessionKey, InboundGroupSession
 
@@ -30,9 +30,6 @@ from tandem_core.store.database import Transaction
 from tandem_core.store.key_requests import Asked, Request
 from tandem_core.store.outbox import put_to_device
 from tandem_core.types import DeviceId, Json, Me, RoomId, UserId
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger("tandem.crypto.key_requests")
 
