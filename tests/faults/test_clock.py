@@ -44,13 +44,17 @@ def right_again(duo: Duo) -> Iterator[None]:
 def test_a_clock_that_jumps_while_both_run_loses_and_delays_nothing(duo: Duo, jump: str) -> None:
     duo.set_clock(JUMPS[jump]())
     duo.exchange()
-    asked = len(duo.proxy.log)
-    time.sleep(_LOOK_S)
-    for link in LINKS:
-        assert sum(line.conn_id == link for line in duo.proxy.log[asked:]) <= 10, "a hot loop"
+    wait_for("two programs that are at rest", lambda: _most_asked(duo) <= 3)
     assert not [name for name in duo.window.do("names") if _NEGATIVE_AGE.search(str(name))]
     duo.set_clock(0)
     duo.exchange()
+
+
+def _most_asked(duo: Duo) -> int:
+    """How often the busier of the two asks in the next moments; what was sent before still comes in bursts of five."""
+    asked = len(duo.proxy.log)
+    time.sleep(_LOOK_S)
+    return max(sum(line.conn_id == link for line in duo.proxy.log[asked:]) for link in LINKS)
 
 
 def test_programs_started_in_1970_work_and_go_on_when_the_clock_is_set_right(duo: Duo) -> None:
