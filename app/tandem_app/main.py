@@ -89,13 +89,18 @@ def _options(words: list[str]) -> Options | None:
 def _run(options: Options, on_window: Callable[[QQuickWindow], object] | None) -> int:
     from tandem_app import first_look
     from tandem_core.paths import profile_paths
-    from tandem_core.role import take_role
+    from tandem_core.role import is_stood_in, take_role
     from tandem_core.types import Role
 
     paths = profile_paths(options.profile)
     try:
         role = take_role(paths, Role.APP)
     except AlreadyRuns:
+        if is_stood_in(paths, Role.APP):
+            raise Expected(
+                title="A command is at work in the window's place",
+                advice="Open Tandem again when tandemctl has ended.",
+            ) from None
         from tandem_app.instance import hand_over
 
         if hand_over(paths, options.uri):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tandem_core import settings
-from tandem_core.role import is_running
+from tandem_core.role import is_running, is_stood_in
 from tandem_core.store import session as sessions
 from tandem_core.types import Role
 
@@ -35,7 +35,7 @@ async def start_if_wanted(paths: ProfilePaths, db: Database) -> bool:
     """
     if os.environ.get(OFF) or not await db.read(settings.get, "background.notifier"):
         return False
-    if is_running(paths, Role.NOTIFIER):
+    if _runs(paths):
         return False
     command = notifier_command(paths.profile)
     if command is None:
@@ -54,9 +54,14 @@ async def follow_setting(paths: ProfilePaths, db: Database) -> None:
         return
     program = await db.read(sessions.program, Role.NOTIFIER)
     # Its lock tells that it runs now, so the process number it wrote is its own.
-    if program is not None and program.pid and is_running(paths, Role.NOTIFIER):
+    if program is not None and program.pid and _runs(paths):
         os.kill(program.pid, signal.SIGTERM)
         log.info("asked the notifier (process %d) to end", program.pid)
+
+
+def _runs(paths: ProfilePaths) -> bool:
+    """Whether the notifier itself runs; it waits until a command in its place has ended."""
+    return is_running(paths, Role.NOTIFIER) and not is_stood_in(paths, Role.NOTIFIER)
 
 
 def notifier_command(profile: str) -> list[str] | None:

@@ -14,7 +14,7 @@ from tandem_core.clock import SystemClock, system_chance
 from tandem_core.engine import Engine
 from tandem_core.errors import NotSignedIn, SignedOut, StoreCorrupt
 from tandem_core.paths import ProfilePaths
-from tandem_core.role import take_role
+from tandem_core.role import take_role_from_stand_in
 from tandem_core.session import current, finish_logout
 from tandem_core.store import session as sessions
 from tandem_core.store.database import Database
@@ -40,7 +40,7 @@ def run(paths: ProfilePaths, tell: Tell) -> None:
 
     What goes wrong while it runs comes in an exception group.
     """
-    with take_role(paths, Role.NOTIFIER):
+    with take_role_from_stand_in(paths, Role.NOTIFIER):
         if paths.leaving.exists():
             asyncio.run(finish_logout(paths))
         if not paths.database.exists():

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tandem_core.paths import ProfilePaths
-from tandem_core.role import is_running
+from tandem_core.role import is_running, stand_in
 from tandem_core.types import Role
 from tests.app.processes import Start, line_of
 from tests.app.seed import Seed
@@ -53,6 +53,14 @@ def test_a_killed_window_leaves_no_lock_behind(seed: Seed, paths: ProfilePaths, 
     first.wait(20)
     again = start()
     assert line_of(again) == "painted"
+
+
+def test_a_window_says_that_a_command_is_in_its_place(paths: ProfilePaths, start: Start) -> None:
+    with stand_in(paths, Role.APP):
+        window = start()
+        assert window.wait(30) == 1
+    said = window.communicate()[1]
+    assert "A command is at work in the window's place. Open Tandem again when tandemctl has ended." in said
 
 
 def test_wrong_words_are_answered_with_the_usage(tandem_home: Path) -> None:

@@ -14,7 +14,7 @@ from PySide6.QtTest import QTest
 from tandem_app import notifier_process
 from tandem_app.engine_thread import EngineThread
 from tandem_core.paths import ProfilePaths
-from tandem_core.role import is_running
+from tandem_core.role import is_running, stand_in
 from tandem_core.store import session as sessions
 from tandem_core.store.codec import dumps
 from tandem_core.types import Change, Role, RoomId, Topic
@@ -157,7 +157,9 @@ def test_the_notifier_is_started_once_and_outlives_us(
     assert command[1:] == ["--profile", "default", "run"]
     assert not asyncio.run(notifier_process.start_if_wanted(paths, seed.db)), "the environment says no"
     monkeypatch.delenv(notifier_process.OFF)
-    assert asyncio.run(notifier_process.start_if_wanted(paths, seed.db))
+    with stand_in(paths, Role.NOTIFIER):
+        # A command in its place is not the notifier; it waits until that has ended.
+        assert asyncio.run(notifier_process.start_if_wanted(paths, seed.db))
     try:
         _until(None, lambda: is_running(paths, Role.NOTIFIER))
         assert not asyncio.run(notifier_process.start_if_wanted(paths, seed.db)), "it runs already"

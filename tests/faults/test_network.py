@@ -166,7 +166,9 @@ def test_receipts_that_must_slow_down_do_not_slow_down_sync(scene: Scene) -> Non
 def test_places_and_tokens_that_the_server_does_not_know(scene: Scene) -> None:
     chance = random.Random(_SEED + 2)
     for program in ("window", "notifier"):
-        scene.alice.stop(program)  # with what it knows of the tests before, which lengthens every rest to 30 s
+        scene.alice.stop(
+            program
+        )  # with what it knows of the tests before, which lengthens every rest to 30 s
     scene.start()
     for link in LINKS:
         scene.proxy.add("unknown pos", actions.unknown_pos(), conn_id=link, share=0.6)

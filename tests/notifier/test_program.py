@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 import tandem_core
 from tandem_core.doorbell import DoorbellServer
 from tandem_core.paths import profile_paths
-from tandem_core.role import take_role
+from tandem_core.role import stand_in, take_role
 from tandem_core.types import EventId, Json, Role, RoomId
 from tandem_notifier import systemd
 from tandem_notifier.autostart import Autostart, How, desktop_text, unit_text
@@ -45,6 +46,20 @@ def test_it_says_that_it_runs_already(tandem_home: Path, capsys: pytest.CaptureF
     said = capsys.readouterr().err
     assert said.startswith("tandem-notifier: Tandem already runs for this account")
     assert said.count("\n") == 1
+
+
+def test_it_waits_until_a_command_in_its_place_has_ended(
+    tandem_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths, said = profile_paths(), "tandem-notifier: Nobody is signed in."
+    waiting = threading.Thread(target=main, args=(["run"],))
+    with stand_in(paths, Role.NOTIFIER):
+        waiting.start()
+        waiting.join(0.3)
+        assert waiting.is_alive()
+        assert capsys.readouterr().err == ""
+    waiting.join(30)
+    assert capsys.readouterr().err.startswith(said)
 
 
 def test_it_refuses_a_store_of_the_future(

@@ -54,10 +54,10 @@ def run(paths: ProfilePaths, options: argparse.Namespace) -> int:
 async def _in_the_windows_place(here: world.World, options: argparse.Namespace) -> int:
     """Be the window for as long as it takes: only one program of an account may answer."""
     from tandem_core.engine import Engine
-    from tandem_core.role import take_role
+    from tandem_core.role import stand_in
 
     try:
-        role_lock = take_role(here.paths, Role.APP)
+        role_lock = stand_in(here.paths, Role.APP)
     except AlreadyRuns as runs:
         # It comes forward, and shows who waits.
         ring_once(here.paths.socket(Role.APP), {"kind": "open", "uri": "", "token": ""})

@@ -161,13 +161,13 @@ class Work:
 async def working(world: World) -> AsyncIterator[Work]:
     """Somebody works while the block runs: a program that runs, or else this process in the notifier's place."""
     from tandem_core.engine import Engine
-    from tandem_core.role import take_role
+    from tandem_core.role import stand_in
 
     if world.running():
         yield Work()
         return
     try:
-        role_lock = take_role(world.paths, Role.NOTIFIER)
+        role_lock = stand_in(world.paths, Role.NOTIFIER)
     except AlreadyRuns:
         # It has just started.
         yield Work()
