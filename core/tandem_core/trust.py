@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from tandem_core.store import identities, room_facts
+from tandem_core.store import identities, portions, room_facts
 from tandem_core.store.identities import Identity
 from tandem_core.types import DeviceId, EventId, Me, RoomId, UserId
 
@@ -69,9 +69,8 @@ _EVENT_WORDS = {
 }
 _SAFE_SOURCES = ("olm", "own")
 _EVENTS = (
-    "SELECT event_id, room_id, sender, seal, session_id, state_key, kind FROM event WHERE event_id IN ({})"
+    "SELECT event_id, room_id, sender, seal, session_id, state_key, kind FROM event WHERE event_id IN ({0})"
 )
-_PORTION = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,19 +174,17 @@ def of_events(conn: sqlite3.Connection, me: Me, event_ids: Sequence[EventId]) ->
     """
     of_session: dict[tuple[RoomId, UserId, str | None], EventTrust] = {}
     found = {}
-    for start in range(0, len(event_ids), _PORTION):
-        portion = event_ids[start : start + _PORTION]
-        for event in conn.execute(_EVENTS.format(",".join("?" * len(portion))), tuple(portion)):
-            if event["seal"] in ("sealed", "refused"):
-                verdict = EventTrust.SEALED
-            elif event["seal"] == "plain":
-                verdict = _of_plain(conn, event)
-            else:
-                key = (event["room_id"], event["sender"], event["session_id"])
-                if key not in of_session:
-                    of_session[key] = _of_session(conn, me, *key)
-                verdict = of_session[key]
-            found[event["event_id"]] = verdict
+    for event in portions.rows(conn, _EVENTS, event_ids):
+        if event["seal"] in ("sealed", "refused"):
+            verdict = EventTrust.SEALED
+        elif event["seal"] == "plain":
+            verdict = _of_plain(conn, event)
+        else:
+            key = (event["room_id"], event["sender"], event["session_id"])
+            if key not in of_session:
+                of_session[key] = _of_session(conn, me, *key)
+            verdict = of_session[key]
+        found[event["event_id"]] = verdict
     return found
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tandem_core.store import portions
 from tandem_core.types import EventId, Role, RoomId, UserId
 
-_PORTION = 400
 _SEALED = "m.room.encrypted"
 
 
@@ -62,27 +62,27 @@ def sent_messages(conn: sqlite3.Connection, keys: Sequence[str]) -> dict[str, Se
     """Those of the keys that are messages of ours."""
     found: dict[str, SentMessage] = {}
     wanted = set(keys)
-    for portion in _portions(keys):
-        marks = ",".join("?" * len(portion))
-        for row in conn.execute(
-            "SELECT e.event_id, e.room_id, e.sent_at, q.txn_id, e.type FROM event e"
-            " JOIN session s ON s.user_id = e.sender"
-            f" LEFT JOIN send_queue q ON q.event_id = e.event_id WHERE e.event_id IN ({marks})",
-            portion,
-        ):
-            found[row[0]] = SentMessage(row[0], row[0], row[3], row[1], "sent", row[2], row[4] == _SEALED)
-        for row in conn.execute(
-            "SELECT q.txn_id, q.event_id, q.room_id, q.state, coalesce(e.sent_at, q.sent_at, q.made_at),"
-            " coalesce(e.type, q.wire_type)"
-            " FROM send_queue q LEFT JOIN event e ON e.event_id = q.event_id"
-            f" WHERE q.txn_id IN ({marks}) OR q.event_id IN ({marks})",
-            (*portion, *portion),
-        ):
-            txn_id, event_id, room_id, state, sent_at, kind = row
-            is_encrypted = None if kind is None else kind == _SEALED
-            for key in (txn_id, event_id):
-                if key in wanted and key not in found:
-                    found[key] = SentMessage(key, event_id, txn_id, room_id, state, sent_at, is_encrypted)
+    for row in portions.rows(
+        conn,
+        "SELECT e.event_id, e.room_id, e.sent_at, q.txn_id, e.type FROM event e"
+        " JOIN session s ON s.user_id = e.sender"
+        " LEFT JOIN send_queue q ON q.event_id = e.event_id WHERE e.event_id IN ({0})",
+        keys,
+    ):
+        found[row[0]] = SentMessage(row[0], row[0], row[3], row[1], "sent", row[2], row[4] == _SEALED)
+    for row in portions.rows(
+        conn,
+        "SELECT q.txn_id, q.event_id, q.room_id, q.state, coalesce(e.sent_at, q.sent_at, q.made_at),"
+        " coalesce(e.type, q.wire_type)"
+        " FROM send_queue q LEFT JOIN event e ON e.event_id = q.event_id"
+        " WHERE q.txn_id IN ({0}) OR q.event_id IN ({0})",
+        keys,
+    ):
+        txn_id, event_id, room_id, state, sent_at, kind = row
+        is_encrypted = None if kind is None else kind == _SEALED
+        for key in (txn_id, event_id):
+            if key in wanted and key not in found:
+                found[key] = SentMessage(key, event_id, txn_id, room_id, state, sent_at, is_encrypted)
     return found
 
 
@@ -94,16 +94,15 @@ def audiences(
     Where none was kept (sent from another device of ours), it is those who are joined now.
     """
     kept: dict[str, dict[UserId, dict[str, str | None]]] = {}
-    for portion in _portions([m.txn_id for m in sent if m.txn_id]):
-        for row in conn.execute(
-            "SELECT txn_id, user_id, device_id, device_name FROM audience"
-            f" WHERE txn_id IN ({','.join('?' * len(portion))})"
-            " AND user_id NOT IN (SELECT user_id FROM session)",
-            portion,
-        ):
-            devices = kept.setdefault(row[0], {}).setdefault(row[1], {})
-            if row[2]:
-                devices[row[2]] = row[3]
+    for row in portions.rows(
+        conn,
+        "SELECT txn_id, user_id, device_id, device_name FROM audience"
+        " WHERE txn_id IN ({0}) AND user_id NOT IN (SELECT user_id FROM session)",
+        [m.txn_id for m in sent if m.txn_id],
+    ):
+        devices = kept.setdefault(row[0], {}).setdefault(row[1], {})
+        if row[2]:
+            devices[row[2]] = row[3]
     now: dict[RoomId, list[UserId]] = {}
     found = {}
     for message in sent:
@@ -182,16 +181,10 @@ def _joined_now(conn: sqlite3.Connection, link: Role, room_id: RoomId) -> list[U
 
 
 def _places(conn: sqlite3.Connection, link: Role, event_ids: Sequence[str]) -> dict[str, int]:
-    found = {}
-    for portion in _portions(event_ids):
-        for row in conn.execute(
-            f"SELECT event_id, ord FROM timeline WHERE conn = ? AND event_id IN ({','.join('?' * len(portion))})",
-            (link, *portion),
-        ):
-            found[row[0]] = row[1]
-    return found
-
-
-def _portions(ids: Sequence[str]) -> Iterable[tuple[str, ...]]:
-    for start in range(0, len(ids), _PORTION):
-        yield tuple(ids[start : start + _PORTION])
+    rows = portions.rows(
+        conn,
+        "SELECT event_id, ord FROM timeline WHERE conn = ? AND event_id IN ({0})",
+        event_ids,
+        before=(link,),
+    )
+    return {row[0]: row[1] for row in rows}

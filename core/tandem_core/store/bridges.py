@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tandem_core.store import portions
 from tandem_core.store.codec import dumps, loads
 from tandem_core.store.database import Transaction
 from tandem_core.store.room_facts import current_links
@@ -107,26 +108,24 @@ def forget_unknown(txn: Transaction, room_id: RoomId, before_ms: int) -> int:
 
 def statuses(conn: sqlite3.Connection, me: UserId, event_ids: Sequence[str]) -> list[StatusRow]:
     """What bridges said last of these messages of ours, in their own rooms."""
-    found: list[StatusRow] = []
-    for start in range(0, len(event_ids), 500):
-        portion = tuple(event_ids[start : start + 500])
-        rows = conn.execute(
-            "SELECT s.event_id, s.room_id, s.status, s.reason, s.message, s.delivered_to, s.network, s.said_at"
-            " FROM bridge_status AS s JOIN event AS e ON e.event_id = s.event_id AND e.room_id = s.room_id"
-            f" WHERE e.sender = ? AND s.event_id IN ({','.join('?' * len(portion))})",
-            (me, *portion),
+    rows = portions.rows(
+        conn,
+        "SELECT s.event_id, s.room_id, s.status, s.reason, s.message, s.delivered_to, s.network, s.said_at"
+        " FROM bridge_status AS s JOIN event AS e ON e.event_id = s.event_id AND e.room_id = s.room_id"
+        " WHERE e.sender = ? AND s.event_id IN ({0})",
+        event_ids,
+        before=(me,),
+    )
+    return [
+        StatusRow(
+            EventId(row["event_id"]),
+            RoomId(row["room_id"]),
+            row["status"],
+            row["reason"],
+            row["message"],
+            None if row["delivered_to"] is None else tuple(map(UserId, loads(row["delivered_to"]))),
+            row["network"],
+            row["said_at"],
         )
-        found += [
-            StatusRow(
-                EventId(row["event_id"]),
-                RoomId(row["room_id"]),
-                row["status"],
-                row["reason"],
-                row["message"],
-                None if row["delivered_to"] is None else tuple(map(UserId, loads(row["delivered_to"]))),
-                row["network"],
-                row["said_at"],
-            )
-            for row in rows
-        ]
-    return found
+        for row in rows
+    ]

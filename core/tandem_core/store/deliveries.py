@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from tandem_core.store import portions
 from tandem_core.store.codec import loads
 from tandem_core.store.database import Transaction
 from tandem_core.types import EventId, Json, RoomId, Topic, UserId
@@ -122,8 +123,8 @@ def put_delivery(
 def deliveries(conn: sqlite3.Connection, event_ids: Sequence[str]) -> dict[str, list[DeliveryRow]]:
     """The receipts heard, by event."""
     found: dict[str, list[DeliveryRow]] = {}
-    for row in _each(
-        conn, "SELECT * FROM delivery WHERE event_id IN ({}) ORDER BY user_id, device_id", event_ids
+    for row in portions.rows(
+        conn, "SELECT * FROM delivery WHERE event_id IN ({0}) ORDER BY user_id, device_id", event_ids
     ):
         heard = DeliveryRow(
             row["event_id"], row["user_id"], row["device_id"], row["ts"], row["heard_at"], row["via"]
@@ -232,10 +233,3 @@ def got_key(
         (event_id, user_id, device_id, curve25519),
     ).fetchone()
     return row is not None
-
-
-def _each(conn: sqlite3.Connection, sql: str, ids: Sequence[str]) -> Iterable[sqlite3.Row]:
-    """Run a query with an ``IN ({})`` in portions that every SQLite takes."""
-    for start in range(0, len(ids), 500):
-        portion = ids[start : start + 500]
-        yield from conn.execute(sql.format(",".join("?" * len(portion))), tuple(portion))

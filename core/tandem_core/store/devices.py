@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+from tandem_core.store import portions
 from tandem_core.store.codec import dumps
 from tandem_core.store.database import Transaction
 from tandem_core.types import DeviceId, Topic, UserId
 
-_PORTION = 500
 _LONGEST_PAUSE_MS = 600_000
 """A try that is put off for longer was put off by a clock that has gone back since: it is due."""
 
@@ -218,15 +218,13 @@ def note_failed(txn: Transaction, users: Iterable[UserId], next_try_at: int) -> 
 
 def devices_of(conn: sqlite3.Connection, users: Iterable[UserId]) -> list[Device]:
     """The living devices of these people, in order of person and device."""
-    found: list[Device] = []
-    for portion in _portions(sorted(users)):
-        rows = conn.execute(
-            "SELECT user_id, device_id, curve25519, ed25519, display_name FROM device"
-            f" WHERE deleted = 0 AND user_id IN ({','.join('?' * len(portion))}) ORDER BY user_id, device_id",
-            portion,
-        )
-        found += [Device(*row) for row in rows]
-    return found
+    rows = portions.rows(
+        conn,
+        "SELECT user_id, device_id, curve25519, ed25519, display_name FROM device"
+        " WHERE deleted = 0 AND user_id IN ({0}) ORDER BY user_id, device_id",
+        sorted(users),
+    )
+    return [Device(*row) for row in rows]
 
 
 def device_with_key(conn: sqlite3.Connection, user_id: UserId, curve25519: str) -> Device | None:
@@ -263,8 +261,3 @@ def device_name(conn: sqlite3.Connection, user_id: UserId, device_id: DeviceId) 
         "SELECT display_name FROM device WHERE user_id = ? AND device_id = ?", (user_id, device_id)
     ).fetchone()
     return str(row["display_name"]) if row is not None and row["display_name"] else str(device_id)
-
-
-def _portions(users: list[UserId]) -> Iterator[list[UserId]]:
-    for start in range(0, len(users), _PORTION):
-        yield users[start : start + _PORTION]

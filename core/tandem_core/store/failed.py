@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tandem_core.store import portions
 from tandem_core.store.database import Transaction
 from tandem_core.types import DeviceId, EventId, RoomId, Topic, UserId
 
@@ -308,25 +309,21 @@ def heard(conn: sqlite3.Connection, event_ids: Sequence[str]) -> list[HeardRow]:
     Who read a message of the session can read all later ones. Only a confirmation that its device encrypted
     counts here: the server's word takes nothing back that a device has said itself.
     """
-    found: list[HeardRow] = []
-    for start in range(0, len(event_ids), 400):
-        portion = tuple(event_ids[start : start + 400])
-        rows = conn.execute(
-            "SELECT e.event_id, f.user_id, f.device_id, f.code, f.heard_at, a.sent_at FROM event AS e"
-            " JOIN megolm_replay AS p ON p.session_id = e.session_id AND p.event_id = e.event_id"
-            " JOIN receipt_failed AS f ON f.session_id = e.session_id AND f.room_id = e.room_id"
-            " AND f.first_index <= p.message_index AND f.cleared_at IS NULL"
-            " LEFT JOIN key_again AS a ON a.session_id = f.session_id AND a.user_id = f.user_id"
-            " AND a.device_id = f.device_id AND a.message_index <= p.message_index AND a.sent_at >= f.heard_at"
-            f" WHERE e.event_id IN ({','.join('?' * len(portion))}) AND e.redacted_by IS NULL AND NOT EXISTS"
-            " (SELECT 1 FROM delivery AS d JOIN megolm_replay AS q ON q.session_id = f.session_id"
-            " AND q.event_id = d.event_id WHERE d.user_id = f.user_id AND d.device_id = f.device_id"
-            " AND d.via <> 'server' AND d.heard_at >= f.heard_at AND q.message_index <= p.message_index)"
-            " ORDER BY f.user_id, f.device_id",
-            portion,
-        )
-        found += [
-            HeardRow(EventId(row[0]), UserId(row[1]), DeviceId(row[2]), row[3], row[4], row[5])
-            for row in rows
-        ]
-    return found
+    rows = portions.rows(
+        conn,
+        "SELECT e.event_id, f.user_id, f.device_id, f.code, f.heard_at, a.sent_at FROM event AS e"
+        " JOIN megolm_replay AS p ON p.session_id = e.session_id AND p.event_id = e.event_id"
+        " JOIN receipt_failed AS f ON f.session_id = e.session_id AND f.room_id = e.room_id"
+        " AND f.first_index <= p.message_index AND f.cleared_at IS NULL"
+        " LEFT JOIN key_again AS a ON a.session_id = f.session_id AND a.user_id = f.user_id"
+        " AND a.device_id = f.device_id AND a.message_index <= p.message_index AND a.sent_at >= f.heard_at"
+        " WHERE e.event_id IN ({0}) AND e.redacted_by IS NULL AND NOT EXISTS"
+        " (SELECT 1 FROM delivery AS d JOIN megolm_replay AS q ON q.session_id = f.session_id"
+        " AND q.event_id = d.event_id WHERE d.user_id = f.user_id AND d.device_id = f.device_id"
+        " AND d.via <> 'server' AND d.heard_at >= f.heard_at AND q.message_index <= p.message_index)"
+        " ORDER BY f.user_id, f.device_id",
+        event_ids,
+    )
+    return [
+        HeardRow(EventId(row[0]), UserId(row[1]), DeviceId(row[2]), row[3], row[4], row[5]) for row in rows
+    ]

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from tandem_core.store import portions
 from tandem_core.store.codec import dumps, loads
 from tandem_core.store.database import Transaction
 from tandem_core.types import DeviceId, Json, Topic, UserId
@@ -61,13 +62,8 @@ def identity(conn: sqlite3.Connection, user_id: UserId) -> Identity | None:
 
 def identities_of(conn: sqlite3.Connection, user_ids: Iterable[UserId]) -> dict[UserId, Identity]:
     """The identities of those of these people who have one."""
-    found: dict[UserId, Identity] = {}
-    people = sorted(set(user_ids))
-    for start in range(0, len(people), _PORTION):
-        portion = people[start : start + _PORTION]
-        rows = conn.execute(f"{_SELECT} WHERE user_id IN ({','.join('?' * len(portion))})", portion)
-        found |= {UserId(row[0]): _record(row) for row in rows}
-    return found
+    rows = portions.rows(conn, _SELECT + " WHERE user_id IN ({0})", sorted(set(user_ids)))
+    return {UserId(row[0]): _record(row) for row in rows}
 
 
 def changed(conn: sqlite3.Connection) -> list[Identity]:
@@ -248,19 +244,14 @@ def forget_signatures(txn: Transaction) -> None:
 
 def signers(conn: sqlite3.Connection, user_ids: list[UserId]) -> dict[tuple[UserId, DeviceId], str | None]:
     """By which self-signing key each living device of these people is signed."""
-    found: dict[tuple[UserId, DeviceId], str | None] = {}
-    for start in range(0, len(user_ids), _PORTION):
-        portion = user_ids[start : start + _PORTION]
-        rows = conn.execute(
-            "SELECT user_id, device_id, signed_by FROM device WHERE deleted = 0"
-            f" AND user_id IN ({','.join('?' * len(portion))})",
-            portion,
-        )
-        found |= {(UserId(row[0]), DeviceId(row[1])): row[2] for row in rows}
-    return found
+    rows = portions.rows(
+        conn,
+        "SELECT user_id, device_id, signed_by FROM device WHERE deleted = 0 AND user_id IN ({0})",
+        user_ids,
+    )
+    return {(UserId(row[0]), DeviceId(row[1])): row[2] for row in rows}
 
 
-_PORTION = 500
 _SELECT = (
     "SELECT user_id, master, self_signing, user_signing, pinned, verified_master, signed_by, published, hidden,"
     " changed_at FROM identity"

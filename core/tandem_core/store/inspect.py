@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tandem_core.store import inbox, session
+from tandem_core.store import inbox, portions, session
 from tandem_core.types import EventId, Role, RoomId
 
 
@@ -55,13 +55,10 @@ def outcome(conn: sqlite3.Connection, txn_id: str) -> Outcome | None:
 def links_of(conn: sqlite3.Connection, event_ids: Sequence[str]) -> dict[str, list[str]]:
     """By event: the connections that have it in their own timeline."""
     found: dict[str, list[str]] = {}
-    for start in range(0, len(event_ids), 400):
-        portion = event_ids[start : start + 400]
-        marks = ",".join("?" * len(portion))
-        for row in conn.execute(
-            f"SELECT event_id, conn FROM timeline WHERE event_id IN ({marks}) ORDER BY conn", portion
-        ):
-            found.setdefault(row["event_id"], []).append(row["conn"])
+    for row in portions.rows(
+        conn, "SELECT event_id, conn FROM timeline WHERE event_id IN ({0}) ORDER BY conn", event_ids
+    ):
+        found.setdefault(row["event_id"], []).append(row["conn"])
     return found
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from tandem_core.attachments import KINDS
 from tandem_core.rows import local_name, make_row
+from tandem_core.store import portions
 from tandem_core.store.codec import loads
 from tandem_core.types import Json, Role, RoomId
 
@@ -27,7 +28,6 @@ BORROWED = 1 << 60
 PENDING = 1 << 62
 _TAIL_MOST = 500
 _PENDING_LOOK = 100
-_ID_CHUNK = 400
 _ATTACHED = ", ".join(f"'{kind}'" for kind in sorted(KINDS))
 
 
@@ -166,45 +166,44 @@ def _event_rows(
     me: str,
     lift: int,
 ) -> Iterable[Row]:
-    for start in range(0, len(places), _ID_CHUNK):
-        chunk = places[start : start + _ID_CHUNK]
-        marks = ",".join("?" * len(chunk))
-        rows = conn.execute(
-            "SELECT t.ord, e.event_id, e.txn_id, e.sender, e.sent_at, e.kind, e.body, e.html, e.seal,"
-            " e.seal_reason, e.edited_by, e.redacted_by,"
-            " COALESCE(m.display_name, o.display_name) AS name, COALESCE(m.avatar_url, o.avatar_url) AS avatar,"
-            " q.state AS send_state, q.error,"
-            f" CASE WHEN e.kind IN ({_ATTACHED}) THEN COALESCE(e.opened_content, e.content) END AS attached"
-            " FROM timeline AS t JOIN event AS e ON e.event_id = t.event_id"
-            " LEFT JOIN member AS m ON m.conn = ? AND m.room_id = t.room_id AND m.user_id = e.sender"
-            " LEFT JOIN member AS o ON o.conn = ? AND o.room_id = t.room_id AND o.user_id = e.sender"
-            " LEFT JOIN send_queue AS q ON q.event_id = e.event_id"
-            f" WHERE t.conn = ? AND t.room_id = ? AND t.ord IN ({marks})",
-            (link, link.other, source, room_id, *chunk),
+    rows = portions.rows(
+        conn,
+        "SELECT t.ord, e.event_id, e.txn_id, e.sender, e.sent_at, e.kind, e.body, e.html, e.seal,"
+        " e.seal_reason, e.edited_by, e.redacted_by,"
+        " COALESCE(m.display_name, o.display_name) AS name, COALESCE(m.avatar_url, o.avatar_url) AS avatar,"
+        " q.state AS send_state, q.error,"
+        f" CASE WHEN e.kind IN ({_ATTACHED}) THEN COALESCE(e.opened_content, e.content) END AS attached"
+        " FROM timeline AS t JOIN event AS e ON e.event_id = t.event_id"
+        " LEFT JOIN member AS m ON m.conn = ? AND m.room_id = t.room_id AND m.user_id = e.sender"
+        " LEFT JOIN member AS o ON o.conn = ? AND o.room_id = t.room_id AND o.user_id = e.sender"
+        " LEFT JOIN send_queue AS q ON q.event_id = e.event_id"
+        " WHERE t.conn = ? AND t.room_id = ? AND t.ord IN ({0})",
+        places,
+        before=(link, link.other, source, room_id),
+    )
+    for row in rows:
+        is_own = row["sender"] == me
+        yield Row(
+            key=row["txn_id"] if is_own and row["txn_id"] else row["event_id"],
+            ord=lift + row["ord"],
+            event_id=row["event_id"],
+            txn_id=row["txn_id"],
+            sender=row["sender"],
+            sender_name=row["name"] or local_name(row["sender"]),
+            sender_avatar=row["avatar"],
+            sent_at=row["sent_at"],
+            kind=row["kind"],
+            body=row["body"],
+            html=row["html"],
+            seal=row["seal"],
+            seal_reason=row["seal_reason"],
+            is_own=is_own,
+            send_state=(row["send_state"] or "sent") if is_own and row["kind"] != "state" else "",
+            error=row["error"],
+            edited=row["edited_by"] is not None,
+            redacted=row["redacted_by"] is not None,
+            attachment=_attachment(row["kind"], loads(row["attached"])) if row["attached"] else None,
         )
-        for row in rows:
-            is_own = row["sender"] == me
-            yield Row(
-                key=row["txn_id"] if is_own and row["txn_id"] else row["event_id"],
-                ord=lift + row["ord"],
-                event_id=row["event_id"],
-                txn_id=row["txn_id"],
-                sender=row["sender"],
-                sender_name=row["name"] or local_name(row["sender"]),
-                sender_avatar=row["avatar"],
-                sent_at=row["sent_at"],
-                kind=row["kind"],
-                body=row["body"],
-                html=row["html"],
-                seal=row["seal"],
-                seal_reason=row["seal_reason"],
-                is_own=is_own,
-                send_state=(row["send_state"] or "sent") if is_own and row["kind"] != "state" else "",
-                error=row["error"],
-                edited=row["edited_by"] is not None,
-                redacted=row["redacted_by"] is not None,
-                attachment=_attachment(row["kind"], loads(row["attached"])) if row["attached"] else None,
-            )
 
 
 def _pending_rows(
