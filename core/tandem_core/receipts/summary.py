@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property, partial
 
 from tandem_core import capabilities, settings, trust
 from tandem_core.errors import BadInput
@@ -93,7 +93,6 @@ class _Look:
         self, conn: sqlite3.Connection, link: Role, sent: Sequence[audience.SentMessage], now_ms: int
     ) -> None:
         self._conn = conn
-        self._link = link
         self._now_ms = now_ms
         account = sessions.session(conn)
         self._me = None if account is None else account.me.user_id
@@ -103,10 +102,11 @@ class _Look:
         self._bridged = bridge.statuses(conn, ids)
         self._meant = audience.audiences(conn, link, sent)
         self._read = audience.reads(conn, link, sent)
-        self._names: dict[tuple[RoomId, UserId], str] = {}
-        self._last: dict[UserId, int | None] = {}
-        self._silent: dict[tuple[RoomId, UserId], bool] = {}
-        self._left: dict[tuple[RoomId, UserId], bool] = {}
+        self._name = cache(partial(members.display_name, conn))
+        self._device_name = cache(partial(audience.device_name, conn))
+        self._last_heard = cache(partial(store.last_heard, conn))
+        self._writing_since = cache(partial(audience.writing_since, conn))
+        self._standing = cache(partial(audience.standing, conn, link))
         self._rooms: dict[RoomId, str | None] = {}
         self._bots: dict[RoomId, frozenset[UserId]] = {}
         self._named: dict[RoomId, list[bridges.Bridge]] = {}
@@ -187,7 +187,7 @@ class _Look:
         return tuple(
             DeviceDelivery(
                 device_id=device,
-                name=meant.get(device) or audience.device_name(self._conn, user, device) or device,
+                name=meant.get(device) or self._device_name(user, device) or device,
                 delivered_at=said.get(device),
                 counted=device in meant,
                 failed_at=cannot[device].heard_at if device in cannot else None,
@@ -245,24 +245,16 @@ class _Look:
 
     def _is_silent(self, room_id: RoomId, user: UserId) -> bool:
         """Whether a person has been asked for a month and has confirmed nothing meanwhile."""
-        if (room_id, user) not in self._silent:
-            since = self._now_ms - SILENT_MS
-            last, first = self._last_heard(user), audience.writing_since(self._conn, room_id)
-            standing = audience.standing(self._conn, self._link, room_id, user)
-            self._silent[room_id, user] = (
-                (last is None or last < since)
-                and first is not None
-                and first < since
-                and standing is not None
-                and standing[1] < since
-            )
-        return self._silent[room_id, user]
+        since = self._now_ms - SILENT_MS
+        last = self._last_heard(user)
+        if last is not None and last >= since:
+            return False
+        first, standing = self._writing_since(room_id), self._standing(room_id, user)
+        return first is not None and first < since and standing is not None and standing[1] < since
 
     def _has_left(self, room_id: RoomId, user: UserId) -> bool:
-        if (room_id, user) not in self._left:
-            standing = audience.standing(self._conn, self._link, room_id, user)
-            self._left[room_id, user] = standing is not None and standing[0] in ("leave", "ban")
-        return self._left[room_id, user]
+        standing = self._standing(room_id, user)
+        return standing is not None and standing[0] in ("leave", "ban")
 
     def _aside(
         self, room_id: RoomId, meant: Collection[UserId], bridged: BridgeStatus | None
@@ -284,16 +276,6 @@ class _Look:
             if not set(meant) <= aside:
                 return {user: "bot" if user in bots else "bridged" for user in meant if user in aside}
         return {}
-
-    def _last_heard(self, user: UserId) -> int | None:
-        if user not in self._last:
-            self._last[user] = store.last_heard(self._conn, user)
-        return self._last[user]
-
-    def _name(self, room_id: RoomId, user: UserId) -> str:
-        if (room_id, user) not in self._names:
-            self._names[room_id, user] = members.display_name(self._conn, room_id, user)
-        return self._names[room_id, user]
 
 
 def _with_trust(conn: sqlite3.Connection, me: Me, people: list[PersonDelivery]) -> list[PersonDelivery]:
