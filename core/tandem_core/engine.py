@@ -272,7 +272,7 @@ class Engine:
             SharedSettings(
                 paths, db, http, me, box, writes=self._turn is not None, clock=clock, chance=chance
             ),
-            FailedReports(paths, db, http, me, role, opener, crypto, clock=clock, chance=chance),
+            FailedReports(paths, db, me, role, letters, clock=clock, chance=chance),
             KeyRequests(paths, db, http, me, opener, crypto, clock=clock, chance=chance),
             BackupWorker(paths, db, http, opener, clock=clock, chance=chance),
             GapFiller(db, http, me, role, clock=clock, chance=chance),

@@ -22,8 +22,9 @@ from tandem_core.crypto.state import MEGOLM, CryptoState
 from tandem_core.errors import BadInput, Expected
 from tandem_core.http import Http
 from tandem_core.paths import ProfilePaths
+from tandem_core.receipts import facts
 from tandem_core.store import crypto as rows
-from tandem_core.store import deliveries, devices, events, receipts
+from tandem_core.store import deliveries, devices, events
 from tandem_core.store.database import Database, Transaction
 from tandem_core.store.devices import Device
 from tandem_core.store.outbox import put_to_device
@@ -120,8 +121,7 @@ def check(
     index = _place(conn, event, session_id)
     if own.txn_id is None or not deliveries.was_addressed(conn, own.txn_id, user_id):
         _refuse(f"the message was not for {user_id}, or another device of yours wrote it")
-    said = [membership for membership, _ in receipts.memberships(conn, own.room_id, user_id)]
-    if not said or any(membership != "join" for membership in said):
+    if not facts.is_joined(conn, own.room_id, user_id):
         _refuse(f"{user_id} is not in the room any more")
     if trust.device(conn, me, user_id, device_id) is DeviceTrust.UNSIGNED:
         _refuse("its owner has not confirmed this device")

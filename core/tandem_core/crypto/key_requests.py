@@ -215,17 +215,17 @@ def _to_ask(conn: sqlite3.Connection, me: Me, now_ms: int) -> list[tuple[Request
         fresh = [device_id for device_id in verified if device_id not in request.devices]
         if fresh:
             found.append((replace(request, devices=(*request.devices, *fresh)), fresh))
-    has_backup = _has_backup(conn)
-    if has_backup is None or len(known) >= MOST_OPEN:
+    after_backup = has_backup(conn)
+    if after_backup is None or len(known) >= MOST_OPEN:
         return found
     room = MOST_OPEN - len(known)
-    for room_id, session_id in rows.missing(conn, now_ms - PATIENCE_MS, room, after_backup=has_backup):
+    for room_id, session_id in rows.missing(conn, now_ms - PATIENCE_MS, room, after_backup=after_backup):
         request_id = f"tandem.{random.token_hex(12)}"
         found.append((Request(request_id, room_id, session_id, now_ms, tuple(verified)), verified))
     return found
 
 
-def _has_backup(conn: sqlite3.Connection) -> bool | None:
+def has_backup(conn: sqlite3.Connection) -> bool | None:
     """Whether the backup can be asked first; None while nobody knows."""
     row = backup_rows.current(conn)
     if row is None:

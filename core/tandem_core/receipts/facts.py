@@ -57,9 +57,14 @@ def sender_facts(conn: sqlite3.Connection, me: Me, room_id: RoomId, sender: User
     return SenderFacts(
         is_me=sender == me.user_id,
         ignored=store.is_ignored(conn, sender),
-        joined=_all_join([m for m, _ in store.memberships(conn, room_id, sender)]),
+        joined=is_joined(conn, room_id, sender),
         verified=trust.person(conn, me, sender) is trust.PersonTrust.VERIFIED,
     )
+
+
+def is_joined(conn: sqlite3.Connection, room_id: RoomId, user_id: UserId) -> bool:
+    """Whether this person is in the room, as all say that know the room."""
+    return _all_join([membership for membership, _ in store.memberships(conn, room_id, user_id)])
 
 
 def receipt_settings(conn: sqlite3.Connection, room_id: RoomId, sender: UserId) -> ReceiptSettings:

@@ -11,7 +11,7 @@ encrypted receipt, and no other way.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -169,20 +169,19 @@ def note_key(txn: Transaction, sender: UserId, room_key: Json, now_ms: int) -> b
 
 
 def due(
-    txn: Transaction, me: Me, now_ms: int, draw: Chance, *, tried: Iterable[tuple[RoomId, str]]
+    txn: Transaction, me: Me, now_ms: int, draw: Chance, *, is_tried: Callable[[FailedRow], bool]
 ) -> list[Report]:
-    """What may be told now, of those sessions (room, id) for which everything else was tried.
+    """What may be told now; ``is_tried`` says whether everything else was tried for a session.
 
     Looks at everything again: what does not hold any more is dropped with its reason, what is not settled is put off.
     """
     ready = []
-    asked = set(tried)
     told: dict[UserId, int] = {}
     for row in store.due(txn.conn, now_ms):
         if row.state == "sent" and row.due_at == row.mended_at:
             store.put_off(txn, row, now_ms + _hold_ms(draw))  # nobody has drawn its hold yet
             continue
-        report = _look_again(txn, me, row, now_ms, is_tried=(row.room_id, row.session_id) in asked)
+        report = _look_again(txn, me, row, now_ms, is_tried)
         if report is None:
             continue
         free_at = _free_at(txn.conn, row.sender, now_ms)
@@ -242,7 +241,9 @@ def refusal(conn: sqlite3.Connection, me: Me, row: FailedRow, now_ms: int) -> st
     return None
 
 
-def _look_again(txn: Transaction, me: Me, row: FailedRow, now_ms: int, *, is_tried: bool) -> Report | None:
+def _look_again(
+    txn: Transaction, me: Me, row: FailedRow, now_ms: int, is_tried: Callable[[FailedRow], bool]
+) -> Report | None:
     sealed = [each for each in store.sealed_rows(txn.conn, row) if each.reason not in _OF_OTHERS]
     if row.state == "waiting" and not sealed:
         store.forget(txn, row)
@@ -273,7 +274,7 @@ def _look_again(txn: Transaction, me: Me, row: FailedRow, now_ms: int, *, is_tri
     if code is None and first.reason is not None:
         store.mark_dropped(txn, row, "refused_on_purpose")
         return None
-    if code is None or not is_tried:
+    if code is None or not is_tried(row):
         store.put_off(txn, row, now_ms + LOOK_AGAIN_MS)
         return None
     return Report(row, Entry(row.session_id, first.event_id, min(len(sealed), MOST_N), code))
@@ -395,15 +396,15 @@ def _place(conn: sqlite3.Connection, me: Me, device: Device, entry: Entry) -> tu
         return None
     if own.txn_id is not None and deliveries.was_addressed(conn, own.txn_id, device.user_id) is False:
         return None
-    said = [membership for membership, _ in receipts.memberships(conn, own.room_id, device.user_id)]
-    if not said or any(membership != "join" for membership in said):
+    if not facts.is_joined(conn, own.room_id, device.user_id):
         return None
-    if origin[0] != "own" and origin[1] != me.user_id:
-        return None
-    if origin[0] == "own":
+    source, writer = origin
+    if source == "own":
         start = keys.entitled_from(conn, entry.session, device.user_id, device.device_id, device.curve25519)
         if start is None or index < start:
             return None
+    elif writer != me.user_id:
+        return None
     return own.room_id, index
 
 

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Sequence
 from typing import ClassVar
 
-from tandem_core import capabilities, settings
+from tandem_core import capabilities
 from tandem_core.clock import Chance, Clock
 from tandem_core.http import Http
 from tandem_core.netlock import netlock
@@ -64,7 +64,7 @@ class ReceiptOutbox(Worker):
 
     async def step(self) -> float | None:
         """Flush to every author whose turn it is."""
-        if not await self._db.read(_may_send, self._role):
+        if not await self._db.read(planning.may_send, self._role):
             return None
         now_ms = self._clock.now_ms()
         turns = await self._db.read(_turns, now_ms)
@@ -110,10 +110,6 @@ class ReceiptOutbox(Worker):
         return await self._db.write(
             _keep, self._me, sender, way, answers, self._clock.now_ms(), self._chance, is_counted=is_counted
         )
-
-
-def _may_send(conn: sqlite3.Connection, role: Role) -> bool:
-    return role is Role.APP or settings.get(conn, "receipts.notifier") is True
 
 
 def _turns(conn: sqlite3.Connection, now_ms: int) -> list[tuple[UserId, Turn]]:

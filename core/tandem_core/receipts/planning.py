@@ -6,7 +6,7 @@ import sqlite3
 
 from tandem_core import capabilities, settings
 from tandem_core.clock import Chance
-from tandem_core.receipts import schedule
+from tandem_core.receipts import pause, schedule
 from tandem_core.receipts.gate import Share
 from tandem_core.receipts.schedule import Profile, Standing, Turn, Wait
 from tandem_core.store import devices, rooms
@@ -15,6 +15,11 @@ from tandem_core.store import receipts as store
 from tandem_core.store.database import Transaction
 from tandem_core.store.rooms import RoomKind
 from tandem_core.types import EventId, Me, Role, RoomId, UserId
+
+
+def may_send(conn: sqlite3.Connection, role: Role) -> bool:
+    """Whether this program tells authors anything: the window does, the notifier where it is to."""
+    return role is Role.APP or settings.get(conn, "receipts.notifier") is True
 
 
 def owe(
@@ -88,7 +93,6 @@ def turn(conn: sqlite3.Connection, sender: UserId, now_ms: int) -> Turn:
 
 def standing(conn: sqlite3.Connection, sender: UserId, now_ms: int) -> Standing:
     """What was flushed and seen lately, as far as it concerns this author."""
-    paused_until = settings.get(conn, "receipts.paused_until")
     return Standing(
         flushes=plans.flushes(conn, sender),
         in_all=plans.flush_times(conn, now_ms - schedule.DAY_MS),
@@ -96,7 +100,7 @@ def standing(conn: sqlite3.Connection, sender: UserId, now_ms: int) -> Standing:
         attended=plans.attendance_with(conn, sender),
         come_back=plans.come_back(conn),
         answered_at=plans.answered_at(conn),
-        paused_until=int(paused_until) if int(paused_until) > now_ms else 0,
+        paused_until=pause.paused_until(conn, now_ms) or 0,
         is_quick=settings.get(conn, "receipts.timing") == "quick",
     )
 

@@ -12,7 +12,8 @@ from tandem_core.types import DeviceId, EventId, RoomId, Topic, UserId
 
 _LONGEST_WAIT_MS = 86_400_000
 """Nothing is put off for longer: a later time is of a clock that has gone back since, and is over."""
-_DUE = "(state = 'waiting' OR (state = 'sent' AND mended_at IS NOT NULL)) AND due_at NOT BETWEEN ?1 + 1 AND ?1 + ?2"
+_TO_DO = "(state = 'waiting' OR (state = 'sent' AND mended_at IS NOT NULL))"
+_LATER = "due_at BETWEEN ?1 + 1 AND ?1 + ?2"
 _COLUMNS = (
     "room_id, session_id, sender, first_event, decided_at, due_at, state, code, n, reason, sent_at, mended_at"
 )
@@ -112,7 +113,7 @@ def row(conn: sqlite3.Connection, room_id: RoomId, session_id: str, sender: User
 def due(conn: sqlite3.Connection, now_ms: int) -> list[FailedRow]:
     """Those to be looked at now, to be told or taken back, the longest due first."""
     rows = conn.execute(
-        f"SELECT {_COLUMNS} FROM failed_owed WHERE {_DUE} ORDER BY due_at, session_id",
+        f"SELECT {_COLUMNS} FROM failed_owed WHERE {_TO_DO} AND NOT {_LATER} ORDER BY due_at, session_id",
         (now_ms, _LONGEST_WAIT_MS),
     )
     return [FailedRow(*found) for found in rows]
@@ -121,9 +122,7 @@ def due(conn: sqlite3.Connection, now_ms: int) -> list[FailedRow]:
 def next_due_at(conn: sqlite3.Connection, after_ms: int) -> int | None:
     """When the next one falls due that is not due at ``after_ms`` yet."""
     found = conn.execute(
-        "SELECT min(due_at) FROM failed_owed WHERE (state = 'waiting' OR (state = 'sent' AND mended_at IS NOT NULL))"
-        " AND due_at BETWEEN ? AND ?",
-        (after_ms + 1, after_ms + _LONGEST_WAIT_MS),
+        f"SELECT min(due_at) FROM failed_owed WHERE {_TO_DO} AND {_LATER}", (after_ms, _LONGEST_WAIT_MS)
     ).fetchone()
     return None if found[0] is None else int(found[0])
 

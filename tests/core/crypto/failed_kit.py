@@ -22,6 +22,7 @@ from tandem_core.store.codec import loads
 from tandem_core.store.database import Transaction
 from tandem_core.types import EventId, Json
 from tests.core.crypto.key_server import KeyServer
+from tests.core.crypto.receipts_kit import letters
 from tests.core.crypto.world import NOW, ROOM, Device, StillClock
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
@@ -116,11 +117,9 @@ def reporter(device: Device) -> Any:
     return FailedReports(
         device.paths,
         device.db,
-        device.http,
         device.me,
         device.role,
-        device.opener,
-        device.crypto,
+        letters(device),
         clock=device.clock,
         chance=device.chance,
     )
