@@ -9,7 +9,7 @@ import logging
 from dataclasses import replace
 
 from tandem_core.receipts import encrypted_body, failed, validate
-from tandem_core.receipts.encrypted_body import MINUTE_MS, Confirmed, Passed
+from tandem_core.receipts.encrypted_body import MINUTE_MS
 from tandem_core.store import confirmations, devices
 from tandem_core.store import deliveries as store
 from tandem_core.store.confirmations import Forward, Lease, Pace
@@ -59,13 +59,9 @@ def claim(txn: Transaction, me: Me, own: OwnMessage, room_id: RoomId, row: Deliv
     if room_id != own.room_id:
         return 0
     if row.via == VIA_SYNC:
-        passed = Passed(room_id, own.event_id, row.user_id, row.device_id, row.ts, row.proof)
-        return _confirm_passed(txn, me, own, passed, row.heard_at)
+        return _confirm_passed(txn, me, own, row)
     device = devices.device_with_key(txn.conn, row.user_id, row.sender_key)
-    if device is None:
-        return 0
-    confirmed = Confirmed(room_id, own.event_id, row.proof)
-    return _confirm(txn, me, own, device, confirmed, bool(row.device_id), row.ts, row.heard_at)
+    return 0 if device is None else _confirm(txn, me, own, device, row)
 
 
 def _take_receipt(txn: Transaction, me: Me, device: Device, content: Json, now_ms: int) -> int:
@@ -76,12 +72,7 @@ def _take_receipt(txn: Transaction, me: Me, device: Device, content: Json, now_m
     if body.failed:
         fresh += failed.accept(txn, me, device.user_id, device, body.failed, now_ms)
     for confirmed in (*body.ok, *body.again):
-        own = store.own_message(txn.conn, me.user_id, confirmed.event_id)
-        if own is not None:
-            if own.room_id == confirmed.room_id:
-                fresh += _confirm(txn, me, own, device, confirmed, body.shares_device, body.ts, now_ms)
-            continue
-        early = DeliveryRow(
+        row = DeliveryRow(
             event_id=confirmed.event_id,
             user_id=device.user_id,
             device_id=device.device_id if body.shares_device else "",
@@ -92,28 +83,28 @@ def _take_receipt(txn: Transaction, me: Me, device: Device, content: Json, now_m
             sender_key=device.curve25519,
             expires_at=now_ms + validate.EARLY_MS,
         )
-        validate.put_early(txn, confirmed.room_id, [early])
+        fresh += _take_row(txn, me, confirmed.room_id, row)
     return fresh
 
 
-def _confirm(
-    txn: Transaction,
-    me: Me,
-    own: OwnMessage,
-    device: Device,
-    confirmed: Confirmed,
-    shares_device: bool,
-    ts: int,
-    heard_at: int,
-) -> int:
-    user_id, named = device.user_id, device.device_id if shares_device else ""
+def _take_row(txn: Transaction, me: Me, room_id: RoomId, row: DeliveryRow) -> int:
+    """Keep it if it holds, or until its message comes; returns how many rows are new."""
+    own = store.own_message(txn.conn, me.user_id, row.event_id)
+    if own is None:
+        validate.put_early(txn, room_id, [row])
+        return 0
+    return claim(txn, me, own, room_id, row)
+
+
+def _confirm(txn: Transaction, me: Me, own: OwnMessage, device: Device, row: DeliveryRow) -> int:
+    user_id, named = device.user_id, device.device_id if row.device_id else ""
     if user_id != me.user_id and not validate.may_confirm(txn.conn, own, user_id):
         return 0
     if not validate.was_entitled(txn.conn, me, own, device):
         return 0
-    if not validate.has_proven(txn.conn, own, user_id, named, confirmed.proof):
+    if not validate.has_proven(txn.conn, own, user_id, named, row.proof):
         return 0
-    return _keep_proven(txn, me, own, user_id, named, ts, heard_at, confirmed.proof, pass_on=True)
+    return _keep_proven(txn, me, own, row, named, pass_on=True)
 
 
 def _take_passed_on(txn: Transaction, me: Me, device: Device, content: Json, now_ms: int) -> int:
@@ -123,12 +114,7 @@ def _take_passed_on(txn: Transaction, me: Me, device: Device, content: Json, now
         return 0
     fresh = 0
     for passed in heard:
-        own = store.own_message(txn.conn, me.user_id, passed.event_id)
-        if own is not None:
-            if own.room_id == passed.room_id:
-                fresh += _confirm_passed(txn, me, own, passed, now_ms)
-            continue
-        early = DeliveryRow(
+        row = DeliveryRow(
             event_id=passed.event_id,
             user_id=passed.user_id,
             device_id=passed.device_id,
@@ -139,40 +125,29 @@ def _take_passed_on(txn: Transaction, me: Me, device: Device, content: Json, now
             sender_key=device.curve25519,
             expires_at=now_ms + validate.EARLY_KEPT_MS,
         )
-        validate.put_early(txn, passed.room_id, [early])
+        fresh += _take_row(txn, me, passed.room_id, row)
     return fresh
 
 
-def _confirm_passed(txn: Transaction, me: Me, own: OwnMessage, passed: Passed, heard_at: int) -> int:
-    if (passed.user_id, passed.device_id) == (me.user_id, me.device_id):
+def _confirm_passed(txn: Transaction, me: Me, own: OwnMessage, row: DeliveryRow) -> int:
+    if (row.user_id, row.device_id) == (me.user_id, me.device_id):
         return 0
-    if passed.user_id != me.user_id and not validate.may_confirm(txn.conn, own, passed.user_id):
+    if row.user_id != me.user_id and not validate.may_confirm(txn.conn, own, row.user_id):
         return 0
-    if not validate.has_proven(txn.conn, own, passed.user_id, passed.device_id, passed.proof):
+    if not validate.has_proven(txn.conn, own, row.user_id, row.device_id, row.proof):
         return 0
-    return _keep_proven(
-        txn, me, own, passed.user_id, passed.device_id, passed.ts, heard_at, passed.proof, pass_on=False
-    )
+    return _keep_proven(txn, me, own, row, row.device_id, pass_on=False)
 
 
 def _keep_proven(
-    txn: Transaction,
-    me: Me,
-    own: OwnMessage,
-    user_id: UserId,
-    named: str,
-    ts: int,
-    heard_at: int,
-    said: str,
-    *,
-    pass_on: bool,
+    txn: Transaction, me: Me, own: OwnMessage, row: DeliveryRow, named: str, *, pass_on: bool
 ) -> int:
     # Our own devices stand for themselves alone: we are nobody that a message was for.
-    person = [] if user_id == me.user_id else [("", ts)]
-    rows = [*person, *([(named, ts)] if named else [])]
-    fresh = validate.keep(txn, own, user_id, rows, heard_at, VIA_OLM)
+    person = [] if row.user_id == me.user_id else [("", row.ts)]
+    rows = [*person, *([(named, row.ts)] if named else [])]
+    fresh = validate.keep(txn, own, row.user_id, rows, row.heard_at, VIA_OLM)
     if fresh and pass_on:
-        forward = Forward(own.event_id, own.room_id, user_id, named, ts, said)
+        forward = Forward(own.event_id, own.room_id, row.user_id, named, row.ts, row.proof)
         confirmations.put_forward(txn, forward)
     return fresh
 
