@@ -234,17 +234,12 @@ async def days_in_memory(
     count: int,
     *,
     seed: int,
-    every: int = 1,
-    sync_every: int = 1,
 ) -> list[Day]:
     """So many days, each of a victim with a store of his own."""
     found = []
     for number in range(count):
         side = make(folder / f"day{number}")
-        found.append(
-            await live(side, pattern(random.Random(f"{seed} {number}")), every=every, sync_every=sync_every)
-        )
-        await asyncio.sleep(0)
+        found.append(await live(side, pattern(random.Random(f"{seed} {number}"))))
     return found
 
 

@@ -47,8 +47,7 @@ async def storm(
     chance = random.Random(seed)
     toll = Toll()
     for program in _PROGRAMS:
-        if (0, program) not in where.victim.programs:
-            await asyncio.to_thread(where.victim.start, 0, program)
+        await asyncio.to_thread(where.victim.start, 0, program)
     with days_go_by(where.victim.devices):
         return await _storm(where, messages, chance, toll, every_s, restarts, settle_s, tell)
 
@@ -80,10 +79,9 @@ async def _storm(
             tell(f"{len(written)} written; {deed}")
         await asyncio.gather(*writing)
         for program in _PROGRAMS:
-            if (0, program) not in where.victim.programs:
-                await asyncio.to_thread(where.victim.start, 0, program)
+            await asyncio.to_thread(where.victim.start, 0, program)
         toll.sent = len(written)
-        await _rest(where, watch.watchers, written, settle_s)
+        await _rest(watch.watchers, written, settle_s)
         heard = {each.event_id for watcher in watch.watchers for each in watcher.heard}
     opened = _opened(where)
     taken = _taken(where) if not where.by_letter else heard
@@ -116,8 +114,8 @@ def _misfortune(where: World, chance: random.Random) -> str:
     return f"{program} killed"
 
 
-async def _rest(where: World, watchers: list[Watcher], written: dict[str, str], within_s: float) -> None:
-    """Wait until all are confirmed, or nothing more comes; budgets are kept out of the way."""
+async def _rest(watchers: list[Watcher], written: dict[str, str], within_s: float) -> None:
+    """Wait until all are confirmed, or time is up."""
     end = time.monotonic() + within_s
     while time.monotonic() < end:
         heard = {each.event_id for watcher in watchers for each in watcher.heard}

@@ -189,11 +189,9 @@ def make_server(clock: LeapingClock, writers: int, *, direct: bool = True) -> Me
     return MemoryServer(clock, UserId("@victim:example.org"), people, direct)
 
 
-def make_home(
-    server: MemoryServer, folder: Path, device_id: str = "VICTIM", **chosen: settings.Value
-) -> Home:
-    """A signed-in device that has every author's room key; ``receipts_timing="quick"`` for a setting with a dot."""
-    me = Me(server.victim, DeviceId(device_id))
+def make_home(server: MemoryServer, folder: Path) -> Home:
+    """A signed-in device that has every author's room key and confirms as recommended."""
+    me = Me(server.victim, DeviceId("VICTIM"))
     paths = paths_below(folder)
     paths.make()
     paths.vault_file.touch(mode=0o600)
@@ -203,10 +201,7 @@ def make_home(
 
     def fill(txn: Transaction) -> None:
         sessions.set_session(txn, me, "http://127.0.0.1:9", "token", now_ms)
-        wanted = {"receipts.answered": True} | {k.replace("_", ".", 1): v for k, v in chosen.items()}
-        for key, value in wanted.items():
-            if key in settings.SETTINGS:
-                settings.set_value(txn, key, value, now_ms=now_ms)
+        settings.set_value(txn, "receipts.answered", True, now_ms=now_ms)
         for writer in server.writers:
             session = InboundGroupSession(writer.session.session_key)
             row = rows.InboundRow(

@@ -8,7 +8,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tandem_core import settings
 from tandem_core.types import Role, RoomId
 from tandem_demo.synapse import SynapseServer
 from tests.privacy.clockwork import Rate
@@ -54,12 +53,10 @@ class OnSynapse:
         return [(at, number_of[sender]) for at, sender in rows if sender in number_of]
 
 
-def on_synapse(
-    server: SynapseServer, folder: Path, authors: int, *, direct: bool = True, **chosen: settings.Value
-) -> OnSynapse:
+def on_synapse(server: SynapseServer, folder: Path, authors: int, *, direct: bool = True) -> OnSynapse:
     """A victim with one device, and authors whom he has accepted."""
     victim = make_victim(server, folder, Rate.starting_now(1.0))
-    victim.add_device(server.base_url, **chosen)
+    victim.add_device(server.base_url)
     people = make_authors(server, authors, victim.user_id, direct=direct)
     victim.join(people, direct=direct)
     introduce(people, victim.addresses(people[0].peer.client))

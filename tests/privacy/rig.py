@@ -18,8 +18,6 @@ from urllib.request import Request, urlopen
 
 from vodozemac import GroupSession
 
-from tandem_core import settings
-from tandem_core.store.database import Database
 from tandem_demo.device import Device, wait_for
 from tandem_demo.raw import CLIENT, RawClient
 from tandem_demo.synapse import SynapseServer, modules
@@ -50,7 +48,6 @@ class Author:
     peer: Peer
     rooms: list[str]
     sessions: dict[str, GroupSession] = field(default_factory=dict)
-    server: SynapseServer | None = None
 
     @property
     def user_id(self) -> str:
@@ -119,20 +116,20 @@ class Victim:
     devices: list[Device] = field(default_factory=list)
     programs: dict[tuple[int, str], subprocess.Popen[str]] = field(default_factory=dict)
     said: list[dict[str, Any]] = field(default_factory=list)
-    """What programs that ended told: lateness and processor time."""
+    """What programs that ended told: how late they were."""
 
     @property
     def user_id(self) -> str:
         return f"@{self.localpart}:{self.server.server_name}"
 
-    def add_device(self, base_url: str, **chosen: settings.Value) -> Device:
-        """Sign in on one more device, by this address; with these settings (``receipts_timing`` for a dot)."""
+    def add_device(self, base_url: str) -> Device:
+        """Sign in on one more device, by this address; it confirms as recommended."""
         device = Device(f"d{len(self.devices)}", self.folder / f"d{len(self.devices)}", headless=True)
         device.home.mkdir(mode=0o700, parents=True)
         words = ("--homeserver", base_url, "--user", self.localpart, "--password-file", "-")
         device.ctl("login", *words, password=self.password)
         self.devices.append(device)
-        choose(device, {"receipts.answered": True} | {k.replace("_", ".", 1): v for k, v in chosen.items()})
+        device.confirm_as_recommended()
         return device
 
     def raw(self) -> RawClient:
@@ -159,13 +156,15 @@ class Victim:
             listed = known if status == 200 else {}
             me.ok("PUT", where, listed | {author.user_id: author.rooms for author in authors})
 
-    def start(self, number: int, role: str, *, watch: str | None = None) -> None:
-        """Start one program of a device with the harness's clock."""
+    def start(self, number: int, role: str) -> None:
+        """Start one program of a device with the harness's clock, if it does not run."""
+        if (number, role) in self.programs:
+            return
         device = self.devices[number]
         words = [sys.executable, "-m", "tests.privacy.victim", "--role", role, *self.rate.words()]
         with (device.home / f"{role}.out").open("a", encoding="utf-8") as log:
             self.programs[number, role] = subprocess.Popen(
-                [*words, *(["--watch", watch] if watch else [])],
+                words,
                 env=device.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -202,17 +201,6 @@ class Victim:
             self.stop(number, role)
 
 
-def choose(device: Device, chosen: dict[str, settings.Value]) -> None:
-    """Choose settings in the device's own store; keys that this version does not have are left out."""
-    db = Database.open(device.paths.database)
-    try:
-        for key, value in chosen.items():
-            if key in settings.SETTINGS:
-                db.write_now(settings.set_value, key, value, now_ms=1)
-    finally:
-        db.close()
-
-
 def make_victim(server: SynapseServer, folder: Path, rate: Rate) -> Victim:
     localpart, password = new_user(server, "victim")
     return Victim(server, localpart, password, folder, rate)
@@ -232,7 +220,7 @@ def make_authors(
     def make(_: int) -> Author:
         peer = Peer.sign_up(server, name)
         made = [peer.client.create_encrypted_room(victim, direct=direct) for _ in range(rooms)]
-        return Author(peer, made, server=server)
+        return Author(peer, made)
 
     with ThreadPoolExecutor(_THREADS) as pool:
         return list(pool.map(make, range(count)))

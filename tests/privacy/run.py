@@ -25,7 +25,6 @@ class Run:
     minutes: float
     tell: Callable[[str], None]
     scale: float = 1.0
-    late_ms: float = 0.0
     notes: list[str] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=lambda: iter(range(1000)))
 
@@ -39,14 +38,13 @@ class Run:
 
 def choose_scale(run: Run) -> None:
     """As fast as the machine's lateness allows now, for the shortest hold."""
-    late = clockwork.lateness_ms(clockwork.Rate.starting_now(5.0))
-    run.late_ms = classify.quantile(late, 0.95)
+    late_ms = classify.quantile(clockwork.lateness_ms(clockwork.Rate.starting_now(5.0)), 0.95)
     shortest_s = min(
         PACES[profile].hold_s[0] for profile in (Profile.CONTACT, Profile.OTHERS, Profile.MERGED)
     )
-    run.scale = round(clockwork.fitting_scale(shortest_s, run.late_ms), 1)
+    run.scale = round(clockwork.fitting_scale(shortest_s, late_ms), 1)
     run.notes.append(
-        f"Time runs {run.scale:g} times as fast: the machine wakes {run.late_ms:.1f} ms late (95th percentile), and the"
+        f"Time runs {run.scale:g} times as fast: the machine wakes {late_ms:.1f} ms late (95th percentile), and the"
         f" shortest hold is {shortest_s:g} s; 5 % of it, at that speed, is"
         f" {1000 * clockwork.JITTER_SHARE * shortest_s / run.scale:.1f} ms."
     )

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tandem_core import settings
 from tandem_demo.synapse import SynapseServer
 from tests.privacy.attacker import Plan, measure
 from tests.privacy.clockwork import Rate
@@ -79,14 +78,13 @@ class World:
         """Bring the victim into this state."""
         self.way.be(one_way_ms=state.one_way_ms, idle_ms=state.idle_ms)
         for number in range(len(self.victim.devices)):
-            is_on = number < state.devices
-            if is_on and (number, "notifier") not in self.victim.programs:
+            if number < state.devices:
                 self.victim.start(number, "notifier")
-            if not is_on:
+            else:
                 self.victim.stop(number, "notifier")
-        if state.window and (0, "app") not in self.victim.programs:
+        if state.window:
             self.victim.start(0, "app")
-        if not state.window:
+        else:
             self.victim.stop(0, "app")
 
     def visit(self, state: State, flushes: int, *, seed: int, within_s: float) -> list[list[float]]:
@@ -118,7 +116,6 @@ def world(
     devices: int = 1,
     module: bool = True,
     seed: int = 1,
-    **chosen: settings.Value,
 ) -> Iterator[World]:
     """Server, path, victim and authors; ended when left. ``direct``: contacts in direct chats, else small groups."""
     server = synapse(folder / "synapse", scale=scale, module=module)
@@ -127,7 +124,7 @@ def world(
         victim = make_victim(server, folder / "victim", Rate.starting_now(scale))
         try:
             for _ in range(devices):
-                victim.add_device(way.base_url, **chosen)
+                victim.add_device(way.base_url)
             people = make_authors(server, authors, victim.user_id, direct=direct)
             victim.join(people, direct=direct)
             introduce(people, victim.addresses(people[0].peer.client))

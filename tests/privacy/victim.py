@@ -22,7 +22,7 @@ from tandem_core.paths import ProfilePaths, profile_paths
 from tandem_core.role import take_role
 from tandem_core.session import current
 from tandem_core.store.database import Database
-from tandem_core.types import Role, RoomId
+from tandem_core.types import Role
 from tests.privacy.clockwork import Rate, ScaledClock, ScaledLoop
 
 
@@ -37,20 +37,15 @@ def main() -> int:
         db = Database.open(paths.database)
         try:
             with asyncio.Runner(loop_factory=lambda: ScaledLoop(rate)) as runner:
-                runner.run(_serve(paths, db, role, rate, options.watch, late))
+                runner.run(_serve(paths, db, role, rate, late))
         finally:
             db.close()
-    used = time.process_time()
-    print(json.dumps({"late_ms": sorted(late), "cpu_s": used}), flush=True)
+    print(json.dumps({"late_ms": sorted(late)}), flush=True)
     return 0
 
 
-async def _serve(
-    paths: ProfilePaths, db: Database, role: Role, rate: Rate, watch: str | None, late: list[float]
-) -> None:
+async def _serve(paths: ProfilePaths, db: Database, role: Role, rate: Rate, late: list[float]) -> None:
     engine = Engine(paths, db, current(db), role, clock=ScaledClock(rate), chance=system_chance())
-    if watch:
-        engine.watch_room(RoomId(watch))
     life = asyncio.create_task(engine.run())
     nap = asyncio.create_task(_note_lateness(rate, late))
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -80,7 +75,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--scale", type=float, required=True)
     parser.add_argument("--mono0", type=float, required=True)
     parser.add_argument("--wall0", type=int, required=True)
-    parser.add_argument("--watch", default=None, metavar="ROOM", help="the room that is open in the window")
     return parser.parse_args()
 
 
