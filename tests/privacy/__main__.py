@@ -56,7 +56,7 @@ def main() -> int:
                 _tell(f"{name} took {time.monotonic() - began:.0f} s")
         except KeyboardInterrupt:
             _tell("interrupted")
-        lines.sort(key=lambda line: (line.goal == "-", int(line.goal[1:] or 0) if line.goal != "-" else 0))
+        lines.sort(key=lambda line: (line.goal == "-", int(line.goal[1:] or 0)))
         print(f"\ncommit {commit()}, seed {run.seed}, {(time.monotonic() - started) / 60:.1f} minutes\n")
         for told in (*markdown(lines), "", *run.notes, *failed):
             print(told)

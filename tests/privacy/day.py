@@ -106,6 +106,7 @@ async def live(
     """
     async with side.program() as program:  # the account is known here: what comes is a coming back
         await program.sync()
+    day = Day(list(online), [[] for _ in range(side.authors)])
     clock, start_ms = side.clock, side.clock.now_ms()
     before = len(side.confirmed())
     running: Stepped | None = None
@@ -115,7 +116,7 @@ async def live(
             if running is not None:
                 await run_until([running], clock, at_ms)
             clock.at_ms = max(clock.at_ms, at_ms)
-            is_on = any(on <= minute < off for on, off in online)
+            is_on = day.is_online(minute)
             if is_on and running is None:
                 running = await stack.enter_async_context(side.program())
             elif not is_on and running is not None:
@@ -128,10 +129,11 @@ async def live(
             if minute % 240 == 0:
                 tell(f"hour {minute // 60}")
     clock.at_ms = max(clock.at_ms, start_ms + DAY_MINUTES * MINUTE_MS)
-    heard: list[list[int]] = [[] for _ in range(side.authors)]
     for at_ms, author in side.confirmed()[before:]:
-        heard[author].append(at_ms - start_ms)
-    return Day(list(online), [sorted(each) for each in heard])
+        day.confirmed[author].append(at_ms - start_ms)
+    for heard in day.confirmed:
+        heard.sort()
+    return day
 
 
 def flushes(times: Sequence[int], within_ms: int = 2000) -> list[int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.privacy.attacker import Plan, measure
 from tests.privacy.clockwork import Rate
-from tests.privacy.rig import Victim, introduce, make_authors, make_victim, path_to, synapse
+from tests.privacy.rig import Author, Victim, lateness, make_friends, make_victim, path_to, synapse
 from tests.privacy.timing import DEVICES, Collected
 from tests.privacy.upkeep import days_go_by
 
@@ -36,29 +36,25 @@ def collect_devices(
         way.be(one_way_ms=19.0)
         rate = Rate.starting_now(scale)
         try:
-            everybody = []
+            everybody: list[Author] = []
             for state in DEVICES:
                 victim = make_victim(server, folder / f"of-{state.devices}", rate)
                 victims.append(victim)
                 for _ in range(len(DEVICES)):
                     victim.add_device(way.base_url)
-                people = make_authors(server, authors, victim.user_id)
-                victim.join(people, direct=True)
-                introduce(people, victim.addresses(people[0].peer.client))
-                everybody.append(people)
+                everybody += make_friends(victim, authors)
                 for number in range(state.devices):
                     victim.start(number, "notifier")
             tell("all devices run")
             running = [device for victim in victims for device in victim.devices]
             time.sleep(5.0 / scale)
             with days_go_by(running):
-                flat = [author for people in everybody for author in people]
-                delays = asyncio.run(measure(flat, Plan(flushes), scale, seed=seed, within_s=within_s))
+                delays = asyncio.run(measure(everybody, Plan(flushes), scale, seed=seed, within_s=within_s))
             for number, state in enumerate(DEVICES):
                 found.add(state, delays[number * authors : (number + 1) * authors])
                 tell(f"{state.name}: {len(found.delays[state.name])} confirmations")
         finally:
             for victim in victims:
                 victim.stop_all()
-    found.late_ms = sorted(late for victim in victims for said in victim.said for late in said["late_ms"])
+    found.late_ms = lateness(victims)
     return found

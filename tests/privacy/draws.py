@@ -20,9 +20,8 @@ _SERVER_HOLD_S = (8, 10)
 
 
 def _path_s(state: State, chance: random.Random) -> float:
-    """There and back: the place each way, and what an idle machine adds each time it is to wake up."""
-    idle = sum(chance.gammavariate(2.0, state.idle_ms / 2) for _ in range(2)) if state.idle_ms else 0.0
-    return (2 * state.one_way_ms + idle) / 1000
+    """There and back."""
+    return (state.travel_ms(chance) + state.travel_ms(chance)) / 1000
 
 
 def single(profile: Profile, state: State, chance: random.Random) -> float:

@@ -8,11 +8,9 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass, field
 
 from tests.privacy.attacker import Watch, Watcher
@@ -84,10 +82,11 @@ async def _storm(
         await _rest(watch.watchers, written, settle_s)
         heard = {each.event_id for watcher in watch.watchers for each in watcher.heard}
     opened = _opened(where)
-    taken = _taken(where) if not where.by_letter else heard
+    taken = where.victim.taken()
+    assert taken is not None or where.by_letter
     toll.confirmed = len(heard & set(written))
     toll.lost = sorted((set(written) & opened) - heard) + sorted(set(written) - opened)
-    toll.false = sorted((taken | heard) - opened)
+    toll.false = sorted(((taken or set()) | heard) - opened)
     return toll
 
 
@@ -129,13 +128,3 @@ def _opened(where: World) -> set[str]:
         row[0]
         for row in where.victim.devices[0].ask("SELECT event_id FROM event WHERE seal IN ('opened', 'plain')")
     }
-
-
-def _taken(where: World) -> set[str]:
-    """What the server has taken for receipts of the victim's."""
-    database = where.server.folder / "homeserver.db"
-    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as conn:
-        rows = conn.execute(
-            "SELECT event_id FROM im_tandem_delivery WHERE user_id = ?", (where.victim.user_id,)
-        )
-        return {row[0] for row in rows}

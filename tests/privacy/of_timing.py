@@ -14,6 +14,7 @@ from tests.privacy import classify, draws, reference, timing
 from tests.privacy.attacker import Plan, measure
 from tests.privacy.classify import Estimate, accuracy
 from tests.privacy.devices import collect_devices
+from tests.privacy.rig import lateness
 from tests.privacy.run import Run
 from tests.privacy.sampling import engine_delays
 from tests.privacy.table import Line
@@ -63,7 +64,7 @@ def places_and_programs(run: Run) -> list[Line]:
                     where, states, rounds=50, flushes=5, seed=run.seed, until=until, tell=run.tell
                 )
                 chat = where.chat(6, seed=run.seed, within_s=60) if direct else []
-                found.late_ms = timing.lateness(where)
+                found.late_ms = lateness([where.victim])
             _note_lateness(run, found, str(profile))
         engine = _of_the_engine(run) if direct else Collected()
         lines += _lines_of(profile, found, engine, plain, run.seed)
@@ -81,7 +82,7 @@ def encrypted_way(run: Run) -> list[Line]:
         found = timing.collect(
             where, (BASE, IDLE), rounds=50, flushes=5, seed=run.seed, until=until, tell=run.tell
         )
-        found.late_ms = timing.lateness(where)
+        found.late_ms = lateness([where.victim])
     _note_lateness(run, found, "stock server")
     ours = _tell_apart(found, (BASE, IDLE), PER_OBSERVATION)
     return [

@@ -11,7 +11,7 @@ from pathlib import Path
 from tandem_core.types import Role, RoomId
 from tandem_demo.synapse import SynapseServer
 from tests.privacy.clockwork import Rate
-from tests.privacy.rig import Author, Victim, introduce, make_authors, make_victim
+from tests.privacy.rig import Author, Victim, make_friends, make_victim
 from tests.privacy.stepped import LeapingClock, Stepped, stepped
 
 
@@ -57,7 +57,4 @@ def on_synapse(server: SynapseServer, folder: Path, authors: int, *, direct: boo
     """A victim with one device, and authors whom he has accepted."""
     victim = make_victim(server, folder, Rate.starting_now(1.0))
     victim.add_device(server.base_url)
-    people = make_authors(server, authors, victim.user_id, direct=direct)
-    victim.join(people, direct=direct)
-    introduce(people, victim.addresses(people[0].peer.client))
-    return OnSynapse(victim, people, LeapingClock())
+    return OnSynapse(victim, make_friends(victim, authors, direct=direct), LeapingClock())

@@ -56,12 +56,16 @@ class PathProxy(FaultProxy):
         return urlencode(words)
 
     async def _travel(self) -> None:
-        idle_ms = self.way["idle_ms"]
-        delay_ms = self.way["one_way_ms"] + (self._draw.gammavariate(2.0, idle_ms / 2) if idle_ms else 0.0)
+        delay_ms = travel_ms(self.way["one_way_ms"], self.way["idle_ms"], self._draw)
         # The selector rounds up to whole milliseconds; taking off less than one at random keeps the mean.
         wait_ms = delay_ms / self._scale - self._draw.random()
         if delay_ms:
             await asyncio.sleep(max(wait_ms, 0.0) / 1000)
+
+
+def travel_ms(one_way_ms: float, idle_ms: float, chance: random.Random) -> float:
+    """What one way takes: the place, and what an idle machine adds each time it is to wake up."""
+    return one_way_ms + (chance.gammavariate(2.0, idle_ms / 2) if idle_ms else 0.0)
 
 
 def main() -> int:

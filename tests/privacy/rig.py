@@ -6,11 +6,12 @@ import contextlib
 import json
 import secrets
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -200,6 +201,15 @@ class Victim:
         for number, role in list(self.programs):
             self.stop(number, role)
 
+    def taken(self) -> set[str] | None:
+        """Events for which the module has taken a receipt of theirs, shown to anybody or not; None without it."""
+        file = self.server.folder / "homeserver.db"
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as conn:
+            if not conn.execute("SELECT 1 FROM sqlite_master WHERE name = 'im_tandem_delivery'").fetchone():
+                return None
+            rows = conn.execute("SELECT event_id FROM im_tandem_delivery WHERE user_id = ?", (self.user_id,))
+            return {row[0] for row in rows}
+
 
 def make_victim(server: SynapseServer, folder: Path, rate: Rate) -> Victim:
     localpart, password = new_user(server, "victim")
@@ -230,6 +240,21 @@ def introduce(authors: Sequence[Author], devices: Sequence[Address]) -> None:
     """Have every author's room keys with every device."""
     with ThreadPoolExecutor(_THREADS) as pool:
         list(pool.map(lambda author: author.share(devices), authors))
+
+
+def make_friends(victim: Victim, count: int, *, direct: bool = True) -> list[Author]:
+    """Authors whom the victim has accepted and whose keys all devices have."""
+    authors = make_authors(victim.server, count, victim.user_id, direct=direct)
+    victim.join(authors, direct=direct)
+    introduce(authors, victim.addresses(authors[0].peer.client))
+    return authors
+
+
+def lateness(victims: Sequence[Victim]) -> list[float]:
+    """How late the victims' loops were, once their programs have ended; milliseconds of the machine, sorted."""
+    for victim in victims:
+        victim.stop_all()
+    return sorted(late for victim in victims for said in victim.said for late in said["late_ms"])
 
 
 @contextmanager

@@ -25,9 +25,6 @@ async def engine_delays(
     """
     chance = random.Random(f"{seed} {state.name}")
 
-    def travel_ms() -> float:
-        return state.one_way_ms + (chance.gammavariate(2.0, state.idle_ms / 2) if state.idle_ms else 0.0)
-
     clock = LeapingClock()
     server = make_server(clock, writers, direct=direct)
     sent: dict[str, int] = {}
@@ -39,10 +36,10 @@ async def engine_delays(
             began_ms = clock.now_ms()
             for writer in server.writers:
                 sent[server.say(writer)] = began_ms
-            clock.at_ms += round(travel_ms())
+            clock.at_ms += round(state.travel_ms(chance))
             chance.shuffle(programs)
             for program in programs:
                 await program.sync()
             await run_until(programs, clock, began_ms + _CYCLE_MS)
             await programs[0].engine.db.write(forget_flushes)
-    return [(at - sent[event_id] + travel_ms()) / 1000 for at, event_id, _ in server.posted]
+    return [(at - sent[event_id] + state.travel_ms(chance)) / 1000 for at, event_id, _ in server.posted]

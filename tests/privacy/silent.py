@@ -14,7 +14,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -320,7 +320,7 @@ async def probe(
             await live_on([program], clock, clock.now_ms() + _HOLD_MS)
             tell(f"{count.probes} probes of {count.kinds} kinds")
         await _control(here, program, clock)
-        _note(here, _owed(here) | _in_table(here) | _told(here))
+        _note(here, _owed(here) | (here.victim.taken() or set()) | _told(here))
         # On a server without our module the control's own confirmation is a letter.
         count.letters = sum(
             _letters(author, here.victim) for author in here.authors if author is not here.second
@@ -397,18 +397,6 @@ def _owed(here: Stage) -> set[str]:
     """What the victim himself holds for confirmed."""
     rows = here.victim.devices[0].ask("SELECT event_id FROM receipt_owed WHERE state = 'sent'")
     return {row[0] for row in rows}
-
-
-def _in_table(here: Stage) -> set[str]:
-    """What the module has taken from the victim, shown to anybody or not."""
-    file = here.victim.server.folder / "homeserver.db"
-    with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as conn:
-        if not conn.execute("SELECT 1 FROM sqlite_master WHERE name = 'im_tandem_delivery'").fetchone():
-            return set()
-        rows = conn.execute(
-            "SELECT event_id FROM im_tandem_delivery WHERE user_id = ?", (here.victim.user_id,)
-        )
-        return {row[0] for row in rows}
 
 
 def _told(here: Stage) -> set[str]:

@@ -17,7 +17,8 @@ from pathlib import Path
 from tandem_demo.synapse import SynapseServer
 from tests.privacy.attacker import Plan, measure
 from tests.privacy.clockwork import Rate
-from tests.privacy.rig import Author, Victim, Way, introduce, make_authors, make_victim, path_to, synapse
+from tests.privacy.path import travel_ms
+from tests.privacy.rig import Author, Victim, Way, make_friends, make_victim, path_to, synapse
 from tests.privacy.upkeep import days_go_by
 
 PER_OBSERVATION = 30
@@ -35,6 +36,10 @@ class State:
     idle_ms: float = 0.0
     window: bool = False
     devices: int = 1
+
+    def travel_ms(self, chance: random.Random) -> float:
+        """How long a request or an answer is on its way, once."""
+        return travel_ms(self.one_way_ms, self.idle_ms, chance)
 
 
 BASE = State("active, notifier, second place in the city")
@@ -125,9 +130,7 @@ def world(
         try:
             for _ in range(devices):
                 victim.add_device(way.base_url)
-            people = make_authors(server, authors, victim.user_id, direct=direct)
-            victim.join(people, direct=direct)
-            introduce(people, victim.addresses(people[0].peer.client))
+            people = make_friends(victim, authors, direct=direct)
             yield World(server, victim, way, people, scale, by_letter=not module)
         finally:
             victim.stop_all()
@@ -160,9 +163,3 @@ def collect(
         if time.monotonic() + (time.monotonic() - began) > until:
             break
     return found
-
-
-def lateness(where: World) -> list[float]:
-    """How late the victim's loops were, once their programs have ended; milliseconds of the machine, sorted."""
-    where.victim.stop_all()
-    return sorted(late for said in where.victim.said for late in said["late_ms"])
