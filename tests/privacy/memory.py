@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import itertools
-import json
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -28,10 +27,10 @@ from tandem_core.store.database import Database, Transaction
 from tandem_core.sync.request import LIST, SYNC_PATH
 from tandem_core.types import DeviceId, Json, Me, Role, RoomId, UserId
 from tests.privacy.stepped import LeapingClock, Stepped, stepped
+from tests.scenarios.peer import MEGOLM, sealed_in
 
 FEATURES = {"org.matrix.simplified_msc3575": True, "org.matrix.msc4089": True, "im.tandem.delivery.v1": True}
 KEY = bytes(range(32))
-_MEGOLM = "m.megolm.v1.aes-sha2"
 _JOINED_BEFORE_MS = 3_600_000
 
 
@@ -44,14 +43,9 @@ class Writer:
     session: GroupSession = field(default_factory=GroupSession)
 
     def sealed(self, content: Any, kind: Any = "m.room.message") -> Json:
-        payload = {"type": kind, "content": content, "room_id": self.room_id}
-        return {
-            "algorithm": _MEGOLM,
-            "ciphertext": self.session.encrypt(json.dumps(payload).encode()).to_base64(),
-            "session_id": self.session.session_id,
-            "sender_key": "sender key of " + self.user_id,
-            "device_id": "ATTACKER",
-        }
+        return sealed_in(
+            self.room_id, self.session, kind, content, "sender key of " + self.user_id, "ATTACKER"
+        )
 
 
 @dataclass
@@ -92,7 +86,7 @@ class MemoryServer:
                 "state_key": "",
                 "content": {"history_visibility": "shared"},
             },
-            {"type": "m.room.encryption", "state_key": "", "content": {"algorithm": _MEGOLM}},
+            {"type": "m.room.encryption", "state_key": "", "content": {"algorithm": MEGOLM}},
             *(
                 {"type": "m.room.member", "state_key": user, "content": {"membership": "join"}}
                 for user in people

@@ -6,7 +6,6 @@ It syncs as any client does and posts a delivery receipt for each event of anoth
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,7 +16,7 @@ import aiohttp
 
 from tandem_demo.raw import CLIENT, RawClient
 from tests.conftest import new_user
-from tests.privacy.attacker import Watch, Watcher
+from tests.privacy.attacker import Plan, measure
 from tests.privacy.rig import make_authors, path_to, synapse
 from tests.privacy.timing import Collected, State
 
@@ -70,7 +69,7 @@ def collect_reference(
     """The reference client's delays in each state, in real time, on a server that holds nothing."""
     server = synapse(folder / "synapse", hold=False)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = Collected()
+    found, plan = Collected(), Plan(flushes, pause_s=_PAUSE_S, wait_s=_WAIT_S)
     with server.running(), path_to(server, 1.0, folder / "path.out", seed=seed) as way:
         localpart, password = new_user(server, "immediate")
         me = RawClient(server.base_url).login(localpart, password)
@@ -84,14 +83,8 @@ def collect_reference(
             running = asyncio.create_task(client.run())
             await client.ready.wait()
             try:
-                async with Watch(people) as watch:
-                    delays = await asyncio.gather(
-                        *(
-                            _delays(watcher, flushes, random.Random(f"{seed} {number} {place}"))
-                            for place, watcher in enumerate(watch.watchers)
-                        )
-                    )
-                found.add(state, delays)
+                within_s = flushes * plan.wait_s
+                found.add(state, await measure(people, plan, 1.0, seed=seed + number, within_s=within_s))
             finally:
                 running.cancel()
                 with suppress(asyncio.CancelledError):
@@ -102,17 +95,4 @@ def collect_reference(
                 break
             way.be(one_way_ms=state.one_way_ms, idle_ms=state.idle_ms)
             asyncio.run(visit(state, number))
-    return found
-
-
-async def _delays(watcher: Watcher, flushes: int, chance: random.Random) -> list[float]:
-    found = []
-    for _ in range(flushes):
-        await asyncio.sleep(chance.uniform(*_PAUSE_S))
-        began = time.monotonic()
-        event_id = await watcher.say()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_WAIT_S):
-                await watcher.events[event_id].wait()
-            found.append(next(h.at for h in watcher.heard if h.event_id == event_id) - began)
     return found

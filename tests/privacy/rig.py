@@ -24,7 +24,7 @@ from tandem_demo.raw import CLIENT, RawClient
 from tandem_demo.synapse import SynapseServer, modules
 from tests.conftest import new_user
 from tests.privacy.clockwork import Rate
-from tests.scenarios.peer import MEGOLM, Address, Peer, look_up
+from tests.scenarios.peer import Address, Peer, look_up
 
 MARKER = "im.tandem.confirm"
 _THREADS = 4
@@ -75,15 +75,7 @@ class Author:
     ) -> dict[str, Any]:
         """The wire content of an encrypted event, with the request marker that Tandem itself puts in."""
         room = room or self.room
-        session = self.sessions[room]
-        payload = {"type": kind, "content": content, "room_id": room}
-        wire = {
-            "algorithm": MEGOLM,
-            "ciphertext": session.encrypt(json.dumps(payload).encode()).to_base64(),
-            "session_id": session.session_id,
-            "sender_key": self.peer.account.curve25519_key.to_base64(),
-            "device_id": self.peer.client.device_id,
-        }
+        wire = self.peer.seal_in(room, self.sessions[room], kind, content)
         return wire | ({"m.relates_to": relates_to} if relates_to else {})
 
     def text(self, words: str = "") -> dict[str, Any]:

@@ -140,19 +140,13 @@ class Peer:
 
     def post(self, room_id: str, session: GroupSession, body: str) -> str:
         """Write in an encrypted room; returns the event's id. The key goes its own way."""
-        payload = {
-            "type": "m.room.message",
-            "content": {"msgtype": "m.text", "body": body},
-            "room_id": room_id,
-        }
-        content = {
-            "algorithm": MEGOLM,
-            "ciphertext": session.encrypt(json.dumps(payload).encode()).to_base64(),
-            "session_id": session.session_id,
-            "sender_key": self.account.curve25519_key.to_base64(),
-            "device_id": self.client.device_id,
-        }
+        content = self.seal_in(room_id, session, "m.room.message", {"msgtype": "m.text", "body": body})
         return self.client.send(room_id, content, "m.room.encrypted")
+
+    def seal_in(self, room_id: str, session: GroupSession, kind: str, content: Any) -> Json:
+        """An ``m.room.encrypted`` content for this room."""
+        sender_key = self.account.curve25519_key.to_base64()
+        return sealed_in(room_id, session, kind, content, sender_key, self.client.device_id)
 
     def say(self, to: Address, room_id: str) -> str:
         """Write something with a key of its own, which travels first; returns the words."""
@@ -176,6 +170,20 @@ class Peer:
             **value,
             "signatures": {self.client.user_id: {f"ed25519:{self.client.device_id}": signature}},
         }
+
+
+def sealed_in(
+    room_id: str, session: GroupSession, kind: str, content: Any, sender_key: str, device_id: str
+) -> Json:
+    """An event's encrypted content, by the next key of this session."""
+    payload = {"type": kind, "content": content, "room_id": room_id}
+    return {
+        "algorithm": MEGOLM,
+        "ciphertext": session.encrypt(json.dumps(payload).encode()).to_base64(),
+        "session_id": session.session_id,
+        "sender_key": sender_key,
+        "device_id": device_id,
+    }
 
 
 def look_up(asking: RawClient, user_id: str, device_id: str) -> Address:
