@@ -8,12 +8,52 @@ import sqlite3
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from urllib.parse import unquote
 
 from tandem_core.store.codec import digest
 from tandem_demo.device import Device, wait_for
 from tandem_demo.raw import RawClient
+from tandem_demo.synapse import SynapseServer
 from tandem_demo.window import WindowDriver
 from tandem_demo.world import World
+from tests.conftest import new_user
+
+
+def signed_in(server: SynapseServer, folder: Path, name: str) -> Device:
+    """A fresh account's only device, which confirms as recommended."""
+    localpart, password = new_user(server, name)
+    device = Device(name, folder / name, headless=True)
+    device.home.mkdir(mode=0o700)
+    words = ("--homeserver", server.base_url, "--user", localpart, "--password-file", "-")
+    device.ctl("login", *words, password=password)
+    device.confirm_as_recommended()
+    return device
+
+
+def direct_chat(author: Device, reader: Device) -> str:
+    """Two people who run come together in a direct chat; returns the room."""
+    reader_id = str(reader.ask("SELECT user_id FROM session")[0][0])
+    room = str(author.ctl("create", "--direct", "--invite", reader_id)["room_id"])
+    wait_for(
+        "the invite",
+        lambda: reader.ask("SELECT 1 FROM room WHERE room_id = ? AND membership = 'invite'", (room,)),
+    )
+    reader.ctl("accept", room)
+    return room
+
+
+def listen(server: SynapseServer) -> None:
+    """Have a server that does not run yet write down every request."""
+    file = server.folder / "log.json"
+    log = json.loads(file.read_text("utf-8"))
+    log["loggers"] = {f"synapse.access.http.{server.port}": {"level": "INFO"}}
+    file.write_text(json.dumps(log), "utf-8")
+
+
+def requests(server: SynapseServer) -> list[str]:
+    """What a server that listened was asked for, once it has ended; each line with its path in clear."""
+    lines = server.log_file.read_text("utf-8").splitlines()
+    return [unquote(line) for line in lines if "Processed request" in line]
 
 
 def start_all(world: World) -> None:

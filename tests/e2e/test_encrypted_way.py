@@ -5,7 +5,6 @@ Real programs on a real Synapse, killed in between. Every request that the serve
 
 from __future__ import annotations
 
-import json
 import secrets
 import signal
 from collections.abc import Iterator
@@ -13,7 +12,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import pytest
 
@@ -21,8 +19,7 @@ from tandem_demo.device import Device, wait_for
 from tandem_demo.synapse import SynapseServer
 from tandem_demo.traffic import Pen
 from tandem_demo.window import WindowDriver
-from tests.conftest import new_user
-from tests.e2e.scene import event_of, heard
+from tests.e2e.scene import direct_chat, event_of, heard, listen, requests, signed_in
 
 pytestmark = [pytest.mark.synapse, pytest.mark.gui, pytest.mark.slow]
 
@@ -43,11 +40,6 @@ class Pair:
         self.pens[author.name].write(self.room, body)
         return event_of(self.bob if author is self.alice else self.alice, body)
 
-    def requests(self) -> list[str]:
-        """What the server was asked for, once it has ended; each line with its path in clear."""
-        lines = self.server.log_file.read_text("utf-8").splitlines()
-        return [unquote(line) for line in lines if "Processed request" in line]
-
 
 def delivered(author: Device, event_id: str) -> list[tuple[Any, ...]]:
     return author.ask(
@@ -65,37 +57,18 @@ def wait_delivered(author: Device, *event_ids: str) -> None:
 @contextmanager
 def pair(folder: Path, *, with_module: bool) -> Iterator[Pair]:
     server = SynapseServer.create(folder / "synapse", with_module=with_module)
-    settings = server.folder / "log.json"
-    log = json.loads(settings.read_text("utf-8"))
-    log["loggers"] = {f"synapse.access.http.{server.port}": {"level": "INFO"}}
-    settings.write_text(json.dumps(log), "utf-8")
+    listen(server)
     with server.running(), ExitStack() as stack:
-        people = [_signed_in(server, folder, name) for name in ("alice", "bob")]
+        people = [signed_in(server, folder, name) for name in ("alice", "bob")]
         for device in people:
             stack.callback(device.stop_all)
+            device.ctl("identity", "set-up")
+            device.ctl("settings", "set", "receipts.timing", "quick")
             device.start_notifier()
         alice, bob = people
-        bob_id = str(bob.ask("SELECT user_id FROM session")[0][0])
-        room = str(alice.ctl("create", "--direct", "--invite", bob_id)["room_id"])
-        wait_for(
-            "the invite",
-            lambda: bob.ask("SELECT 1 FROM room WHERE room_id = ? AND membership = 'invite'", (room,)),
-        )
-        bob.ctl("accept", room)
+        room = direct_chat(alice, bob)
         pens = {device.name: Pen(device, stack) for device in people}
         yield Pair(server, alice, bob, room, pens)
-
-
-def _signed_in(server: SynapseServer, folder: Path, name: str) -> Device:
-    localpart, password = new_user(server, name)
-    device = Device(name, folder / name, headless=True)
-    device.home.mkdir(mode=0o700)
-    words = ("--homeserver", server.base_url, "--user", localpart, "--password-file", "-")
-    device.ctl("login", *words, password=password)
-    device.ctl("identity", "set-up")
-    device.ctl("settings", "set", "receipts.answered", "true")
-    device.ctl("settings", "set", "receipts.timing", "quick")
-    return device
 
 
 def test_without_the_module_two_tandems_show_each_other_delivered_marks_through_kills(tmp_path: Path) -> None:
@@ -139,7 +112,7 @@ def test_without_the_module_two_tandems_show_each_other_delivered_marks_through_
             assert device.ask("SELECT type, error FROM inbox WHERE state = 2") == []
             assert device.ask("SELECT 1 FROM receipt_owed WHERE state = 'sent' AND transport <> 'olm'") == []
         two.server.stop()
-        asked = two.requests()
+        asked = requests(two.server)
         assert any(f"/rooms/{two.room}/send/" in line for line in asked), "requests are written down"
         asked = [line for line in asked if "/account_data/" not in line]
         assert [line for line in asked if "delivery" in line or "im.tandem.receipt" in line] == []
@@ -189,5 +162,5 @@ def test_with_the_module_they_do_so_by_batches_and_nothing_is_lost_while_the_aut
         )
         assert alice.ctl("receipts", events[0])["state"] == "delivered_all"
         two.server.stop()
-        asked = two.requests()
+        asked = requests(two.server)
         assert any("sendToDevice/im.tandem.delivery.batch" in line for line in asked)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 import pytest
 
@@ -20,7 +20,7 @@ from tandem_demo.synapse import SynapseServer
 from tandem_demo.traffic import Pen
 from tandem_demo.world import World
 from tests.conftest import new_user
-from tests.e2e.scene import event_of
+from tests.e2e.scene import direct_chat, event_of, listen, requests, signed_in
 
 pytestmark = [pytest.mark.synapse, pytest.mark.slow]
 
@@ -224,10 +224,7 @@ def _confirmed(author: RawClient) -> set[str]:
 def listening_stock(tmp_path: Path) -> Iterator[SynapseServer]:
     """A Synapse without our module that writes down every request."""
     server = SynapseServer.create(tmp_path / "stock", with_module=False)
-    settings = server.folder / "log.json"
-    log = json.loads(settings.read_text("utf-8"))
-    log["loggers"] = {f"synapse.access.http.{server.port}": {"level": "INFO"}}
-    settings.write_text(json.dumps(log), "utf-8")
+    listen(server)
     with server.running():
         yield server
 
@@ -236,20 +233,14 @@ def test_a_stock_server_is_sent_no_receipt_and_the_reason_is_kept(
     listening_stock: SynapseServer, tmp_path: Path
 ) -> None:
     server = listening_stock
-    author, reader = (_signed_in(server, tmp_path, name) for name in ("author", "reader"))
+    author, reader = (signed_in(server, tmp_path, name) for name in ("author", "reader"))
     # Else the reader would confirm inside the encryption (test_encrypted_way.py).
     author.ctl("settings", "set", "receipts.ask_direct", "false")
     try:
         reader.ctl("settings", "set", "receipts.timing", "quick")
         for device in (author, reader):
             device.start_notifier()
-        reader_id = str(reader.ask("SELECT user_id FROM session")[0][0])
-        room = author.ctl("create", "--direct", "--invite", reader_id)["room_id"]
-        wait_for(
-            "the invite",
-            lambda: reader.ask("SELECT 1 FROM room WHERE room_id = ? AND membership = 'invite'", (room,)),
-        )
-        reader.ctl("accept", room)
+        room = direct_chat(author, reader)
         text = f"To nobody else {secrets.token_hex(4)}"
         with ExitStack() as stack:
             Pen(author, stack).write(room, text)
@@ -263,21 +254,7 @@ def test_a_stock_server_is_sent_no_receipt_and_the_reason_is_kept(
         for device in (author, reader):
             device.stop_all()
     server.stop()
-    requests = [
-        line for line in server.log_file.read_text("utf-8").splitlines() if "Processed request" in line
-    ]
-    assert any(f"/rooms/{room}/send/" in unquote(line) for line in requests), (
-        "the server writes requests down"
-    )
+    asked = requests(server)
+    assert any(f"/rooms/{room}/send/" in line for line in asked), "the server writes requests down"
     # What the user chose lies in the account data, which says nothing of any message.
-    assert [line for line in requests if "delivery" in line and "/account_data/" not in line] == []
-
-
-def _signed_in(server: SynapseServer, folder: Path, name: str) -> Device:
-    localpart, password = new_user(server, name)
-    device = Device(name, folder / name, headless=True)
-    device.home.mkdir(mode=0o700)
-    words = ("--homeserver", server.base_url, "--user", localpart, "--password-file", "-")
-    device.ctl("login", *words, password=password)
-    device.confirm_as_recommended()
-    return device
+    assert [line for line in asked if "delivery" in line and "/account_data/" not in line] == []
