@@ -16,6 +16,7 @@ import pytest
 from tandem_demo.raw import CLIENT, Json, RawClient
 from tandem_demo.synapse import SynapseServer
 from tests.conftest import new_user
+from tests.homeserver.readings import SEARCH, messages, readings
 from tests.homeserver.test_delivery_receipts import UNSTABLE, receipts_in_v2
 
 pytestmark = pytest.mark.synapse
@@ -118,26 +119,13 @@ def test_a_thread_id_that_is_no_string_is_refused(told: Told, thread_id: Any) ->
 
 
 def test_no_reading_of_a_room_shows_them_to_anybody(told: Told, synapse: SynapseServer) -> None:
-    room, event = quote(told.room), quote(told.event)
-    search = {"search_categories": {"room_events": {"search_term": "found", "event_context": {}}}}
-    requests: list[tuple[str, str, Json | None]] = [
-        ("POST", f"{CLIENT}/search", search),
-        ("GET", f"{CLIENT}/rooms/{room}/context/{event}?limit=10", None),
-        ("GET", f"{CLIENT}/rooms/{room}/messages?dir=b&limit=50", None),
-        ("GET", f"{CLIENT}/rooms/{room}/event/{event}", None),
-        ("GET", f"{CLIENT}/rooms/{room}/state", None),
-        ("GET", f"{CLIENT}/rooms/{room}/members", None),
-        ("GET", f"{CLIENT}/rooms/{room}/initialSync", None),
-        ("GET", "/_matrix/client/v1/rooms/" + room + f"/relations/{event}", None),
-        ("GET", f"{CLIENT}/notifications", None),
-    ]
     for client in (told.alice, told.bob, told.carol):
-        for method, path, body in requests:
+        for method, path, body in readings(told.room, told.event):
             answer = client.ok(method, path, body)
             assert "delivery" not in json.dumps(answer), path
     # The searches and readings do find the event: their silence is not that of an empty answer.
-    assert told.event in json.dumps(told.carol.ok("POST", f"{CLIENT}/search", search))
-    assert told.event in json.dumps(told.carol.ok("GET", requests[2][1]))
+    assert told.event in json.dumps(told.carol.ok("POST", f"{CLIENT}/search", SEARCH))
+    assert told.event in json.dumps(told.carol.ok("GET", messages(told.room)))
 
 
 def test_administrators_readings_show_none(told: Told, synapse: SynapseServer) -> None:

@@ -20,6 +20,7 @@ from urllib.parse import quote
 from tandem_core.types import Role
 from tandem_demo.raw import CLIENT, Json, RawClient
 from tandem_demo.synapse import SynapseServer
+from tests.homeserver.readings import messages, readings
 from tests.homeserver.two_servers import TwoServers, soon
 from tests.privacy.clockwork import Rate
 from tests.privacy.rig import Author, Victim, introduce, make_victim
@@ -122,20 +123,10 @@ async def _is_told(author: RawClient, room: str, event_id: str, since: str) -> b
 
 def _look_around(sight: Sight, who: RawClient, room: str, event_id: str, since: str, victim: str) -> None:
     """Everything that a member's client can ask for."""
-    where, event = quote(room), quote(event_id)
-    search = {"search_categories": {"room_events": {"search_term": "found", "event_context": {}}}}
     views: list[tuple[str, str, Json | None]] = [
         ("GET", f"{CLIENT}/sync?since={quote(since)}&timeout=0", None),
         ("GET", f"{CLIENT}/sync?timeout=0&full_state=true", None),
-        ("POST", f"{CLIENT}/search", search),
-        ("GET", f"{CLIENT}/rooms/{where}/context/{event}?limit=10", None),
-        ("GET", f"{CLIENT}/rooms/{where}/messages?dir=b&limit=50", None),
-        ("GET", f"{CLIENT}/rooms/{where}/event/{event}", None),
-        ("GET", f"{CLIENT}/rooms/{where}/state", None),
-        ("GET", f"{CLIENT}/rooms/{where}/members", None),
-        ("GET", f"{CLIENT}/rooms/{where}/initialSync", None),
-        ("GET", f"/_matrix/client/v1/rooms/{where}/relations/{event}", None),
-        ("GET", f"{CLIENT}/notifications", None),
+        *readings(room, event_id),
     ]
     answers = {path: who.request(method, path, body) for method, path, body in views}
     sliding = {
@@ -150,7 +141,7 @@ def _look_around(sight: Sight, who: RawClient, room: str, event_id: str, since: 
         text = json.dumps(answer)
         if "delivery" in text or "im.tandem.receipt" in text or _has_letter_from(answer, victim):
             sight.seen.append(f"{who.user_id}: {path.partition('?')[0]}")
-    assert event_id in json.dumps(answers[views[4][1]][1]), "the onlooker sees the message itself"
+    assert event_id in json.dumps(answers[messages(room)][1]), "the onlooker sees the message itself"
 
 
 def _has_letter_from(answer: Json, victim: str) -> bool:
