@@ -13,6 +13,7 @@ import pytest
 from tandem_core.types import Json
 from tests.core.crypto.failed_kit import Talk, make_talk, since_yesterday
 from tests.core.crypto.key_server import KeyServer
+from tests.core.crypto.receipts_kit import befriend
 from tests.core.crypto.world import Device, StillClock, named
 
 
@@ -60,6 +61,13 @@ def friends(alice: Device, bob: Device) -> tuple[Device, Device]:
     alice.knows(bob)
     bob.knows(alice)
     asyncio.run(alice.keys.claim(alice.devices(bob)))
+    return alice, bob
+
+
+@pytest.fixture
+def chat(alice: Device, bob: Device) -> tuple[Device, Device]:
+    """Alice writes to Bob in a direct chat; their server knows nothing of receipts."""
+    befriend(alice, bob)
     return alice, bob
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from tandem_core import settings
 from tandem_core.codec import dumps
 from tandem_core.crypto import olm
+from tandem_core.crypto.failed_reports import FailedReports
 from tandem_core.receipts import encrypted_body, failed
 from tandem_core.sending import enqueue
 from tandem_core.store import crypto as rows
@@ -38,7 +38,6 @@ class Talk:
     bob: Device
     server: KeyServer
     clock: StillClock
-    _txns: Any = field(default_factory=lambda: itertools.count(1))
 
     def say(self, body: str) -> EventId:
         """Alice writes and the server has it; returns the event. Bob has heard nothing yet."""
@@ -110,10 +109,8 @@ class Talk:
         return self.bob.rows("SELECT state, code, n, reason FROM failed_owed ORDER BY decided_at, session_id")
 
 
-def reporter(device: Device) -> Any:
+def reporter(device: Device) -> FailedReports:
     """The worker that tells."""
-    from tandem_core.crypto.failed_reports import FailedReports
-
     return FailedReports(
         device.paths,
         device.db,
@@ -151,8 +148,7 @@ def chats(device: Device, other: Device) -> None:
     device.write(room_facts.accept, ROOM, "accepted_invite")
     since_yesterday(device)
     for key in ("receipts.answered", failed.SETTING):
-        if key in settings.SETTINGS:
-            device.write(settings.set_value, key, True, now_ms=NOW)
+        choose(device, key, True)
 
 
 def since_yesterday(device: Device) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from tandem_core import settings
 from tandem_core.crypto import olm
 from tandem_core.crypto.letters import OlmLetters
+from tandem_core.receipts import marker
 from tandem_core.receipts.encrypted import EncryptedTransport
 from tandem_core.receipts.own import OwnDevices
 from tandem_core.receipts.transports import Answers, Due
@@ -53,6 +54,13 @@ def hears(author: Device, reader: Device, body: str = "hello", **content: Any) -
     event_id = writes(author, body, **content)
     reads(reader, event_id)
     return event_id
+
+
+def token(device: Device, event_id: str) -> bytes:
+    """What proves that a device could read this message."""
+    asked = marker.read(device.event(event_id).opened_content)
+    assert asked is not None
+    return asked.token
 
 
 def letters(device: Device) -> OlmLetters:

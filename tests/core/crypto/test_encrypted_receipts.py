@@ -20,13 +20,6 @@ from tests.core.crypto.world import ROOM, Device, StillClock, user
 OTHER_ROOM = RoomId("!other:example.org")
 
 
-@pytest.fixture
-def chat(alice: Device, bob: Device) -> tuple[Device, Device]:
-    """Alice writes to Bob in a direct chat; their server knows nothing of receipts."""
-    befriend(alice, bob)
-    return alice, bob
-
-
 def request_in(device: Device, event_id: str) -> Json | None:
     found = device.event(event_id).opened_content or {}
     return found.get(marker.KEY)

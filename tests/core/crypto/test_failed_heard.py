@@ -27,10 +27,6 @@ from tests.core.crypto.test_gossip import verify
 from tests.core.crypto.world import NOW, ROOM, Device
 
 ONE = DeviceId("ONE")
-_PUT_DELIVERY = (
-    "INSERT INTO delivery (event_id, user_id, device_id, outcome, ts, heard_at, via)"
-    " VALUES (?, ?, 'ONE', 'delivered', ?, ?, ?)"
-)
 
 
 # ── Hearing ────────────────────────────────────────────────────────────────────────────────────
@@ -48,6 +44,21 @@ def accept(talk: Talk, *entries: Any, device: Device | None = None) -> int:
         talk.alice.write(
             failed.accept, talk.alice.me, by.me.user_id, known, list(entries), talk.clock.now_ms()
         )
+    )
+
+
+def confirmed(talk: Talk, event_id: str, via: str) -> None:
+    """Bob's device has this message, by that way."""
+    now_ms = talk.clock.now_ms()
+    change(
+        talk.alice,
+        "INSERT INTO delivery (event_id, user_id, device_id, outcome, ts, heard_at, via)"
+        " VALUES (?, ?, 'ONE', 'delivered', ?, ?, ?)",
+        event_id,
+        talk.bob.me.user_id,
+        now_ms,
+        now_ms,
+        via,
     )
 
 
@@ -85,9 +96,7 @@ def test_only_what_its_device_encrypted_takes_a_failure_back(talk: Talk, via: st
     event_id = talk.say("words")
     accept(talk, entry(talk, event_id))
     talk.wait(MINUTE)
-    put = _PUT_DELIVERY
-    now_ms = talk.clock.now_ms()
-    change(talk.alice, put, event_id, talk.bob.me.user_id, now_ms, now_ms, via)
+    confirmed(talk, event_id, via)
     assert (talk.heard(event_id) == {}) is is_over
 
 
@@ -95,9 +104,7 @@ def test_a_later_message_that_arrives_says_nothing_of_an_earlier_one(talk: Talk)
     event_id, later = talk.say("lost"), talk.say("readable")
     accept(talk, entry(talk, event_id))
     talk.wait(MINUTE)
-    put = _PUT_DELIVERY
-    now_ms = talk.clock.now_ms()
-    change(talk.alice, put, later, talk.bob.me.user_id, now_ms, now_ms, "olm")
+    confirmed(talk, later, "olm")
     assert list(talk.heard(event_id, later)) == [event_id]
 
 

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from tandem_core.receipts import encrypted_body, encrypted_inbound, inbound, marker, proof, validate
+from tandem_core.receipts import encrypted_body, encrypted_inbound, inbound, proof, validate
 from tandem_core.receipts.encrypted_body import RECEIPT, SYNC, Confirmed, Passed
 from tandem_core.store.database import Transaction
 from tandem_core.types import EventId, Json, RoomId, UserId
 from tests.core.crypto.key_server import KeyServer
-from tests.core.crypto.receipts_kit import befriend, heard, reads, writes
+from tests.core.crypto.receipts_kit import befriend, heard, reads, token, writes
 from tests.core.crypto.world import ROOM, Device, StillClock
 
 COUNT = 5_400
@@ -49,9 +49,7 @@ class Cast:
 
     def token(self, event_id: str) -> bytes:
         if event_id not in self._tokens:
-            asked = marker.read(self.alice.event(event_id).opened_content)
-            assert asked is not None
-            self._tokens[event_id] = asked.token
+            self._tokens[event_id] = token(self.alice, event_id)
         return self._tokens[event_id]
 
     def key(self, device: Device) -> str:

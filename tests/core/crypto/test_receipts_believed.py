@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tandem_core.receipts import encrypted_body, encrypted_inbound, inbound, marker, proof, validate
+from tandem_core.receipts import encrypted_body, encrypted_inbound, inbound, proof, validate
 from tandem_core.receipts.encrypted_body import RECEIPT, Confirmed
 from tandem_core.store import account_data, events
 from tandem_core.types import EventId, Json, RoomId
@@ -20,24 +20,13 @@ from tests.core.crypto.receipts_kit import (
     heard,
     hears,
     reads,
+    token,
     whispers,
     writes,
 )
 from tests.core.crypto.world import ROOM, Device, StillClock
 
 MINUTE = 60_000
-
-
-@pytest.fixture
-def chat(alice: Device, bob: Device) -> tuple[Device, Device]:
-    befriend(alice, bob)
-    return alice, bob
-
-
-def token(device: Device, event_id: str) -> bytes:
-    asked = marker.read(device.event(event_id).opened_content)
-    assert asked is not None
-    return asked.token
 
 
 def body_for(
