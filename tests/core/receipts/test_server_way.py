@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -68,7 +67,7 @@ class Rig:
 
 
 @pytest.fixture
-def rig(account: Account, tmp_path: Path) -> Rig:
+def rig(account: Account) -> Rig:
     return Rig(account)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -238,6 +239,27 @@ def test_whatever_the_exceptions_hold_they_are_read_or_refused(text: str) -> Non
 # ── Whatever dies ──────────────────────────────────────────────────────────────────────────────
 
 
+def last(calls: int) -> Callable[..., None]:
+    """Lets so many calls pass; the next one dies."""
+    left = [calls]
+
+    def one(*_: object) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Cut
+
+    return one
+
+
+def is_cut(device: Device) -> bool:
+    """A step of the device; whether it died on the way."""
+    try:
+        device.step()
+    except Cut:
+        return True
+    return False
+
+
 def test_whatever_dies_at_whatever_step_the_choices_reach_the_account_data(
     make: Make, server: Server
 ) -> None:
@@ -251,20 +273,8 @@ def test_whatever_dies_at_whatever_step_the_choices_reach_the_account_data(
             laptop.choose("receipts.answered", True)
             laptop.choose("receipts.timing", "slower")
             never(laptop, user_id=BOB)
-            left = [step]
-
-            def die(what: str, left: list[int] = left) -> None:
-                left[0] -= 1
-                if left[0] < 0:
-                    raise Cut
-
-            setattr(server, moment, die)
-            try:
-                laptop.step()
-            except Cut:
-                is_cut = True
-            else:
-                is_cut = False
+            setattr(server, moment, last(step))
+            has_died = is_cut(laptop)
             setattr(server, moment, lambda what: None)
             laptop.step()
             assert laptop.step() is None
@@ -274,7 +284,7 @@ def test_whatever_dies_at_whatever_step_the_choices_reach_the_account_data(
             assert laptop.rows("SELECT key FROM setting") == [("receipts.person",)]
             step += 1
             rounds += 1
-            if not is_cut:
+            if not has_died:
                 break
     assert rounds > 8
 
@@ -287,28 +297,20 @@ def test_whatever_dies_at_whatever_commit_the_choices_reach_the_account_data(
         server.data.clear()
         laptop.choose("receipts.timing", "slower")
         never(laptop, user_id=BOB)
-        left = [step]
-        write = laptop.db.write_now
+        write, pass_on = laptop.db.write_now, last(step)
 
-        def dying(*args: Any, left: list[int] = left, write: Any = write, **kwargs: Any) -> Any:
-            left[0] -= 1
-            if left[0] < 0:
-                raise Cut
+        def dying(*args: Any, write: Any = write, pass_on: Any = pass_on, **kwargs: Any) -> Any:
+            pass_on()
             return write(*args, **kwargs)
 
         monkeypatch.setattr(laptop.db, "write_now", dying)
-        try:
-            laptop.step()
-        except Cut:
-            is_cut = True
-        else:
-            is_cut = False
+        has_died = is_cut(laptop)
         monkeypatch.setattr(laptop.db, "write_now", write)
         laptop.step()
         assert laptop.step() is None
         assert server.data[DELIVERY_SETTINGS]["rules"] == {"timing": "slower"}
         assert BOB in server.data[DELIVERY_EXCEPTIONS]["text"]
-        if not is_cut:
+        if not has_died:
             assert step > 3
             return
     raise AssertionError("it never came to an end")
