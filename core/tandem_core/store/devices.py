@@ -103,13 +103,6 @@ def wanted(conn: sqlite3.Connection, user_id: UserId) -> int:
     return 0 if row is None else int(row["wanted"])
 
 
-def next_retry_at(conn: sqlite3.Connection) -> int | None:
-    """When the first list that failed is due again (ms), or None."""
-    row = conn.execute("SELECT min(next_try_at) AS at FROM device_list WHERE wanted > fetched").fetchone()
-    at: int | None = row["at"]
-    return at
-
-
 def is_current(conn: sqlite3.Connection, user_id: UserId) -> bool:
     """Whether this person's list was ever fetched (it may be out of date since)."""
     row = conn.execute("SELECT fetched FROM device_list WHERE user_id = ?", (user_id,)).fetchone()

@@ -153,11 +153,6 @@ def owed(conn: sqlite3.Connection, event_id: EventId) -> OwedRow | None:
     return rows[0] if rows else None
 
 
-def owed_count(conn: sqlite3.Connection) -> int:
-    """How many receipts wait to be sent."""
-    return int(conn.execute("SELECT count(*) FROM receipt_owed WHERE state = 'owed'").fetchone()[0])
-
-
 def mark_sent(txn: Transaction, event_id: EventId, transport: str, now_ms: int) -> None:
     """The server has it for good."""
     txn.execute(
