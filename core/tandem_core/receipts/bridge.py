@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tandem_core.receipts.checks import MOST_ID, is_id
+from tandem_core.receipts.states import BridgeState
 from tandem_core.store import bridges as store
 from tandem_core.store import deliveries, receipts, session
 from tandem_core.store.bridges import Bridge, StatusRow
@@ -23,14 +25,13 @@ from tandem_core.types import EventId, Json, Me, Role, RoomId, UserId
 
 STATUS = "com.beeper.message_send_status"
 STATE_TYPES = ("m.bridge", "uk.half-shot.bridge")
-STATUSES = frozenset({"PENDING", "SUCCESS", "FAIL_RETRIABLE", "FAIL_PERMANENT"})
+STATUSES = frozenset(BridgeState)
 MOST_BRIDGES = 20
 MOST_USERS = 1000
 MOST_WAITING = 256
 """Statuses of one room that may wait for their message."""
 WAIT_MS = 3_600_000
 
-_MOST_ID = 255
 _MOST_WORDS = 300
 _SHORTEST_STEM = 3
 
@@ -55,7 +56,7 @@ class BridgeStatus:
 def keep_state(txn: Transaction, link: Role, room_id: RoomId, event: Json) -> None:
     """Keep which bridge a state event of STATE_TYPES names, as this connection has it."""
     kind, state_key = event["type"], event["state_key"]
-    if not isinstance(state_key, str) or len(state_key) > _MOST_ID:
+    if not isinstance(state_key, str) or len(state_key) > MOST_ID:
         return
     bridge = _named(event)
     if bridge is None:
@@ -116,7 +117,7 @@ def _named(event: Json) -> Bridge | None:
     """The bridge that a state event names, if the bridge itself sent it."""
     content, sender = event["content"], event.get("sender")
     bot = content.get("bridgebot")
-    if not (_is_id(bot, "@") and isinstance(sender, str)):
+    if not (is_id(bot, "@") and isinstance(sender, str)):
         return None
     network = ""
     for part in ("network", "protocol"):
@@ -141,7 +142,7 @@ def _delivered_to(bridge: Bridge, content: Json) -> tuple[UserId, ...] | None:
     said = content.get("delivered_to_users")
     if not isinstance(said, list) or _stem(bridge.bot.partition(":")[0]) is None:
         return None
-    users = {user for user in said[:MOST_USERS] if _is_id(user, "@") and is_account(bridge, user)}
+    users = {user for user in said[:MOST_USERS] if is_id(user, "@") and is_account(bridge, user)}
     return tuple(UserId(user) for user in sorted(users))
 
 
@@ -160,17 +161,13 @@ def _about(content: Json) -> EventId | None:
     if not isinstance(relation, dict) or relation.get("rel_type") != "m.reference":
         return None
     event_id = relation.get("event_id")
-    return EventId(str(event_id)) if _is_id(event_id, "$") else None
+    return EventId(str(event_id)) if is_id(event_id, "$") else None
 
 
 def _stem(bot: str) -> str | None:
     """What the accounts of a bridge begin with, from its bot's name: ``@telegram`` of ``@telegrambot``."""
     stem = bot.removesuffix("bot").rstrip("_-.") if bot.endswith("bot") else ""
     return stem if len(stem) > _SHORTEST_STEM else None
-
-
-def _is_id(value: Any, sigil: str) -> bool:
-    return isinstance(value, str) and value.startswith(sigil) and 1 < len(value) <= _MOST_ID
 
 
 def _words(value: Any, most: int) -> str | None:

@@ -28,6 +28,7 @@ from typing import Any, TypeVar
 
 from tandem_core.codec import dumps
 from tandem_core.receipts import proof
+from tandem_core.receipts.checks import MOST_ID, is_id, is_ts
 from tandem_core.types import EventId, Json, RoomId, UserId
 
 RECEIPT = "im.tandem.receipt"
@@ -41,8 +42,6 @@ MOST_AGAIN = 32
 MOST_FAILED = 8
 MINUTE_MS = 60_000
 _MOST_ROOMS = MOST_OK + MOST_AGAIN
-_MOST_ID = 255
-_MOST_TS = 2**53
 _PROOF_LENGTH = 22
 _FRAME = 160
 """More than the bytes of everything but rooms, failures and padding."""
@@ -135,7 +134,7 @@ def parse(content: Any) -> Body | None:
         return None
     scope, ts, rooms = content.get("scope"), content.get("ts"), content.get("rooms")
     failed = content.get("failed", [])
-    if scope not in ("user", "device") or not _is_ts(ts):
+    if scope not in ("user", "device") or not is_ts(ts):
         return None
     if not isinstance(rooms, dict) or len(rooms) > _MOST_ROOMS:
         return None
@@ -160,9 +159,9 @@ def parse_sync(content: Any) -> list[Passed] | None:
         if not isinstance(row, list) or len(row) != 6:
             return None
         room_id, event_id, user_id, device_id, ts, said = row
-        if not (_is_id(room_id, "!") and _is_id(event_id, "$") and _is_id(user_id, "@")):
+        if not (is_id(room_id, "!") and is_id(event_id, "$") and is_id(user_id, "@")):
             return None
-        if not (isinstance(device_id, str) and len(device_id) <= _MOST_ID) or not _is_ts(ts):
+        if not (isinstance(device_id, str) and len(device_id) <= MOST_ID) or not is_ts(ts):
             return None
         if not _is_proof(said):
             return None
@@ -173,7 +172,7 @@ def parse_sync(content: Any) -> list[Passed] | None:
 def parse_lease(content: Any) -> list[EventId] | None:
     """Read what another own device has confirmed; None if anything in it is not as it must be."""
     ids = content.get("ids") if _is_ours(content) else None
-    if not isinstance(ids, list) or len(ids) > MOST_OK or not all(_is_id(value, "$") for value in ids):
+    if not isinstance(ids, list) or len(ids) > MOST_OK or not all(is_id(value, "$") for value in ids):
         return None
     return [EventId(value) for value in ids]
 
@@ -182,12 +181,12 @@ def _confirmed(rooms: Json, part: str, most: int) -> tuple[Confirmed, ...] | Non
     found: list[Confirmed] = []
     for room_id, said in rooms.items():
         entries = said.get(part, []) if isinstance(said, dict) else None
-        if not _is_id(room_id, "!") or not isinstance(entries, list) or len(found) + len(entries) > most:
+        if not is_id(room_id, "!") or not isinstance(entries, list) or len(found) + len(entries) > most:
             return None
         for entry in entries:
             if not isinstance(entry, list) or len(entry) != 2:
                 return None
-            if not _is_id(entry[0], "$") or not _is_proof(entry[1]):
+            if not is_id(entry[0], "$") or not _is_proof(entry[1]):
                 return None
             found.append(Confirmed(RoomId(room_id), EventId(entry[0]), entry[1]))
     return tuple(found)
@@ -261,14 +260,6 @@ def _is_ours(content: Any) -> bool:
         return _length(content) <= SIZES[-1]
     except (UnicodeEncodeError, RecursionError):
         return False
-
-
-def _is_id(value: Any, sigil: str) -> bool:
-    return isinstance(value, str) and value.startswith(sigil) and 1 < len(value) <= _MOST_ID
-
-
-def _is_ts(value: Any) -> bool:
-    return type(value) is int and 0 <= value < _MOST_TS
 
 
 def _is_proof(value: Any) -> bool:

@@ -19,6 +19,7 @@ from typing import Any
 from tandem_core import settings, trust
 from tandem_core.clock import Chance
 from tandem_core.receipts import facts, gate, planning, schedule
+from tandem_core.receipts.checks import MOST_ID, is_id
 from tandem_core.store import crypto as keys
 from tandem_core.store import deliveries, devices, receipts, rooms
 from tandem_core.store import failed as store
@@ -52,7 +53,6 @@ MOST_WAITING = 50
 MOST_N = 1000
 MOST_READERS = 10
 
-_MOST_ID = 255
 _ON_PURPOSE = frozenset({"m.blacklisted", "m.unverified", "m.unauthorised"})
 _OF_OTHERS = frozenset({"forged", "replay", "unknown_algorithm"})
 """Reasons for which no key of the author would open anything."""
@@ -137,7 +137,7 @@ def note(txn: Transaction, me: Me, event: StoredEvent, word: str, now_ms: int, d
     session_id = event.session_id
     if (
         session_id is None
-        or not 0 < len(session_id) <= _MOST_ID
+        or not 0 < len(session_id) <= MOST_ID
         or event.sender == me.user_id
         or event.origin not in (Origin.LIVE, Origin.GAP)
         or event.kind != "sealed"
@@ -412,9 +412,9 @@ def _entry(said: Any) -> Entry | None:
     if not isinstance(said, dict):
         return None
     session, first, n, code = said.get("session"), said.get("first"), said.get("n"), said.get("code")
-    if not isinstance(session, str) or not 0 < len(session) <= _MOST_ID:
+    if not isinstance(session, str) or not 0 < len(session) <= MOST_ID:
         return None
-    if not isinstance(first, str) or not first.startswith("$") or not 1 < len(first) <= _MOST_ID:
+    if not is_id(first, "$"):
         return None
     if type(n) is not int or not 0 <= n <= MOST_N or not isinstance(code, str) or code not in set(Code):
         return None

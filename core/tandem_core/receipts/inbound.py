@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tandem_core.receipts import encrypted_inbound, validate
+from tandem_core.receipts.checks import MOST_ID, is_id, is_ts
 from tandem_core.store import deliveries as store
 from tandem_core.store import session as sessions
 from tandem_core.store.database import Transaction
@@ -24,9 +25,6 @@ RECEIPT_TYPES = ("m.delivery", "org.matrix.msc4089.delivery")
 DEVICES_KEY = "im.tandem.devices"
 DURABLE = "im.tandem.delivery"
 """The to-device type in which the account's own server keeps receipts for an author who is away."""
-
-_MOST_ID = 255
-_MOST_TS = 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +88,12 @@ def take_durable(txn: Transaction, me: Me, sender: UserId, content: Json, now_ms
     if not isinstance(rooms, dict):
         return "malformed receipts"
     for room_id, said in rooms.items():
-        if _is_id(room_id, "!"):
+        if is_id(room_id, "!"):
             accept(txn, me, RoomId(room_id), said, now_ms, early_ms=validate.EARLY_KEPT_MS)
     return None
 
 
-def claim_early(txn: Transaction, event_id: EventId, now_ms: int | None = None) -> int:
+def claim_early(txn: Transaction, event_id: EventId, now_ms: int) -> int:
     """Apply what was heard of a message of ours before we knew its event id; returns how many rows are new.
 
     Call it when the id of a sent message arrives, in the same transaction and after its row is written.
@@ -107,7 +105,7 @@ def claim_early(txn: Transaction, event_id: EventId, now_ms: int | None = None) 
         return 0
     fresh = 0
     for room_id, row in early:
-        if room_id != own.room_id or (now_ms is not None and row.expires_at < now_ms):
+        if room_id != own.room_id or row.expires_at < now_ms:
             continue
         if row.via == VIA_SERVER:
             fresh += _confirm(txn, own, row.user_id, [(row.device_id, row.ts)], row.heard_at)
@@ -138,14 +136,14 @@ def _receipts(content: Any) -> Iterator[_Receipt]:
     if not isinstance(content, dict):
         return
     for event_id, kinds in content.items():
-        if not _is_id(event_id, "$") or not isinstance(kinds, dict):
+        if not is_id(event_id, "$") or not isinstance(kinds, dict):
             continue
         for receipt_type in RECEIPT_TYPES:
             users = kinds.get(receipt_type)
             if not isinstance(users, dict):
                 continue
             for user_id, word in users.items():
-                if _is_id(user_id, "@") and isinstance(word, dict) and _is_ts(word.get("ts")):
+                if is_id(user_id, "@") and isinstance(word, dict) and is_ts(word.get("ts")):
                     devices = (("", word["ts"]), *_devices(word.get(DEVICES_KEY)))
                     yield _Receipt(EventId(event_id), UserId(user_id), devices)
 
@@ -160,10 +158,10 @@ def _devices(said: Any) -> Iterator[tuple[str, int]]:
             return
         if (
             isinstance(device_id, str)
-            and 0 < len(device_id) <= _MOST_ID
+            and 0 < len(device_id) <= MOST_ID
             and device_id.isprintable()
             and isinstance(word, dict)
-            and _is_ts(word.get("ts"))
+            and is_ts(word.get("ts"))
         ):
             count += 1
             yield device_id, word["ts"]
@@ -171,11 +169,3 @@ def _devices(said: Any) -> Iterator[tuple[str, int]]:
 
 def _server_of(user_id: UserId) -> str:
     return user_id.partition(":")[2]
-
-
-def _is_id(value: Any, sigil: str) -> bool:
-    return isinstance(value, str) and value.startswith(sigil) and 1 < len(value) <= _MOST_ID
-
-
-def _is_ts(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST_TS
