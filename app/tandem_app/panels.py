@@ -169,7 +169,7 @@ class Panels(QObject):
                 made.changed.connect(lambda: self._shell.set_verifying(bool(made.property("barWords"))))
             if what == "confirmQuestion":
                 made.changed.connect(lambda: self._shell.set_asking(bool(made.property("isOpen"))))
-            if what in ("identities", "settings", "confirmations"):
+            if what in ("identities", "settings"):
                 made.verifyWanted.connect(lambda user_id: self._model("verification").verifyPerson(user_id))
             if what in ("devices", "encryption"):
                 made.verifyWanted.connect(self._verify_device)

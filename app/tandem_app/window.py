@@ -69,7 +69,7 @@ class MainWindow(QObject):
         thread.changed.connect(self.watch.take)
         thread.knocked.connect(self.knock)
         commands.failed.connect(self.panels.show_failure)
-        self.watch.settings_changed.connect(self._follow_settings)
+        self.watch.settings_changed.connect(self._wear)
         self.watch.settings_changed.connect(self.panels.look)
 
     def show(self) -> None:
@@ -121,6 +121,7 @@ class MainWindow(QObject):
         self.reader.close()
         self.shell.set_session(state)
 
+    @Slot()
     def _wear(self) -> None:
         self.shell.set_theme(self.source.theme(), self.source.contrast(), self.source.mark_style())
 
@@ -128,10 +129,6 @@ class MainWindow(QObject):
     def _show_trouble(self, error: Expected) -> None:
         """The engine cannot work; where rooms are shown, the banner says so, else it fills the window."""
         self.shell.set_trouble(error.title, error.advice)
-
-    @Slot()
-    def _follow_settings(self) -> None:
-        self._wear()
 
     @Slot(object)
     def knock(self, message: Json) -> None:

@@ -10,7 +10,8 @@ from tandem_app.models.setting_rows import BLANK, LINK, UNSOUND, Page, setting_r
 from tandem_core import capabilities, settings
 from tandem_core.receipts import pause
 from tandem_core.receipts.preview import preview
-from tandem_core.store import members, receipt_log, rooms, shared_settings
+from tandem_core.receipts.words import listed, quantity
+from tandem_core.store import members, receipt_log, rooms
 from tandem_core.types import Me, RoomId, UserId
 
 DAY_MS = 86_400_000
@@ -19,6 +20,7 @@ MOST_PEOPLE = 8
 MOST_LINES = 60
 """So many lines of the log are shown."""
 _LONGEST_NAME = 28
+"""So that it fits on a button in a narrow window."""
 _ABOUT = (
     "A confirmation tells the author of a message that it reached you, and nobody else. It goes out after a random"
     " pause, only for messages you can read, and only where you have written or accepted."
@@ -85,13 +87,15 @@ def standing(conn: sqlite3.Connection, now_ms: int) -> str:
         kinds.append(f"groups of up to {settings.get(conn, 'receipts.groups_max')} people")
     if settings.get(conn, "receipts.plain") == "on":
         kinds.append("private rooms without encryption")
-    return f"On in {_listed(kinds)}." if kinds else "Off in every kind of room."
+    return f"On in {listed(kinds)}." if kinds else "Off in every kind of room."
 
 
 def people(conn: sqlite3.Connection, me: Me) -> list[dict[str, Any]]:
     """Whom the preview offers: ``id`` and ``name``."""
     found = receipt_log.people(conn, LINK, me.user_id, MOST_PEOPLE)
-    return [{"id": user_id, "name": _short(_name(conn, user_id))} for user_id in found]
+    return [
+        {"id": user_id, "name": words.shortened(_name(conn, user_id), _LONGEST_NAME)} for user_id in found
+    ]
 
 
 def seen(conn: sqlite3.Connection, me: Me, person: str, now_ms: int) -> list[dict[str, Any]]:
@@ -107,7 +111,7 @@ def log(conn: sqlite3.Connection, now_ms: int) -> tuple[str, list[str]]:
     rows = receipt_log.confirmed_since(conn, now_ms - DAY_MS)
     told = len({one.sender for one in rows})
     sentence = (
-        f"{_count(len(rows), 'confirmation')} sent to {_count(told, 'person', 'people')} in the last 24 hours."
+        f"{quantity(len(rows), 'confirmation')} sent to {quantity(told, 'person', 'people')} in the last 24 hours."
         if rows
         else "No confirmation was sent in the last 24 hours."
     )
@@ -125,10 +129,6 @@ def _line(conn: sqlite3.Connection, one: receipt_log.Confirmed, now_ms: int) -> 
     if one.share == "device":
         parts.append("with this device")
     return " · ".join(parts)
-
-
-def are_exceptions_known(conn: sqlite3.Connection) -> bool:
-    return shared_settings.exceptions_are_known(conn)
 
 
 def _public() -> dict[str, Any]:
@@ -189,21 +189,6 @@ def _name(conn: sqlite3.Connection, user_id: UserId) -> str:
     return members.display_name(conn, rooms_there[0], user_id) if rooms_there else words.local_part(user_id)
 
 
-def _short(name: str) -> str:
-    """So that it fits on a button in a narrow window."""
-    return (
-        name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1].rstrip() + "\N{HORIZONTAL ELLIPSIS}"
-    )
-
-
 def _room_name(conn: sqlite3.Connection, room_id: RoomId) -> str:
     room = rooms.room(conn, LINK, room_id)
     return "A room that you left" if room is None else room.name
-
-
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"
-
-
-def _listed(kinds: list[str]) -> str:
-    return " and ".join([", ".join(kinds[:-1]), kinds[-1]] if len(kinds) > 1 else kinds)

@@ -117,6 +117,7 @@ class ConfirmationsModel(SettingsModel):
     def _tell(self, conn: sqlite3.Connection) -> dict[str, Any]:
         from tandem_core.receipts import pause
         from tandem_core.store import session as sessions
+        from tandem_core.store import shared_settings
 
         now_ms = self._clock_ms()
         session = sessions.session(conn)
@@ -137,7 +138,7 @@ class ConfirmationsModel(SettingsModel):
             "hasLog": bool(lines),
             "showsLog": self._shows_log,
             "paused": "" if until is None else words.clock_time(until),
-            "unread": "" if confirmation_rows.are_exceptions_known(conn) else confirmation_rows.UNREAD,
+            "unread": "" if shared_settings.exceptions_are_known(conn) else confirmation_rows.UNREAD,
         }
 
     @Slot(object)

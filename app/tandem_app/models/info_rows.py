@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from tandem_app.models.words import hue, list_time, moment
+from tandem_app.models.words import hue, list_time, moment, shortened
 from tandem_core.receipts.states import MOST_NAMED, DeviceDelivery, PersonDelivery, PersonState
 from tandem_core.receipts.words import quantity
 
@@ -27,6 +27,7 @@ ALL = frozenset(group for group, _ in _GROUPS) | {OWN}
 """Every group."""
 _NOT_TRACKED = "Not tracked"
 _LONGEST_NAME = 40
+"""So that there is room for what is asked."""
 _CODES = {"no_key": "no key", "withheld": "key withheld"}
 _WHY_NOT = {
     "bot": "A bot, which confirms nothing",
@@ -77,14 +78,14 @@ def rows(
 
 def question(person: PersonDelivery, device: DeviceDelivery) -> dict[str, Any]:
     """What is asked before the key of a message goes out once more: a map {title, words, userId, deviceId}."""
-    name = _short(person.name)
+    name = shortened(person.name, _LONGEST_NAME)
     known = {
         True: "You have verified it.",
         False: f"It is not verified: nobody has checked that it is {name}'s own.",
         None: f"It is not among {name}'s devices any more, as far as your server says.",
     }
     return {
-        "title": f'Send the key again to {name}\'s "{_short(device.name)}"?',
+        "title": f'Send the key again to {name}\'s "{shortened(device.name, _LONGEST_NAME)}"?',
         "words": f"{known[device.verified]} Whoever has this device can then read this message, and what you write"
         " after it with the same key.",
         "userId": person.user_id,
@@ -215,8 +216,3 @@ def _device(device: DeviceDelivery, now_ms: int, user_id: str = "") -> dict[str,
         "state": state,
         "userId": user_id,
     }
-
-
-def _short(name: str) -> str:
-    """A name that leaves room for what is asked."""
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}\N{HORIZONTAL ELLIPSIS}"

@@ -137,6 +137,11 @@ def one_line(text: str) -> str:
     return " ".join(text[:300].split())
 
 
+def shortened(name: str, most: int) -> str:
+    """A name of at most ``most`` characters; of a longer one its beginning."""
+    return name if len(name) <= most else f"{name[: most - 1].rstrip()}\N{HORIZONTAL ELLIPSIS}"
+
+
 def local_part(user_id: str) -> str:
     """``bob`` of ``@bob:example.org``: for people whose name is not known."""
     return user_id[1:].split(":", 1)[0] if user_id.startswith("@") else user_id
