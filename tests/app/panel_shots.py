@@ -196,14 +196,10 @@ def confirmations(
                 room = seed.room(name, people={user: name}, direct=True)
                 seed.db.write_now(lambda txn, room=room: rooms.accept(txn, room, "sent"))
             choices(seed)
+            done = {f"$s{number}": NOON_MS - number * 900_000 for number in range(41)}
+            seed.confirmed(RoomId("!room1:example.org"), BOB, done)
 
         def write(txn: Any) -> None:
-            for number in range(41 if what else 0):
-                txn.execute(
-                    "INSERT INTO receipt_owed (event_id, room_id, sender, opened_by, decided_at, due_at, share, state,"
-                    " transport, done_at) VALUES (?, '!room1:example.org', ?, 'app', 1, 1, 'user', 'sent', '', ?)",
-                    (f"$s{number}", BOB, NOON_MS - number * 900_000),
-                )
             if what == "paused":
                 settings.set_value(txn, "receipts.paused_until", NOON_MS + 3_600_000, now_ms=NOON_MS)
             if what == "long":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +230,19 @@ class Seed:
                     (event_id, user, device.upper(), self.now_ms, self.now_ms),
                 )
             txn.changed(Topic.DELIVERY)
+
+        self.db.write_now(write)
+
+    def confirmed(self, room_id: RoomId, sender: str, done: Mapping[str, int]) -> None:
+        """Messages of somebody that we have confirmed, and when each."""
+
+        def write(txn: Transaction) -> None:
+            for event_id, done_at in done.items():
+                txn.execute(
+                    "INSERT INTO receipt_owed (event_id, room_id, sender, opened_by, decided_at, due_at, share, state,"
+                    " transport, done_at) VALUES (?, ?, ?, 'app', 1, 1, 'user', 'sent', 'server', ?)",
+                    (event_id, room_id, sender, done_at),
+                )
 
         self.db.write_now(write)
 

@@ -309,13 +309,7 @@ def test_what_others_wrote_says_whether_and_why_it_was_confirmed(seed: Seed, sho
     assert says(glass.item("infoSummary")) == "Not confirmed"
     assert any(said.startswith("It came without encryption") for said in glass.sayings())
     assert "From Bob · 11:30" in glass.sayings()
-    seed.db.write_now(
-        lambda txn: txn.execute(
-            "INSERT INTO receipt_owed (event_id, room_id, sender, opened_by, decided_at, due_at, share, state,"
-            " transport, done_at) VALUES (?, ?, ?, 'app', 1, 1, 'user', 'sent', 'server', ?)",
-            (event, talk, BOB, NOON_MS - 60_000),
-        )
-    )
+    seed.confirmed(talk, BOB, {event: NOON_MS - 60_000})
     glass.wait(lambda: says(glass.item("infoSummary")) == "Confirmed 11:59", "it is confirmed by now")
     assert "Its author was told that it reached you." in glass.sayings()
     tab_to(glass, "aboutMe")

@@ -53,16 +53,15 @@ def unanswered(seed: Seed) -> None:
     seed.db.write_now(write)
 
 
-def sent(seed: Seed, room: RoomId, count: int) -> None:
-    def write(txn: Transaction) -> None:
-        for number in range(count):
-            txn.execute(
-                "INSERT INTO receipt_owed (event_id, room_id, sender, opened_by, decided_at, due_at, share, state,"
-                " transport, done_at) VALUES (?, ?, ?, 'app', 1, 1, 'user', 'sent', 'server', ?)",
-                (f"$s{number}", room, BOB, NOON_MS - number * 60_000),
-            )
-
-    seed.db.write_now(write)
+def asked(seed: Seed, show: Show) -> Glass:
+    """The window of a new account with a room open, and the question above it."""
+    room = seed.room("Weekend hike")
+    unanswered(seed)
+    glass = show(engine=True)
+    glass.main.shell.openRoom(room)
+    glass.settle()
+    glass.wait(lambda: glass.items("confirmBar"), "the question")
+    return glass
 
 
 def test_tab_goes_through_all_choices_in_their_order_and_everything_has_a_name(
@@ -225,7 +224,8 @@ def test_with_nobody_to_see_anything_the_preview_says_so(seed: Seed, show: Show)
 
 
 def test_the_log_opens_and_names_people_and_rooms(seed: Seed, show: Show) -> None:
-    sent(seed, seed.room("Weekend hike"), 3)
+    done = {f"$s{number}": NOON_MS - number * 60_000 for number in range(3)}
+    seed.confirmed(seed.room("Weekend hike"), BOB, done)
     glass = page(show)
     assert heard(glass, "3 confirmations sent to 1 person in the last 24 hours.")
     tab_to(glass, "showLog")
@@ -271,12 +271,7 @@ def test_exceptions_that_cannot_be_read_are_said_and_given_up_on_request_only(se
 def test_the_question_is_answered_by_keyboard_and_then_gone(
     seed: Seed, show: Show, button: str, enabled: bool, groups: str
 ) -> None:
-    room = seed.room("Weekend hike")
-    unanswered(seed)
-    glass = show(engine=True)
-    glass.main.shell.openRoom(room)
-    glass.settle()
-    glass.wait(lambda: glass.items("confirmBar"), "the question")
+    glass = asked(seed, show)
     assert heard(glass, ASKED)
     assert silent(glass.item("confirmBar")) == []
     tab_to(glass, button)
@@ -288,12 +283,7 @@ def test_the_question_is_answered_by_keyboard_and_then_gone(
 
 
 def test_the_question_takes_neither_the_keyboard_nor_the_room(seed: Seed, show: Show) -> None:
-    room = seed.room("Weekend hike")
-    unanswered(seed)
-    glass = show(engine=True)
-    glass.main.shell.openRoom(room)
-    glass.settle()
-    glass.wait(lambda: glass.items("confirmBar"), "the question")
+    glass = asked(seed, show)
     assert glass.focus() == "composer"
     glass.type("hello")
     assert glass.item("composer").property("text") == "hello"

@@ -24,7 +24,6 @@ pytestmark = pytest.mark.gui
 Show = Callable[..., Glass]
 
 PASSWORD = "correct horse"
-
 ASKED = "Sign out of this computer?"
 
 
