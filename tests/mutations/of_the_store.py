@@ -326,8 +326,8 @@ FENCES: tuple[Mutant, ...] = (
         "FluffyChat #1781: a second desktop instance works on the same store as the same connection.",
         core(
             "role.py",
-            "        if try_lock(descriptor):\n            return RoleLock",
-            "        if descriptor:\n            return RoleLock",
+            "        if try_lock(descriptor):\n            return descriptor",
+            "        if descriptor:\n            return descriptor",
         ),
         by=(f"{CORE_TESTS}/sync/test_engine.py::test_a_role_is_taken_once_and_given_back",),
     ),
