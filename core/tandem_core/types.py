@@ -14,6 +14,11 @@ EventId = NewType("EventId", str)
 Json = dict[str, Any]
 
 
+def server_of(user_id: UserId) -> str:
+    """The name of the server that a person's account is on."""
+    return user_id.partition(":")[2]
+
+
 class Role(StrEnum):
     """Which of the two programs this is; its value is also the sliding-sync ``conn_id``."""
 

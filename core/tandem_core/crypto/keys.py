@@ -26,7 +26,7 @@ from tandem_core.store import session as sessions
 from tandem_core.store.database import Database, Transaction
 from tandem_core.store.devices import Device
 from tandem_core.store.outbox import put_to_device
-from tandem_core.types import DeviceId, Json, Me, UserId
+from tandem_core.types import DeviceId, Json, Me, UserId, server_of
 
 log = logging.getLogger("tandem.crypto.keys")
 
@@ -209,7 +209,7 @@ def put_answer(txn: Transaction, me: Me, wanted: dict[UserId, int], answer: Json
     # Ourselves first: what others' keys are worth hangs on our own.
     for user, generation in sorted(wanted.items(), key=lambda entry: entry[0] != me.user_id):
         listed = by_user.get(user)
-        if user.partition(":")[2] in failed or not isinstance(listed, dict):
+        if server_of(user) in failed or not isinstance(listed, dict):
             devices.note_failed(txn, [user], now_ms + _RETRY_MS)
             continue
         identity = published.put_identity(txn, me, user, answer, now_ms)

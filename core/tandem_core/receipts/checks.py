@@ -8,9 +8,9 @@ MOST_ID = 255
 _MOST_TS = 2**53
 
 
-def is_id(value: Any, sigil: str) -> TypeGuard[str]:
-    """Whether it can be the id of an event (``$``), a room (``!``) or a person (``@``)."""
-    return isinstance(value, str) and value.startswith(sigil) and 1 < len(value) <= MOST_ID
+def is_id(value: Any, sigil: str = "") -> TypeGuard[str]:
+    """Whether it can be the id of an event (``$``), a room (``!``) or a person (``@``), or one without a sigil."""
+    return isinstance(value, str) and value.startswith(sigil) and len(sigil) < len(value) <= MOST_ID
 
 
 def is_ts(value: Any) -> TypeGuard[int]:

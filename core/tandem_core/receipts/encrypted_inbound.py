@@ -162,10 +162,9 @@ def _take_lease(txn: Transaction, me: Me, device: Device, content: Json, now_ms:
         return
     confirmations.note_by_other(txn, [EventId(event_id) for event_id in ids], now_ms)
     held = confirmations.lease(txn.conn)
-    is_ours = held is not None and held.device_id == me.device_id
     if (
         held is not None
-        and is_ours
+        and held.device_id == me.device_id
         and abs(now_ms - held.told_at) < QUIET_MS
         and me.device_id < device.device_id
     ):

@@ -19,7 +19,7 @@ from typing import Any
 from tandem_core import settings, trust
 from tandem_core.clock import Chance
 from tandem_core.receipts import facts, gate, planning, schedule
-from tandem_core.receipts.checks import MOST_ID, is_id
+from tandem_core.receipts.checks import is_id
 from tandem_core.store import crypto as keys
 from tandem_core.store import deliveries, devices, receipts, rooms
 from tandem_core.store import failed as store
@@ -136,8 +136,7 @@ def note(txn: Transaction, me: Me, event: StoredEvent, word: str, now_ms: int, d
     """
     session_id = event.session_id
     if (
-        session_id is None
-        or not 0 < len(session_id) <= MOST_ID
+        not is_id(session_id)
         or event.sender == me.user_id
         or event.origin not in (Origin.LIVE, Origin.GAP)
         or event.kind != "sealed"
@@ -301,12 +300,10 @@ def _free_at(conn: sqlite3.Connection, sender: UserId, now_ms: int) -> int:
 def _wait_ms(conn: sqlite3.Connection, sender: UserId, also: int, now_ms: int) -> int:
     """How long until this author may be told of one more; 0: now. ``also``: told in this very step."""
     told = store.told_since(conn, sender, now_ms - DAY_MS, now_ms) + [now_ms] * also
-    wait = 0
-    for most, span in ((PER_HOUR, HOUR_MS), (PER_DAY, DAY_MS)):
-        within = [at for at in told if at > now_ms - span]
-        if len(within) >= most:
-            wait = max(wait, within[-most] + span - now_ms)
-    return wait
+    free_at = [
+        schedule.room_again(told, most, span) for most, span in ((PER_HOUR, HOUR_MS), (PER_DAY, DAY_MS))
+    ]
+    return max(*free_at, now_ms) - now_ms
 
 
 def _hold_ms(draw: Chance) -> int:
@@ -412,9 +409,7 @@ def _entry(said: Any) -> Entry | None:
     if not isinstance(said, dict):
         return None
     session, first, n, code = said.get("session"), said.get("first"), said.get("n"), said.get("code")
-    if not isinstance(session, str) or not 0 < len(session) <= MOST_ID:
-        return None
-    if not is_id(first, "$"):
+    if not is_id(session) or not is_id(first, "$"):
         return None
     if type(n) is not int or not 0 <= n <= MOST_N or not isinstance(code, str) or code not in set(Code):
         return None

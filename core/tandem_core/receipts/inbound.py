@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from tandem_core.receipts import encrypted_inbound, validate
-from tandem_core.receipts.checks import MOST_ID, is_id, is_ts
+from tandem_core.receipts.checks import is_id, is_ts
 from tandem_core.store import deliveries as store
 from tandem_core.store import session as sessions
 from tandem_core.store.database import Transaction
 from tandem_core.store.deliveries import VIA_SERVER, DeliveryRow
-from tandem_core.types import EventId, Json, Me, RoomId, UserId
+from tandem_core.types import EventId, Json, Me, RoomId, UserId, server_of
 
 log = logging.getLogger("tandem.receipts.inbound")
 
@@ -82,7 +82,7 @@ def take_durable(txn: Transaction, me: Me, sender: UserId, content: Json, now_ms
 
     Nobody but the server writes under this name (MSC4246); from anybody else it means nothing.
     """
-    if sender != f"@:{_server_of(me.user_id)}":
+    if sender != f"@:{server_of(me.user_id)}":
         return "receipts from somebody who is not our server"
     rooms = content.get("rooms")
     if not isinstance(rooms, dict):
@@ -156,16 +156,6 @@ def _devices(said: Any) -> Iterator[tuple[str, int]]:
         if count == validate.MOST_DEVICES:
             log.debug("more than %d devices in one receipt", validate.MOST_DEVICES)
             return
-        if (
-            isinstance(device_id, str)
-            and 0 < len(device_id) <= MOST_ID
-            and device_id.isprintable()
-            and isinstance(word, dict)
-            and is_ts(word.get("ts"))
-        ):
+        if is_id(device_id) and device_id.isprintable() and isinstance(word, dict) and is_ts(word.get("ts")):
             count += 1
             yield device_id, word["ts"]
-
-
-def _server_of(user_id: UserId) -> str:
-    return user_id.partition(":")[2]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tandem_core import settings
 from tandem_core.receipts import proof
+from tandem_core.receipts.checks import is_id
 from tandem_core.store import receipts as store
 from tandem_core.store import room_facts
 from tandem_core.store.database import Transaction
@@ -32,7 +33,6 @@ MOST_PEOPLE = 100
 
 _TYPES = frozenset({"m.room.message", "m.sticker", "m.poll.start"})
 _NEVER_MESSAGES = frozenset({"m.notice", "m.key.verification.request"})
-_MOST_ID = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def read(content: Any) -> Marker | None:
     want, to, token = said.get("want"), said.get("to"), said.get("tok")
     if not isinstance(want, list) or "delivered" not in want:
         return None
-    if not isinstance(to, list) or not 0 < len(to) <= MOST_DEVICES or not all(map(_is_device, to)):
+    if not isinstance(to, list) or not 0 < len(to) <= MOST_DEVICES or not all(map(is_id, to)):
         return None
     if not isinstance(token, str) or len(token) > 2 * TOKEN_BYTES:
         return None
@@ -111,7 +111,3 @@ def _is_confirmed(kind: str, content: Json) -> bool:
         return False
     relation = content.get("m.relates_to", {})
     return isinstance(relation, dict) and relation.get("rel_type") in (None, "m.thread")
-
-
-def _is_device(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= _MOST_ID

@@ -166,31 +166,31 @@ def turn(plan: Plan, standing: Standing, now_ms: int) -> Turn:
     return Turn(plan.flush_at, Wait.PLANNED)
 
 
+def room_again(times: Sequence[int], most: int, window_ms: int) -> int:
+    """From when on fewer than ``most`` of the times lie within the window before; 0: always."""
+    return times[-most] + window_ms if len(times) >= most else 0
+
+
 def _blocks(plan: Plan, standing: Standing, there: bool) -> list[tuple[int, Wait]]:
     """The ends of all that holds a flush back."""
     times = [flush.at for flush in standing.flushes]
     unattended = [flush.at for flush in standing.flushes if not flush.attended]
     found = [
-        (_room_again(times, 1, PACES[Profile(plan.profile)].spacing_ms), Wait.SPACING),
-        (_room_again(times, MOST_ATTENDED_AN_HOUR, HOUR_MS), Wait.HOUR),
-        (_room_again(standing.in_all, MOST_IN_ALL, DAY_MS), Wait.IN_ALL),
-        (_room_again(standing.other_authors, MOST_AUTHORS, SPACING_MS), Wait.AUTHORS),
+        (room_again(times, 1, PACES[Profile(plan.profile)].spacing_ms), Wait.SPACING),
+        (room_again(times, MOST_ATTENDED_AN_HOUR, HOUR_MS), Wait.HOUR),
+        (room_again(standing.in_all, MOST_IN_ALL, DAY_MS), Wait.IN_ALL),
+        (room_again(standing.other_authors, MOST_AUTHORS, SPACING_MS), Wait.AUTHORS),
         (standing.paused_until, Wait.PAUSED),
     ]
     if not there:
-        found.append((_room_again(unattended, MOST_AN_HOUR, HOUR_MS), Wait.HOUR))
-        found.append((_room_again(unattended, MOST_A_DAY, DAY_MS), Wait.DAY))
+        found.append((room_again(unattended, MOST_AN_HOUR, HOUR_MS), Wait.HOUR))
+        found.append((room_again(unattended, MOST_A_DAY, DAY_MS), Wait.DAY))
     hold, attended = standing.come_back, standing.attended
     if hold is not None and (attended is None or attended.at <= hold.drawn_at):
         found.append((hold.until, Wait.COME_BACK))
     if attended is not None and attended.since > plan.flush_at:
         found.append((attended.since, Wait.PLANNED))  # it was held back, and their showing up has let it go
     return [(end, why) for end, why in found if end]
-
-
-def _room_again(times: Sequence[int], most: int, window_ms: int) -> int:
-    """From when on fewer than ``most`` of the times lie within the window before; 0: always."""
-    return times[-most] + window_ms if len(times) >= most else 0
 
 
 def _unanswered(standing: Standing) -> list[Flush]:

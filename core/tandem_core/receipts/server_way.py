@@ -17,7 +17,7 @@ from tandem_core.http import Http, path
 from tandem_core.receipts.transports import Answers, Due, Outcome, Refused
 from tandem_core.store import confirmations
 from tandem_core.store.database import Database
-from tandem_core.types import EventId, Json, Me, RoomId, UserId
+from tandem_core.types import EventId, Json, Me, RoomId, UserId, server_of
 
 SHARE_KEY = "im.tandem.share"
 UNROUTABLE = "IM_TANDEM_UNROUTABLE"
@@ -48,7 +48,7 @@ class ServerTransport:
 
     async def send(self, sender: UserId, due: Sequence[Due]) -> Answers:
         """As ``Transport.send``. An author whose server is known not to take receipts costs no request."""
-        server = _server_of(sender)
+        server = server_of(sender)
         is_reached = await self._is_reached(server)
         answers: Answers = {}
         rest = list(due)
@@ -89,7 +89,7 @@ class ServerTransport:
         return takes
 
     def _is_own(self, server: str) -> bool:
-        return server == _server_of(self._me.user_id)
+        return server == server_of(self._me.user_id)
 
     async def _send_batch(self, portion: Sequence[Due]) -> bool:
         """Send many in one request; False if the server does not take them so."""
@@ -97,7 +97,7 @@ class ServerTransport:
         for each in portion:
             rooms.setdefault(each.row.room_id, []).append(each.row.event_id)
         content: Json = {"share": portion[0].share, "rooms": rooms}
-        server = f"@:{_server_of(self._me.user_id)}"
+        server = f"@:{server_of(self._me.user_id)}"
         try:
             await self._http.request(
                 "PUT",
@@ -126,7 +126,3 @@ class ServerTransport:
 def _portion(rest: Sequence[Due]) -> list[Due]:
     """As many as go into one batch: those that share as much as the first."""
     return [each for each in rest if each.share == rest[0].share][:MOST_IN_BATCH]
-
-
-def _server_of(user_id: UserId) -> str:
-    return user_id.partition(":")[2]

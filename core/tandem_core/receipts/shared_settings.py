@@ -20,6 +20,7 @@ from tandem_core.errors import ServerRefused
 from tandem_core.http import Http, path
 from tandem_core.netlock import netlock
 from tandem_core.paths import ProfilePaths
+from tandem_core.receipts.checks import is_id
 from tandem_core.settings import SETTINGS, Scope, Setting
 from tandem_core.store import account_data
 from tandem_core.store import settings as rows
@@ -36,7 +37,6 @@ REMEMBER_REMOVED_MS = 180 * 86_400_000
 """So long a removed exception is remembered, for devices that were away."""
 MOST_TEXT = 40_000
 """Characters of the exceptions in clear: account data ends at 64 KiB, and base64 makes it a third longer."""
-_MOST_ID = 255
 _LOOK_AGAIN_S = 5.0
 _PARTS = {"rooms": "room", "people": "person"}
 
@@ -321,7 +321,7 @@ def read_exceptions(text: str) -> tuple[dict[tuple[str, str], Shared], Json] | N
 
 
 def _entry(setting: Setting, target: str, entry: Any) -> Shared | None:
-    if not 0 < len(target) <= _MOST_ID or not isinstance(entry, dict):
+    if not is_id(target) or not isinstance(entry, dict):
         return None
     value, at = entry.get("value"), entry.get("at")
     return Shared(value, at) if value in setting.choices and shared.is_time(at) else None
