@@ -9,10 +9,9 @@ from tandem_core.crypto import olm, secrets
 from tandem_core.crypto.gossip import REQUEST, SEND, GossipWorker
 from tandem_core.crypto.recovery_state import NAMES
 from tandem_core.store import identities
-from tandem_core.store.database import Transaction
-from tandem_core.store.outbox import put_to_device
 from tandem_core.types import Json
 from tests.core.crypto.key_server import KeyServer
+from tests.core.crypto.receipts_kit import whispers
 from tests.core.crypto.world import Device
 
 MASTER = secrets.MASTER
@@ -55,16 +54,7 @@ def held(device: Device) -> dict[str, str]:
 
 def send_secret(writer: Device, reader: Device, content: Json) -> None:
     """A device of anybody sends m.secret.send over Olm, as a client of its own might."""
-    writer.knows(reader)
-    target = next(d for d in writer.devices(reader) if d.device_id == reader.me.device_id)
-    asyncio.run(writer.keys.claim([target]))
-
-    def put(txn: Transaction) -> None:
-        sealed = olm.encrypt(txn, writer.state, target, SEND, content, writer.clock.now_ms())
-        put_to_device(txn, olm.SEALED, {target.user_id: {target.device_id: sealed}}, writer.clock.now_ms())
-
-    writer.write(put)
-    asyncio.run(writer.flush())
+    whispers(writer, reader, SEND, content)
 
 
 def asked(name: str = MASTER, device_id: str = "PHONE", request_id: str = "r1", **more: Any) -> Json:

@@ -23,7 +23,7 @@ from tandem_core.store import members
 from tandem_core.store import session as sessions
 from tandem_core.types import DeviceId, EventId, Json
 from tests.core.crypto.failed_kit import DAY, HOUR, MINUTE, Talk, change
-from tests.core.crypto.test_gossip import verify
+from tests.core.crypto.own_devices import verify
 from tests.core.crypto.world import NOW, ROOM, Device
 
 ONE = DeviceId("ONE")
@@ -143,8 +143,6 @@ def test_a_device_that_was_not_to_have_the_key_is_not_heard(
 ) -> None:
     event_id = talk.say("before the tablet")
     tablet = make_device("bob", "TABLET")
-    talk.bob.knows()
-    tablet.knows()
     verify(talk.bob, tablet)
     talk.alice.knows(talk.bob)
     assert accept(talk, entry(talk, event_id), device=tablet) == 0

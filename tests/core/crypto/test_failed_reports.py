@@ -12,7 +12,7 @@ from tandem_core.receipts import failed
 from tandem_core.receipts.failed import Code
 from tandem_core.store import events, rooms, timeline
 from tests.core.crypto.failed_kit import AFTER_ALL, DAY, HOUR, MINUTE, Talk, change, choose, restored, told
-from tests.core.crypto.test_gossip import verify
+from tests.core.crypto.own_devices import verify
 from tests.core.crypto.world import NOW, ROOM, Device, user
 
 # ── Telling ────────────────────────────────────────────────────────────────────────────────────
@@ -313,8 +313,6 @@ def test_nothing_is_told_before_our_other_devices_had_time_to_answer(
     from tests.core.crypto.test_key_requests import work
 
     phone = make_device("bob", "PHONE")
-    talk.bob.knows()
-    phone.knows()
     verify(talk.bob, phone)
     talk.lost()
     talk.tell()

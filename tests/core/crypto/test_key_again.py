@@ -16,7 +16,7 @@ from tandem_core.store import session as sessions
 from tandem_core.types import DeviceId, EventId, UserId
 from tests.core.crypto.failed_kit import DAY, MINUTE, Talk, change, first_index
 from tests.core.crypto.key_server import me_key
-from tests.core.crypto.test_gossip import verify
+from tests.core.crypto.own_devices import verify
 from tests.core.crypto.world import NOW, ROOM, Device, user
 
 ONE = DeviceId("ONE")
@@ -113,8 +113,6 @@ def test_a_device_that_had_no_one_time_key_then_gets_the_key_now(
     talk: Talk, make_device: Callable[..., Device]
 ) -> None:
     tablet = make_device("bob", "TABLET")
-    tablet.knows()
-    talk.bob.knows()
     verify(talk.bob, tablet)
     talk.alice.knows(talk.bob)
     held = {kind: getattr(talk.server, kind).pop(me_key(tablet.me)) for kind in ("one_time", "fallback")}
@@ -147,8 +145,6 @@ def test_no_key_for_a_device_that_was_not_there_when_the_message_was_sent(
 ) -> None:
     event_id = talk.say("before the tablet")
     tablet = make_device("bob", "TABLET")
-    tablet.knows()
-    talk.bob.knows()
     verify(talk.bob, tablet)
     assert "not to have" in refused(talk, event_id, device_id=tablet.me.device_id)
     talk.say("the tablet gets this one")

@@ -10,7 +10,7 @@ import pytest
 
 from tandem_core import capabilities, settings
 from tandem_core.receipts import pause, schedule
-from tandem_core.store import devices, receipts, rooms
+from tandem_core.store import devices, receipts, rooms, timeline
 from tandem_core.store import receipt_plans as plans
 from tandem_core.store import session as sessions
 from tandem_core.store.receipt_plans import ComeBack
@@ -305,14 +305,8 @@ def test_what_is_refused_is_kept_with_its_reason_and_what_is_silent_is_not(rig: 
     owe_one(rig, body=" ")
     assert rig.refused() == [(event_id, "kind_off")]
     rig.choose("receipts.direct", "on")
-    rig.judge(rig.account.read(rooms_event, event_id))
+    rig.judge(rig.account.read(timeline.get, event_id))
     assert rig.owed() == []
-
-
-def rooms_event(conn: Any, event_id: str) -> Any:
-    from tandem_core.store import timeline
-
-    return timeline.get(conn, event_id)
 
 
 def test_a_room_that_was_not_known_well_enough_is_the_one_refusal_that_may_be_taken_back(rig: Rig) -> None:
@@ -320,16 +314,16 @@ def test_a_room_that_was_not_known_well_enough_is_the_one_refusal_that_may_be_ta
     event_id = owe_one(rig)
     assert rig.refused() == [(event_id, "unknown_room")]
     rig.account.room(Role.NOTIFIER)
-    rig.judge(rig.account.read(rooms_event, event_id), Role.NOTIFIER)
+    rig.judge(rig.account.read(timeline.get, event_id), Role.NOTIFIER)
     assert rig.refused() == []
     assert rig.owed() == [(event_id, "owed", "user", None)]
 
 
 @pytest.mark.parametrize("source", ["backup", "forward", "import", "own"])
 def test_a_message_whose_key_came_from_elsewhere_is_not_confirmed(rig: Rig, source: str) -> None:
-    event_id = rig.account.message(BOB, key_from=source).event_id
-    rig.judge(rig.account.read(rooms_event, event_id))
-    assert rig.refused() == [(event_id, "unproven")]
+    event = rig.account.message(BOB, key_from=source)
+    rig.judge(event)
+    assert rig.refused() == [(event.event_id, "unproven")]
 
 
 def test_a_message_whose_key_is_somebody_elses_is_not_confirmed(rig: Rig) -> None:

@@ -18,6 +18,11 @@ from tandem_core.types import Role, UserId
 from tests.core.receipts.conftest import BOB, CAROL, HOUR, ME, NOW, ROOM, Account
 
 
+def words(account: Account) -> str:
+    """What Bob is said to see of Alice in the room."""
+    return account.read(in_room, ME, ROOM, BOB, account.now).words  # type: ignore[no-any-return]
+
+
 def choose(account: Account, key: str, value: settings.Value, **target: Any) -> None:
     account.write(settings.set_value, key, value, now_ms=account.now, **target)
 
@@ -68,44 +73,39 @@ def test_the_preview_says_what_the_gate_does(
 def test_it_says_how_soon_and_whether_devices_are_named(account: Account) -> None:
     account.room()
 
-    def words() -> str:
-        return account.read(in_room, ME, ROOM, BOB, account.now).words  # type: ignore[no-any-return]
-
-    assert words() == "“Delivered”, to the minute, and nothing of your devices; within 18 seconds."
+    assert words(account) == "“Delivered”, to the minute, and nothing of your devices; within 18 seconds."
     choose(account, "receipts.timing", "slower")
     choose(account, "receipts.device_detail", "accepted")
-    assert words() == "“Delivered”, to the minute, and which of your devices has it; after 1 to 10 minutes."
+    assert (
+        words(account)
+        == "“Delivered”, to the minute, and which of your devices has it; after 1 to 10 minutes."
+    )
     choose(account, "receipts.timing", "quick")
-    assert words().endswith("; within 6 seconds.")
+    assert words(account).endswith("; within 6 seconds.")
     account.write(pause.pause, account.now + HOUR, account.now)
-    assert words() == "Nothing: you have paused confirmations."
+    assert words(account) == "Nothing: you have paused confirmations."
 
 
 def test_it_says_what_of_the_schedule_holds_back_and_what_lets_go(account: Account) -> None:
     account.room()
 
-    def words() -> str:
-        return account.read(in_room, ME, ROOM, BOB, account.now).words  # type: ignore[no-any-return]
-
     for number in range(5):
         account.write(planning.note_flush, BOB, account.now - (5 - number) * HOUR)
-    assert words().endswith(
+    assert words(account).endswith(
         "; once you write, or read in public, since they were told several times while you did not show up."
     )
     account.write(planning.attend, ROOM, account.now - HOUR // 2, account.now)
-    assert words().endswith("; within 18 seconds.")
+    assert words(account).endswith("; within 18 seconds.")
     account.write(planning.attend, ROOM, account.now - 1000, account.now)
-    assert words().endswith("; within 8 seconds."), "they see that you are there"
+    assert words(account).endswith("; within 8 seconds."), "they see that you are there"
 
 
 def test_in_a_group_it_takes_longer_and_after_too_much_of_it_until_the_day_is_over(account: Account) -> None:
     account.room(people=(BOB, CAROL), is_dm=0)
-    words = account.read(in_room, ME, ROOM, BOB, account.now).words
-    assert words.endswith("; within 40 seconds.")
+    assert words(account).endswith("; within 40 seconds.")
     for number in range(schedule.MOST_IN_ALL):
         account.write(planning.note_flush, CAROL, account.now - HOUR + number)
-    words = account.read(in_room, ME, ROOM, BOB, account.now).words
-    assert words.endswith(
+    assert words(account).endswith(
         "; in 24 hours at the latest, since enough was confirmed in the last day, to all people together."
     )
 
