@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,6 +17,9 @@ from tandem_core.store.crypto import InboundRow
 from tandem_core.store.database import Database, Transaction
 from tandem_core.types import DeviceId, EventId, Me, Role, RoomId, UserId
 from tests.core.receipts import sharing
+
+if TYPE_CHECKING:
+    from tests.core.receipts.outbox_kit import Rig
 
 ME = Me(UserId("@alice:example.org"), DeviceId("ALICE1"))
 BOB = UserId("@bob:example.org")
@@ -159,6 +162,15 @@ def account(tmp_path: Path) -> Iterator[Account]:
     db.write_now(settings.set_value, "receipts.answered", True, now_ms=NOW)
     yield Account(db)
     db.close()
+
+
+@pytest.fixture
+def rig(account: Account, tmp_path: Path) -> Rig:
+    """Alice's outbox, with a server that takes everything; she is in a direct chat with Bob."""
+    from tests.core.receipts.outbox_kit import Rig, Server  # which builds on what stands here
+
+    account.room()
+    return Rig(account, tmp_path, Server())
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,16 +16,10 @@ from tandem_core.store.receipt_plans import ComeBack
 from tandem_core.sync.apply import apply
 from tandem_core.sync.response import Response
 from tandem_core.types import DeviceId, Role, RoomId, UserId
-from tests.core.receipts.conftest import BOB, CAROL, HOUR, ME, MINUTE, NOW, ROOM, Account
-from tests.core.receipts.test_judge_and_outbox import LONGER_THAN_A_HOLD_MS, Rig, Server, owe_one
+from tests.core.receipts.conftest import BOB, CAROL, HOUR, ME, MINUTE, NOW, ROOM
+from tests.core.receipts.outbox_kit import LONGER_THAN_A_HOLD_MS, Rig, owe_one
 
 ELSEWHERE = RoomId("!elsewhere:example.org")
-
-
-@pytest.fixture
-def rig(account: Account, tmp_path: Path) -> Rig:
-    account.room()
-    return Rig(account, tmp_path, Server())
 
 
 def plan_of(rig: Rig, author: UserId = BOB) -> plans.Plan:

@@ -15,7 +15,7 @@ from tandem_core.receipts.transports import Answers, Due, Outcome, Refused
 from tandem_core.store.receipts import OwedRow
 from tandem_core.types import EventId, Role, RoomId, UserId
 from tests.core.receipts.conftest import BOB, ME, ROOM, Account
-from tests.core.receipts.test_judge_and_outbox import Clock, Server
+from tests.core.receipts.outbox_kit import Clock, Server
 
 STABLE, UNSTABLE = "m.delivery", "org.matrix.msc4089.delivery"
 BATCHING = {
@@ -98,7 +98,7 @@ def test_a_server_that_does_not_announce_batches_gets_single_ones(rig: Rig) -> N
 
 @pytest.mark.parametrize("status", [400, 403, 404])
 def test_a_batch_that_is_refused_is_sent_one_by_one(rig: Rig, status: int) -> None:
-    rig.server.answers = [ServerRefused(status, "M_UNRECOGNIZED", "no")]
+    rig.server.troubles = [ServerRefused(status, "M_UNRECOGNIZED", "no")]
     assert set(rig.send(3).values()) == {Outcome.SENT}
     assert rig.posted == [UNSTABLE] * 3
 
@@ -111,7 +111,7 @@ def test_another_server_is_tried_with_one_before_it_gets_a_batch(rig: Rig) -> No
 
 
 def test_a_server_that_cannot_be_reached_costs_one_request_a_day(rig: Rig) -> None:
-    rig.server.answers = [UNROUTABLE]
+    rig.server.troubles = [UNROUTABLE]
     assert set(rig.send(3, FAR).values()) == {Outcome.NO_WAY}
     assert set(rig.send(3, UserId("@else:far.example")).values()) == {Outcome.NO_WAY}
     assert rig.server.posted == []
@@ -127,14 +127,14 @@ def test_a_good_route_is_asked_for_again_after_a_day(rig: Rig) -> None:
 
 
 def test_a_clock_that_went_back_makes_no_route_eternal(rig: Rig) -> None:
-    rig.server.answers = [UNROUTABLE]
+    rig.server.troubles = [UNROUTABLE]
     rig.send(1, FAR)
     rig.account.now -= ROUTE_MS
     assert set(rig.send(1, FAR).values()) == {Outcome.SENT}
 
 
 def test_a_definite_no_to_one_receipt_says_nothing_of_the_route(rig: Rig) -> None:
-    rig.server.answers = [ServerRefused(403, "M_FORBIDDEN", "no"), None]
+    rig.server.troubles = [ServerRefused(403, "M_FORBIDDEN", "no"), None]
     answers = rig.send(2, FAR)
     assert answers == {"$e0": Refused("M_FORBIDDEN"), "$e1": Outcome.SENT}
 
@@ -150,22 +150,22 @@ def test_the_stable_name_is_used_after_the_stable_flag_only(rig: Rig) -> None:
     ("flag", "name"), [("org.matrix.msc4089.stable", UNSTABLE), ("org.matrix.msc4089", STABLE)]
 )
 def test_a_name_that_the_server_does_not_know_gives_way_to_the_other(rig: Rig, flag: str, name: str) -> None:
-    rig.server.answers = [UNKNOWN]
+    rig.server.troubles = [UNKNOWN]
     assert set(rig.send(1, features={flag: True}).values()) == {Outcome.SENT}
     assert rig.posted == [name]
 
 
 def test_a_server_that_knows_neither_name_leads_nowhere(rig: Rig) -> None:
-    rig.server.answers = [UNKNOWN, UNKNOWN]
+    rig.server.troubles = [UNKNOWN, UNKNOWN]
     assert rig.send(1) == {"$e0": Outcome.NO_WAY}
 
 
 @pytest.mark.parametrize("trouble", [Offline(), RateLimited(3.0)])
 def test_a_line_that_breaks_keeps_what_is_not_told(rig: Rig, trouble: Exception) -> None:
-    rig.server.answers = [trouble]
+    rig.server.troubles = [trouble]
     with pytest.raises(type(trouble)):
         rig.send(3)
-    rig.server.answers = [None, trouble]
+    rig.server.troubles = [None, trouble]
     assert rig.send(3, features={"org.matrix.msc4089": True}) == {"$e0": Outcome.SENT}
 
 

@@ -15,7 +15,7 @@ from tandem_core.netlock import netlock
 from tandem_core.receipts import outbox, schedule
 from tandem_core.types import Role
 from tests.core.receipts.conftest import ME, Account
-from tests.core.receipts.test_judge_and_outbox import LONGER_THAN_A_HOLD_MS, Clock, Rig, Server, owe_one
+from tests.core.receipts.outbox_kit import LONGER_THAN_A_HOLD_MS, Clock, Rig, Server, owe_one
 
 _WITHIN_S = 30.0
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
 from tandem_core.errors import Offline, RateLimited, ServerRefused
-from tandem_core.receipts.outbox import ReceiptOutbox
 from tandem_core.receipts.transports import Answers, Due, Outcome, Refused
-from tandem_core.types import Role, UserId
-from tests.core.receipts.conftest import BOB, ME, Account
-from tests.core.receipts.test_judge_and_outbox import LONGER_THAN_A_HOLD_MS, Clock, Rig, Server, owe_one
+from tandem_core.types import UserId
+from tests.core.receipts.conftest import BOB
+from tests.core.receipts.outbox_kit import LONGER_THAN_A_HOLD_MS, Rig, owe_one
 
 
 @dataclass
@@ -31,25 +27,9 @@ class Way:
         return {each.row.event_id: self.answer for each in due}
 
 
-@pytest.fixture
-def rig(account: Account, tmp_path: Path) -> Rig:
-    account.room()
-    return Rig(account, tmp_path, Server())
-
-
 def flush(rig: Rig, *others: Way) -> None:
     rig.account.now += LONGER_THAN_A_HOLD_MS
-    outbox = ReceiptOutbox(
-        rig.paths,
-        rig.account.db,
-        rig.server,
-        ME,
-        Role.APP,
-        clock=Clock(rig.account),
-        chance=random.Random(1),
-        others=others,
-    )
-    asyncio.run(outbox.step())
+    rig.step(others=others)
 
 
 def test_what_the_server_cannot_route_goes_another_way_in_the_same_flush(rig: Rig) -> None:
@@ -94,7 +74,7 @@ def test_when_the_line_breaks_half_way_the_first_half_counts_and_the_rest_stays(
     rig: Rig, trouble: Exception
 ) -> None:
     first, second = owe_one(rig), owe_one(rig)
-    rig.server.answers = [None, trouble]
+    rig.server.troubles = [None, trouble]
     flush(rig)
     assert rig.owed() == [(first, "sent", "user", None), (second, "owed", "user", None)]
     assert len(rig.account.rows("SELECT * FROM receipt_flush")) == 1

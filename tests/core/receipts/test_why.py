@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,14 +11,8 @@ from tandem_core.receipts import schedule, why
 from tandem_core.receipts.gate import Reason
 from tandem_core.receipts.schedule import Wait
 from tandem_core.receipts.why import Why
-from tests.core.receipts.conftest import BOB, HOUR, ME, MINUTE, Account
-from tests.core.receipts.test_judge_and_outbox import LONGER_THAN_A_HOLD_MS, Rig, Server, owe_one
-
-
-@pytest.fixture
-def rig(account: Account, tmp_path: Path) -> Rig:
-    account.room()
-    return Rig(account, tmp_path, Server())
+from tests.core.receipts.conftest import BOB, HOUR, ME, MINUTE
+from tests.core.receipts.outbox_kit import LONGER_THAN_A_HOLD_MS, Rig, owe_one
 
 
 def ask(rig: Rig, event_id: str, **more: Any) -> Why:
