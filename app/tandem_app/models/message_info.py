@@ -57,7 +57,6 @@ class MessageInfoModel(QObject):
         self._clock_ms = clock_ms or (lambda: time.time_ns() // 1_000_000)
         self._key = ""
         self._event_id = ""
-        self._is_own = True
         self._summary = ""
         self._facts: list[str] = []
         self._people: list[PersonDelivery] = []
@@ -87,7 +86,7 @@ class MessageInfoModel(QObject):
         conn = self._reader() if self._key else None
         before = (self._summary, self._facts, self._rows, self._tracked)
         self._summary, self._facts, self._people, self._own, self._tracked = "", [], [], [], True
-        self._is_own, self._event_id = True, ""
+        self._event_id = ""
         if conn is not None:
             self._fill(conn)
         self._arrange()
@@ -185,7 +184,6 @@ class MessageInfoModel(QObject):
         now_ms = self._clock_ms()
         sent = audience.sent_messages(conn, [self._key]).get(self._key)
         if sent is None:
-            self._is_own = False
             self._fill_theirs(conn, EventId(self._key), now_ms)
             return
         said = summaries.summary(conn, LINK, self._key, now_ms)
@@ -233,8 +231,6 @@ class MessageInfoModel(QObject):
     """Whether there are so many people that they are looked for by name."""
     tracked = Property(bool, lambda self: self._tracked, notify=changed)
     """Whether confirmations can be expected at all."""
-    own = Property(bool, lambda self: self._is_own, notify=changed)
-    """Whether it is a message of ours."""
     question = Property("QVariantMap", lambda self: self._question, notify=changed)  # type: ignore[arg-type]
     """``{title, words, userId, deviceId}``, with an empty title while nothing is asked."""
     busy = Property(bool, lambda self: self._busy, notify=changed)

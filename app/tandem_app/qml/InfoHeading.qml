@@ -4,7 +4,7 @@ import QtQuick
 Item {
     id: root
 
-    // {words, canFold, folded}
+    // {group, words, canFold, folded}
     required property var group
     property bool focused: false
 
