@@ -26,9 +26,7 @@ from tandem_core.store import backup as backup_rows
 from tandem_core.store import devices
 from tandem_core.store import gossip as rows
 from tandem_core.store.database import Transaction
-from tandem_core.store.devices import Device
 from tandem_core.store.gossip import Asked, Offer, Request
-from tandem_core.store.outbox import put_to_device
 from tandem_core.types import DeviceId, Json, Me, UserId
 
 log = logging.getLogger("tandem.crypto.gossip")
@@ -66,7 +64,7 @@ def take_request(txn: Transaction, me: Me, sender: UserId, content: Json, now_ms
     if len(waiting) >= _MOST_WAITING:
         return "too many requests for secrets"
     rows.put_asked(txn, Asked(DeviceId(device_id), request_id, name, now_ms))
-    if not _device(txn.conn, me, DeviceId(device_id)):
+    if not devices.device(txn.conn, me.user_id, DeviceId(device_id)):
         devices.track(txn, [me.user_id])
         devices.mark_outdated(txn, [me.user_id])
     return None
@@ -211,16 +209,14 @@ def _answer(txn: Transaction, state: CryptoState, asked: Asked, now_ms: int) -> 
     """Put the secret into the outbox, if everything that allows it is still so."""
     if asked not in _due(txn.conn, state.me, now_ms):
         return False
-    device = _device(txn.conn, state.me, asked.device_id)
+    device = devices.device(txn.conn, state.me.user_id, asked.device_id)
     secret = secrets.read(txn.conn, state, asked.name)
     if device is None or secret is None:
         return False
     content = {"request_id": asked.request_id, "secret": secret}
-    sealed = olm.encrypt(txn, state, device, SEND, content, now_ms)
-    if sealed is None:
+    if not olm.put(txn, state, device, SEND, content, now_ms):
         return False  # no session yet: it stays waiting
     log.info("device %s gets the %s", asked.device_id, asked.name)
-    put_to_device(txn, olm.SEALED, {state.me.user_id: {asked.device_id: sealed}}, now_ms)
     return rows.note_answered(txn, asked, now_ms)
 
 
@@ -244,11 +240,6 @@ def _has_work(conn: sqlite3.Connection, me: Me, now_ms: int) -> bool:
         or _to_ask(conn, me, now_ms)
         or rows.has_old(conn, now_ms - REMEMBER_MS, now_ms)
     )
-
-
-def _device(conn: sqlite3.Connection, me: Me, device_id: DeviceId) -> Device | None:
-    known = devices.devices_of(conn, [me.user_id])
-    return next((device for device in known if device.device_id == device_id), None)
 
 
 def _sealed_name(offer: Offer) -> str:

@@ -27,7 +27,6 @@ from tandem_core.store import crypto as rows
 from tandem_core.store import deliveries, devices, events
 from tandem_core.store.database import Database, Transaction
 from tandem_core.store.devices import Device
-from tandem_core.store.outbox import put_to_device
 from tandem_core.trust import DeviceTrust
 from tandem_core.types import DeviceId, EventId, Me, RoomId, Topic, UserId
 
@@ -60,7 +59,7 @@ async def send(
     await db.write(devices.track, [user_id])
     await db.write(devices.mark_outdated, [user_id])
     await keys.query({user_id})
-    device = await db.read(_device, user_id, device_id)
+    device = await db.read(devices.device, user_id, device_id)
     if device is not None:
         await db.read(check, state.me, event_id, user_id, device_id)  # before a one-time key is taken
         await keys.claim([device])
@@ -91,10 +90,8 @@ def send_key_again(
         "session_id": session_id,
         "session_key": _key_at(GroupSession.from_pickle(pickle, state.pickle_key), index),
     }
-    sealed = olm.encrypt(txn, state, device, "m.room_key", content, now_ms)
-    if sealed is None:
+    if not olm.put(txn, state, device, "m.room_key", content, now_ms):
         _refuse("the device gives no key for an encrypted channel; it may be signed out")
-    put_to_device(txn, olm.SEALED, {user_id: {device_id: sealed}}, now_ms)
     rows.put_share(txn, session_id, user_id, device_id, device.curve25519, index, "shared")
     rows.note_sent_again(txn, session_id, user_id, device_id, device.curve25519, index, now_ms)
     txn.changed(Topic.DELIVERY, room_id)
@@ -112,7 +109,7 @@ def check(
         )
     if user_id == me.user_id:
         raise BadInput("your own devices ask for keys by themselves", advice="Verify the device.")
-    device = _device(conn, user_id, device_id)
+    device = devices.device(conn, user_id, device_id)
     if device is None:
         raise BadInput(f"{user_id} has no device {device_id}", advice="See tandemctl receipts EVENT.")
     session_id = event.session_id
@@ -155,11 +152,6 @@ def _key_at(session: GroupSession, index: int) -> str:
     if session.message_index != index:
         _refuse("the beginning of its encryption is not kept")
     return session.session_key.to_base64()
-
-
-def _device(conn: sqlite3.Connection, user_id: UserId, device_id: DeviceId) -> Device | None:
-    known = devices.devices_of(conn, [user_id])
-    return next((device for device in known if device.device_id == device_id), None)
 
 
 def _refuse(why: str) -> NoReturn:

@@ -28,7 +28,6 @@ from tandem_core.store import key_requests as rows
 from tandem_core.store.backup import Standing
 from tandem_core.store.database import Transaction
 from tandem_core.store.key_requests import Asked, Request
-from tandem_core.store.outbox import put_to_device
 from tandem_core.types import DeviceId, Json, Me, RoomId, UserId
 
 log = logging.getLogger("tandem.crypto.key_requests")
@@ -158,9 +157,7 @@ def _answer(txn: Transaction, state: CryptoState, due: list[Asked], now_ms: int)
         content = _forwarded(txn, state, asked) if asked in allowed and device is not None else None
         if device is None or content is None:
             continue
-        sealed = olm.encrypt(txn, state, device, FORWARDED, content, now_ms)
-        if sealed is not None:
-            put_to_device(txn, olm.SEALED, {state.me.user_id: {device.device_id: sealed}}, now_ms)
+        if olm.put(txn, state, device, FORWARDED, content, now_ms):
             rows.note_answered(txn, asked, now_ms)
             answered += 1
     return answered

@@ -25,7 +25,6 @@ from tandem_core.store import devices
 from tandem_core.store import session as sessions
 from tandem_core.store.database import Database, Transaction
 from tandem_core.store.devices import Device
-from tandem_core.store.outbox import put_to_device
 from tandem_core.types import DeviceId, Json, Me, UserId, server_of
 
 log = logging.getLogger("tandem.crypto.keys")
@@ -250,8 +249,7 @@ def _mend(
 ) -> None:
     for device in broken:
         if _make_session(txn, state, device, answer, now_ms):
-            content = olm.encrypt(txn, state, device, "m.dummy", {}, now_ms)
-            put_to_device(txn, olm.SEALED, {device.user_id: {device.device_id: content}}, now_ms)
+            olm.put(txn, state, device, "m.dummy", {}, now_ms)
     rows.unwedged(txn, due)
 
 

@@ -46,10 +46,10 @@ class OlmLetters:
         """Have sessions with these devices of our own; those that give no key are let be for a while."""
         await (await self._crypto.keys()).claim(others)
 
-    def seal(self, txn: Transaction, device: Device, kind: str, content: Json, now_ms: int) -> Json | None:
-        """The ``m.room.encrypted`` content for a device; None where there is no session with it."""
+    def put(self, txn: Transaction, device: Device, kind: str, content: Json, now_ms: int) -> bool:
+        """Put it into the outbox for a device, encrypted; False where there is no session with it."""
         assert self._state is not None, "ready() comes first"
-        return olm.encrypt(txn, self._state, device, kind, content, now_ms)
+        return olm.put(txn, self._state, device, kind, content, now_ms)
 
     async def flush(self) -> None:
         """Send all to-device messages that wait; raises as ``Http.request``."""

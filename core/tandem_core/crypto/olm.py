@@ -15,6 +15,7 @@ from tandem_core.store import devices
 from tandem_core.store.codec import dumps, parse
 from tandem_core.store.database import Transaction
 from tandem_core.store.devices import Device
+from tandem_core.store.outbox import put_to_device
 from tandem_core.types import Json, UserId
 
 SEALED = "m.room.encrypted"
@@ -92,6 +93,14 @@ def encrypt(
         "sender_key": account.curve25519_key.to_base64(),
         "ciphertext": {device.curve25519: {"type": message_type, "body": unpadded.encode(body)}},
     }
+
+
+def put(txn: Transaction, state: CryptoState, device: Device, kind: str, content: Json, now_ms: int) -> bool:
+    """Encrypt it for one device and put it into the outbox; False, with nothing put, where there is no session."""
+    sealed = encrypt(txn, state, device, kind, content, now_ms)
+    if sealed is not None:
+        put_to_device(txn, SEALED, {device.user_id: {device.device_id: sealed}}, now_ms)
+    return sealed is not None
 
 
 def best_session(txn: Transaction, state: CryptoState, curve25519: str) -> Session | None:

@@ -19,14 +19,13 @@ from tandem_core.receipts import election, encrypted_body, marker, proof
 from tandem_core.receipts.encrypted_body import Confirmed
 from tandem_core.receipts.gate import Reason, Share
 from tandem_core.receipts.transports import Answers, Due, Outcome
-from tandem_core.store import confirmations, devices, events, outbox
+from tandem_core.store import confirmations, devices, events
 from tandem_core.store import receipts as store
 from tandem_core.store.confirmations import Lease
 from tandem_core.store.database import Database, Transaction
 from tandem_core.store.devices import Device
 from tandem_core.types import DeviceId, EventId, Json, Me, RoomId, UserId
 
-SEALED_TYPE = "m.room.encrypted"
 NAME = "olm"
 AGAIN_MS = 86_400_000
 """For so long what was confirmed is repeated along with the next confirmations."""
@@ -48,8 +47,8 @@ class Letters(Protocol):
         """Have sessions with these devices of our own, where there are none; claims keys."""
         ...
 
-    def seal(self, txn: Transaction, device: Device, kind: str, content: Json, now_ms: int) -> Json | None:
-        """Encrypt to a device over a session that is there; None if there is none."""
+    def put(self, txn: Transaction, device: Device, kind: str, content: Json, now_ms: int) -> bool:
+        """Encrypt to a device over a session that is there, and queue it; False if there is none."""
         ...
 
     async def flush(self) -> None:
@@ -234,12 +233,7 @@ def put_letters(
     txn: Transaction, letters: Letters, device: Device, kind: str, bodies: Sequence[Json], now_ms: int
 ) -> bool:
     """Encrypt these to a device and queue them; False, with nothing queued, where there is no session."""
-    for body in bodies:
-        sealed = letters.seal(txn, device, kind, body, now_ms)
-        if sealed is None:
-            return False  # the first one says so already
-        outbox.put_to_device(txn, SEALED_TYPE, {device.user_id: {device.device_id: sealed}}, now_ms)
-    return True
+    return all(letters.put(txn, device, kind, body, now_ms) for body in bodies)
 
 
 def _tell_own_devices(

@@ -220,6 +220,11 @@ def devices_of(conn: sqlite3.Connection, users: Iterable[UserId]) -> list[Device
     return [Device(*row) for row in rows]
 
 
+def device(conn: sqlite3.Connection, user_id: UserId, device_id: DeviceId) -> Device | None:
+    """One of the person's living devices."""
+    return next((one for one in devices_of(conn, [user_id]) if one.device_id == device_id), None)
+
+
 def device_with_key(conn: sqlite3.Connection, user_id: UserId, curve25519: str) -> Device | None:
     """The person's device with this identity key, deleted ones too: what it said before still holds."""
     row = conn.execute(
