@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from tandem_core.store import audience
 from tandem_core.store.codec import loads
 from tandem_core.store.database import Transaction
 from tandem_core.store.room_facts import current_links
@@ -177,14 +178,8 @@ def mark_dropped(txn: Transaction, event_id: EventId, reason: str, now_ms: int) 
 
 def memberships(conn: sqlite3.Connection, room_id: RoomId, user_id: UserId) -> list[tuple[str, int]]:
     """A person's membership and its time (0: not known) as each connection says that is up to date."""
-    return [
-        (str(row["membership"]), int(row["changed_at"]))
-        for link in current_links(conn, room_id)
-        for row in conn.execute(
-            "SELECT membership, changed_at FROM member WHERE conn = ? AND room_id = ? AND user_id = ?",
-            (link, room_id, user_id),
-        )
-    ]
+    found = [audience.standing(conn, link, room_id, user_id) for link in current_links(conn, room_id)]
+    return [said for said in found if said is not None]
 
 
 def room_standing(conn: sqlite3.Connection, room_id: RoomId) -> list[tuple[str, int | None, bool]]:
