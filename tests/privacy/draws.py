@@ -10,7 +10,8 @@ import random
 from collections.abc import Sequence
 
 from tandem_core.receipts import schedule
-from tandem_core.receipts.schedule import Profile
+from tandem_core.receipts.schedule import Profile, Standing
+from tandem_core.store.receipt_plans import Flush
 from tandem_synapse.release import Hold
 from tests.privacy.timing import State
 
@@ -36,6 +37,18 @@ def train(profile: Profile, state: State, chance: random.Random) -> float:
     )
 
 
+def interval(profile: Profile, state: State, chance: random.Random) -> float:
+    """Seconds between two confirmations of a dense train, the second of which waits for the spacing to be over.
+
+    Both travel the same way, so the place is not in it; that an idle machine wakes up late for the second one is.
+    """
+    plan = schedule.draw(profile, 0, chance)
+    at = schedule.turn(plan, Standing(flushes=[Flush(0, attended=False)]), 0).at
+    assert at is not None
+    woken = chance.gammavariate(2.0, state.idle_ms / 2) if state.idle_ms else 0.0
+    return (at + woken) / 1000
+
+
 def merged(state: State, chance: random.Random) -> float:
     """The same for a reader with several devices whose server holds and merges: each device posts by its schedule."""
     hold = Hold(*(round(second * 1000) for second in _SERVER_HOLD_S), secret=b"a secret of the server")
@@ -44,7 +57,7 @@ def merged(state: State, chance: random.Random) -> float:
     return hold.until(event, "@victim:example.org", 0, round(min(posts) * 1000)) / 1000
 
 
-ATTACKS = {"single": single, "train": train}
+ATTACKS = {"single": single, "train": train, "interval": interval}
 
 
 def observations(

@@ -11,7 +11,7 @@ import pytest
 from tandem_core.receipts import schedule
 from tandem_core.receipts.schedule import Pace, Profile
 from tandem_demo.synapse import SynapseServer
-from tests.privacy import day, draws, silent
+from tests.privacy import day, draws, optimum, silent
 from tests.privacy.classify import accuracy, same_source
 from tests.privacy.flood import flood
 from tests.privacy.memory import make_home, make_server
@@ -75,6 +75,36 @@ def test_thirty_confirmations_tell_little(profile: Profile, attack: str) -> None
         seen = draws.observations(profile, states, attack=attack, size=30, count=80, seed=7)
         found = accuracy(seen)
         assert found.low <= bar, (profile, attack, states[-1].name, str(found))
+
+
+@pytest.mark.parametrize("profile", _HELD)
+def test_nobody_can_tell_more_from_thirty(profile: Profile) -> None:
+    """The best possible attacker; 3,000 guesses in each state are right by chance two in a hundred times more."""
+    for states, bar in zip(((BASE, IDLE), CITY, COUNTRIES), _HELD[profile], strict=True):
+        found = optimum.accuracy(profile, states, size=30)
+        assert max(found.values()) <= bar + 0.02, (profile, states[-1].name, found)
+
+
+@pytest.mark.parametrize("profile", _HELD)
+def test_the_best_possible_attacker_knows_the_schedule(profile: Profile) -> None:
+    chance, pace = random.Random(5), schedule.PACES[profile]
+    plans = [schedule.draw(profile, 0, chance) for _ in range(4000)]
+    for law, drawn in (
+        (optimum.hold(pace), [plan.hold_ms / 1000 for plan in plans]),
+        (optimum.slack(pace), [plan.slack_ms / 1000 for plan in plans]),
+        (optimum.slack(pace, pace.slacks), [plan.slack_ms * pace.slacks / 1000 for plan in plans]),
+    ):
+        steps = chance.choices(range(len(law)), weights=law, k=4000)
+        known = [(step + chance.random()) * optimum.STEP_S for step in steps]
+        assert same_source(known, drawn)[1] > 1e-3
+
+
+def test_the_best_possible_attacker_finds_what_a_sharp_edge_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The planted leak: a train whose confirmations wait for ten seconds and hardly more."""
+    monkeypatch.setitem(schedule.PACES, Profile.CONTACT, Pace((0.0, 14.0), (0.1, 0.2)))
+    found = optimum.accuracy(Profile.CONTACT, (BASE, IDLE), size=30)
+    assert found["train and interval"] > 0.95
+    assert found["single"] < 0.60
 
 
 def test_the_number_of_devices_does_not_show() -> None:

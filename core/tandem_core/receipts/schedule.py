@@ -17,7 +17,7 @@ from tandem_core.store.receipt_plans import Attendance, ComeBack, Flush, Plan
 SPACING_MS = 10_000
 """Between two flushes to one author."""
 BRISK_SPACING_MS = 2_000
-"""The same where a slot is shorter than that, or where the server holds receipts itself."""
+"""The same where speed is wanted, or where the server holds receipts itself."""
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 MOST_AN_HOUR, MOST_A_DAY = 6, 30
@@ -57,16 +57,20 @@ class Profile(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """What a profile draws from: the hold, and the longest slot in which the flush then falls."""
+    """What a profile draws from: the hold, and the longest slot in which the flush then falls.
+
+    ``slacks``: how many times the slack comes on top of a wait whose end the author may know.
+    """
 
     hold_s: tuple[float, float]
     slot_s: tuple[float, float]
     spacing_ms: int = SPACING_MS
+    slacks: int = 1
 
 
 PACES = {
-    Profile.CONTACT: Pace((1.0, 8.0), (5.0, 10.0)),
-    Profile.OTHERS: Pace((2.0, 20.0), (10.0, 20.0)),
+    Profile.CONTACT: Pace((0.0, 14.0), (2.0, 5.0), slacks=3),
+    Profile.OTHERS: Pace((2.0, 20.0), (10.0, 20.0), slacks=2),
     Profile.ACTIVE: Pace((1.0, 5.0), (1.0, 3.0), BRISK_SPACING_MS),
     # In all at most 7 s: the module lets go 8 s after the event at the earliest, when every device has spoken.
     Profile.MERGED: Pace((1.0, 3.5), (1.0, 3.5), BRISK_SPACING_MS),
@@ -122,10 +126,14 @@ class Turn:
 def draw(profile: Profile, from_ms: int, chance: Chance) -> Plan:
     """Plan a flush for what was decided at ``from_ms`` and later."""
     pace = PACES[profile]
-    # Two draws: a hold that began sharply at its least would show, by the shortest of many, how fast the machine is.
-    hold_ms = round((chance.uniform(*pace.hold_s) + chance.uniform(*pace.hold_s)) / 2 * 1000)
-    slack_ms = round(chance.uniform(0.0, chance.uniform(*pace.slot_s)) * 1000)
+    hold_ms = _drawn_ms(*pace.hold_s, chance)
+    slack_ms = _drawn_ms(0.0, chance.uniform(*pace.slot_s), chance)
     return Plan(from_ms + hold_ms + slack_ms, hold_ms, slack_ms, from_ms, profile)
+
+
+def _drawn_ms(least_s: float, most_s: float, chance: Chance) -> int:
+    """The mean of two draws: what began sharply would show, by the shortest of many, how fast the machine is."""
+    return round((chance.uniform(least_s, most_s) + chance.uniform(least_s, most_s)) / 2 * 1000)
 
 
 def draw_come_back(answered_at: int | None, now_ms: int, chance: Chance) -> ComeBack | None:
@@ -149,7 +157,7 @@ def turn(plan: Plan, standing: Standing, now_ms: int) -> Turn:
     """When this author is told next, as far as can be said now; the answer may change with what happens until then.
 
     What holds a flush back beyond its plan is over at a time that the author may know. So the plan's own slack is
-    added to it, lest the rest tells how fast this machine wakes up.
+    added to it, as many times as its profile says, lest the rest tells how fast this machine wakes up.
     """
     if _clock_went_back(plan, standing, now_ms):
         return Turn(None, Wait.CLOCK)
@@ -161,8 +169,9 @@ def turn(plan: Plan, standing: Standing, now_ms: int) -> Turn:
         return Turn(None, Wait.UNANSWERED)
     blocks = list(_blocks(plan, standing, there))
     end, why = max(blocks, default=(0, Wait.PLANNED))
-    if blocks and end + plan.slack_ms > plan.flush_at:
-        return Turn(end + plan.slack_ms, why)
+    late_ms = plan.slack_ms * PACES[Profile(plan.profile)].slacks
+    if blocks and end + late_ms > plan.flush_at:
+        return Turn(end + late_ms, why)
     return Turn(plan.flush_at, Wait.PLANNED)
 
 

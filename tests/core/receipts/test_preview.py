@@ -73,7 +73,7 @@ def test_the_preview_says_what_the_gate_does(
 def test_it_says_how_soon_and_whether_devices_are_named(account: Account) -> None:
     account.room()
 
-    assert words(account) == "“Delivered”, to the minute, and nothing of your devices; within 18 seconds."
+    assert words(account) == "“Delivered”, to the minute, and nothing of your devices; within 19 seconds."
     choose(account, "receipts.timing", "slower")
     choose(account, "receipts.device_detail", "accepted")
     assert (
@@ -95,7 +95,7 @@ def test_it_says_what_of_the_schedule_holds_back_and_what_lets_go(account: Accou
         "; once you write, or read in public, since they were told several times while you did not show up."
     )
     account.write(planning.attend, ROOM, account.now - HOUR // 2, account.now)
-    assert words(account).endswith("; within 18 seconds.")
+    assert words(account).endswith("; within 19 seconds.")
     account.write(planning.attend, ROOM, account.now - 1000, account.now)
     assert words(account).endswith("; within 8 seconds."), "they see that you are there"
 
