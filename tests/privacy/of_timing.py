@@ -260,21 +260,17 @@ def devices(run: Run) -> list[Line]:
 
 
 def fortnight(run: Run) -> list[Line]:
-    """What is not hidden: two weeks of a whole day's budget each, from the schedule's own draws."""
+    """What is not hidden: two weeks of a whole day's budget each."""
     lines = []
     for profile, who in ((Profile.CONTACT, "a contact"), (Profile.OTHERS, "a group member")):
         told = []
         for what, states in (("active or idle", (BASE, IDLE)), ("city", CITY), ("countries", COUNTRIES)):
-            seen = (
-                draws.observations(profile, states, attack=attack, size=420, count=150, seed=run.seed)
-                for attack in draws.ATTACKS
-            )
-            worst = max((accuracy(each) for each in seen), key=lambda each: each.value)
-            told.append(f"{what} {worst.value:.2f}")
+            best = max(optimum.accuracy(profile, states, size=420, count=_PLAYED // 10).values())
+            told.append(f"{what} {best:.2f}")
         lines.append(
             Line(
                 "D4",
-                f"all of these in a fortnight, 420 confirmations to {who} (schedule, best attack)",
+                f"all of these in a fortnight, 420 confirmations to {who} (best possible attacker)",
                 "1.00",
                 ", ".join(told),
                 "told openly",
