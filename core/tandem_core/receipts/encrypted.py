@@ -132,7 +132,7 @@ def _confirm(
     now_ms: int,
     chance: Chance,
 ) -> dict[EventId, Outcome | None]:
-    """Encrypt and store the confirmations of one flush, and end their receipts; None: it stays owed, or is ended."""
+    """Encrypt and store the confirmations of one flush, and end their receipts; None: left to another, or ended."""
     answers: dict[EventId, Outcome | None] = {}
     ours: list[_Asked] = []
     for each in asked:
@@ -151,6 +151,8 @@ def _confirm(
     for event_id in sorted(told):
         store.mark_sent(txn, event_id, NAME, now_ms)
         answers[event_id] = Outcome.SENT
+    for each in ours:  # a session is made by whoever writes next, or by the author's unwedging
+        answers.setdefault(each.due.row.event_id, Outcome.LATER)
     if told:
         _tell_own_devices(txn, me, letters, sorted(told), now_ms)
     return answers

@@ -189,6 +189,8 @@ def _keep(
                 log.info("the receipt for %s was refused: %s", event_id, errcode)
                 store.mark_dropped(txn, event_id, errcode, now_ms)
                 said = True
+            case Outcome.LATER:
+                store.put_off(txn, event_id)
             case Outcome.NO_WAY:
                 pass
     if said and not is_counted:

@@ -41,7 +41,8 @@ def owe(
     if not store.is_open(txn.conn, event_id):
         return False
     plan = plans.plan(txn.conn, sender)
-    if plan is None or not store.waiting_count(txn.conn, sender):
+    first = store.first_waiting(txn.conn, sender)
+    if plan is None or first is None or first.attempts:
         plan = schedule.draw(profile(txn.conn, me, room_id, sender, share, now_ms), now_ms, chance)
         plans.put_plan(txn, sender, plan)
     return store.owe(
@@ -58,11 +59,13 @@ def owe(
 
 def plan_rest(txn: Transaction, me: Me, sender: UserId, now_ms: int, chance: Chance) -> None:
     """Plan the next flush for what still waits for this author; with nothing left there is no plan."""
-    oldest = store.oldest_waiting(txn.conn, sender)
-    if oldest is None:
+    first = store.first_waiting(txn.conn, sender)
+    if first is None:
         plans.drop_plan(txn, sender)
         return
-    how = profile(txn.conn, me, oldest.room_id, sender, Share(oldest.share), now_ms)
+    how = profile(txn.conn, me, first.room_id, sender, Share(first.share), now_ms)
+    if first.attempts:  # nothing of it goes out until there is a session: no hurry
+        how = Profile.SLOWER
     plans.put_plan(txn, sender, schedule.draw(how, now_ms, chance))
 
 
@@ -119,7 +122,7 @@ def note_answer(txn: Transaction, now_ms: int, chance: Chance) -> None:
 
 
 def attend(txn: Transaction, room_id: RoomId, at: int, now_ms: int) -> None:
-    """The owner showed up in a room at that time: others could see them write, or read in public."""
+    """The owner showed up in a room at that time: others could see them type, write, or read in public."""
     plans.attend(txn, room_id, min(at, now_ms), pause_ms=schedule.ACTIVE_MS)
 
 

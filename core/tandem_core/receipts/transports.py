@@ -26,6 +26,8 @@ class Outcome(StrEnum):
     """For good: the server has it, or it is stored here with everything that its sending needs."""
     NO_WAY = "no_way"
     """This way does not lead to the author; the next one is asked in the same flush."""
+    LATER = "later"
+    """This way does, but something has to come first; the receipt stays owed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,9 @@ _WAITS = {
     Wait.CLOCK: "The clock was set back. It is planned anew.",
 }
 _LEFT = "Another device of yours may tell its author; if it does not, this one will."
+_NO_SESSION = (
+    "The encryption between this device and its author's is to be set up again; the next message does that."
+)
 _NOTIFIER = "Only the window confirms, as you have chosen, and it goes out once the window is open."
 
 
@@ -100,7 +103,7 @@ def why(conn: sqlite3.Connection, me: Me, event_id: EventId, now_ms: int, *, app
         case "owed":
             turn = planning.turn(conn, row.sender, now_ms)
             left_until = confirmations.wait_until(conn, event_id) or 0
-            words = _LEFT if now_ms < left_until else _waits(conn, turn, app_runs)
+            words = _LEFT if now_ms < left_until else _waits(conn, row, turn, app_runs)
             text = f"It is not sent yet. {words}"
             return Why(event_id, "owed", turn.why, text, turn.at, row.sender, row.share)
     text = f"It is not confirmed. {sentence(row.reason)}"
@@ -115,9 +118,11 @@ def sentence(reason: str | None) -> str:
         return f"Your server refused to pass it on ({reason})."
 
 
-def _waits(conn: sqlite3.Connection, turn: Turn, app_runs: bool) -> str:
+def _waits(conn: sqlite3.Connection, row: store.OwedRow, turn: Turn, app_runs: bool) -> str:
     if not app_runs and settings.get(conn, "receipts.notifier") is not True:
         return _NOTIFIER
+    if row.attempts:
+        return _NO_SESSION
     return _WAITS[turn.why]
 
 

@@ -132,6 +132,18 @@ def oldest_waiting(conn: sqlite3.Connection, sender: UserId) -> OwedRow | None:
     return rows[0] if rows else None
 
 
+def first_waiting(conn: sqlite3.Connection, sender: UserId) -> OwedRow | None:
+    """What this author has waited for the longest, of that which was never tried if there is such."""
+    rows = _owed_rows(
+        conn.execute(
+            "SELECT * FROM receipt_owed WHERE state = 'owed' AND sender = ?"
+            " ORDER BY attempts > 0, decided_at, event_id LIMIT 1",
+            (sender,),
+        )
+    )
+    return rows[0] if rows else None
+
+
 def newest_decided_at(conn: sqlite3.Connection, sender: UserId) -> int | None:
     """When the newest receipt that waits for this author was decided."""
     row = conn.execute(
@@ -160,6 +172,14 @@ def mark_sent(txn: Transaction, event_id: EventId, transport: str, now_ms: int) 
         "UPDATE receipt_owed SET state = 'sent', transport = ?, reason = NULL, done_at = ?, attempts = attempts + 1"
         " WHERE event_id = ? AND state = 'owed'",
         (transport, now_ms, event_id),
+    )
+    txn.changed(Topic.OWED)
+
+
+def put_off(txn: Transaction, event_id: EventId) -> None:
+    """It was tried in vain, and stays owed."""
+    txn.execute(
+        "UPDATE receipt_owed SET attempts = attempts + 1 WHERE event_id = ? AND state = 'owed'", (event_id,)
     )
     txn.changed(Topic.OWED)
 

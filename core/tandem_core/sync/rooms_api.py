@@ -16,6 +16,7 @@ from tandem_core import settings
 from tandem_core.clock import Clock, SystemClock
 from tandem_core.errors import NotSignedIn, ServerRefused
 from tandem_core.http import Http, path
+from tandem_core.receipts import planning
 from tandem_core.store import members, reads, rooms, timeline
 from tandem_core.store import session as sessions
 from tandem_core.store.database import Database, Transaction
@@ -110,13 +111,18 @@ async def invite(http: Http, db: Database, room_id: RoomId, user_id: UserId) -> 
     await db.write(_note_invited, room_id, user_id, before)
 
 
-async def typing(http: Http, db: Database, room_id: RoomId, is_typing: bool) -> None:
-    """Say that we type, if the settings allow it; that we stopped is always said."""
+async def typing(
+    http: Http, db: Database, room_id: RoomId, is_typing: bool, *, clock: Clock | None = None
+) -> None:
+    """Say that we type, if the settings allow it, which shows that we are there; that we stopped is always said."""
     session = await _signed_in(db)
     if is_typing and not await db.read(settings.get, "typing.send"):
         return
     body: Json = {"typing": True, "timeout": TYPING_MS} if is_typing else {"typing": False}
     await http.request("PUT", path("rooms", room_id, "typing", session.me.user_id), body)
+    if is_typing:
+        now_ms = (clock or SystemClock()).now_ms()
+        await db.write(planning.attend, room_id, now_ms, now_ms)
 
 
 async def redact(http: Http, db: Database, room_id: RoomId, event_id: EventId, reason: str = "") -> None:

@@ -91,12 +91,21 @@ def test_no_key_is_claimed_for_a_receipt(chat: tuple[Device, Device], server: Ke
     assert server.asked("keys/claim") == []
 
 
-def test_without_a_session_there_is_no_way(chat: tuple[Device, Device], server: KeyServer) -> None:
+def test_without_a_session_a_confirmation_waits_for_one(
+    chat: tuple[Device, Device], server: KeyServer
+) -> None:
     alice, bob = chat
     event_id = hears(alice, bob)
     bob.write(lambda txn: txn.execute("DELETE FROM olm_session"))
-    assert confirms(bob, alice, event_id) == {event_id: Outcome.NO_WAY}
-    assert server.asked("sendToDevice/m.room.encrypted")[-1].by == alice.me
+    server.requests.clear()
+    assert confirms(bob, alice, event_id) == {event_id: Outcome.LATER}
+    assert server.asked("sendToDevice/m.room.encrypted") == []
+    assert server.asked("keys/claim") == []
+    assert bob.rows("SELECT state FROM receipt_owed") == [("owed",)]
+    writes(bob, "this sets up a session")
+    assert confirms(bob, alice, event_id) == {event_id: Outcome.SENT}
+    alice.receive()
+    assert {row[0] for row in heard(alice)} == {event_id}
 
 
 def test_a_message_that_does_not_ask_gets_no_answer(chat: tuple[Device, Device], server: KeyServer) -> None:

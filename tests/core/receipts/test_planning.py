@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tandem_core import capabilities, settings
+from tandem_core.errors import Offline
 from tandem_core.receipts import pause, schedule
 from tandem_core.store import devices, receipts, rooms, timeline
 from tandem_core.store import receipt_plans as plans
 from tandem_core.store import session as sessions
 from tandem_core.store.receipt_plans import ComeBack
+from tandem_core.sync import rooms_api
 from tandem_core.sync.apply import apply
 from tandem_core.sync.response import Response
 from tandem_core.types import DeviceId, Role, RoomId, UserId
 from tests.core.receipts.conftest import BOB, CAROL, HOUR, ME, MINUTE, NOW, ROOM
 from tests.core.receipts.outbox_kit import LONGER_THAN_A_HOLD_MS, Rig, owe_one
+from tests.support.aio import in_loop
 
 ELSEWHERE = RoomId("!elsewhere:example.org")
 
@@ -48,6 +52,20 @@ def read(rig: Rig, *, is_private: bool = False) -> None:
 def write(rig: Rig) -> None:
     """We write in the room, on whatever device."""
     rig.judge(rig.account.message(ME.user_id, sealed=False))
+
+
+class Line:
+    """A server that takes what is asked of it, or does not."""
+
+    def __init__(self, trouble: Exception | None = None) -> None:
+        self._trouble = trouble
+        self.asked: list[str] = []
+
+    async def request(self, method: str, path: str, body: object) -> dict[str, object]:
+        if self._trouble is not None:
+            raise self._trouble
+        self.asked.append(path)
+        return {}
 
 
 def stop(rig: Rig) -> None:
@@ -421,3 +439,25 @@ def test_a_restricted_room_is_off_until_it_is_turned_on(rig: Rig) -> None:
 def test_the_timing_is_a_setting(rig: Rig) -> None:
     assert rig.account.read(settings.get, "receipts.timing") == "protected"
     assert settings.parse_text("receipts.paused_until", str(NOW)) == NOW
+
+
+@in_loop
+async def test_typing_shows_others_that_the_owner_is_there_once_the_server_was_told(rig: Rig) -> None:
+    rig.account.write(sessions.set_session, ME, "http://127.0.0.1:9", "token-of-a-test", NOW)
+    line, now = Line(), rig.account.now
+
+    async def type_in_the_room(line: Line, is_typing: bool = True) -> None:
+        clock = SimpleNamespace(now_ms=lambda: now)
+        await rooms_api.typing(line, rig.account.db, ROOM, is_typing, clock=clock)  # type: ignore[arg-type]
+
+    with pytest.raises(Offline):
+        await type_in_the_room(Line(Offline()))
+    await type_in_the_room(line, False)
+    rig.account.write(settings.set_value, "typing.send", False, now_ms=now)
+    await type_in_the_room(line)
+    assert rig.account.read(plans.attendance, ROOM) is None
+    assert len(line.asked) == 1
+    rig.account.write(settings.set_value, "typing.send", True, now_ms=now)
+    await type_in_the_room(line)
+    assert len(line.asked) == 2
+    assert rig.account.read(plans.attendance, ROOM).at == now

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from tandem_core.errors import Offline, RateLimited, ServerRefused
+from tandem_core.receipts import schedule
 from tandem_core.receipts.transports import Answers, Due, Outcome, Refused
 from tandem_core.types import UserId
 from tests.core.receipts.conftest import BOB
@@ -58,6 +59,23 @@ def test_what_no_way_leads_to_is_dropped_with_that_reason(rig: Rig) -> None:
     flush(rig, Way("second", Outcome.NO_WAY))
     assert rig.owed() == [(event_id, "dropped", "user", "no_way")]
     assert rig.account.rows("SELECT * FROM receipt_flush") == []
+
+
+def test_what_has_to_wait_for_something_stays_owed_without_haste_and_holds_up_nothing_new(rig: Rig) -> None:
+    stuck = owe_one(rig)
+    rig.server.features = {"org.matrix.simplified_msc3575": True}
+    way = Way("second", Outcome.LATER)
+    flush(rig, way)
+    assert rig.owed() == [(stuck, "owed", "user", None)]
+    assert rig.account.rows("SELECT * FROM receipt_flush") == []
+    plan = rig.account.rows("SELECT flush_at - drawn_at, profile FROM receipt_plan")
+    assert plan[0][0] >= 60_000
+    assert plan[0][1] == schedule.Profile.SLOWER
+    new = owe_one(rig)
+    assert rig.account.rows("SELECT profile FROM receipt_plan") == [(schedule.Profile.CONTACT,)]
+    way.answer = Outcome.SENT
+    flush(rig, way)
+    assert sorted(row[:2] for row in rig.owed()) == sorted([(stuck, "sent"), (new, "sent")])
 
 
 def test_a_refusal_on_one_way_is_not_tried_on_another(rig: Rig) -> None:
