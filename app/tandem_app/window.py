@@ -13,6 +13,7 @@ from PySide6.QtQml import QQmlApplicationEngine
 from PySide6.QtQuick import QQuickWindow
 
 from tandem_app.actions import Shell
+from tandem_app.garbage import GarbageCollector
 from tandem_app.models.room_list import RoomListModel
 from tandem_app.models.timeline import TimelineModel
 from tandem_app.panels import Panels
@@ -51,6 +52,7 @@ class MainWindow(QObject):
     ) -> None:
         super().__init__(parent)
         self.paths = paths
+        self.garbage = GarbageCollector(self)
         self.engine_thread = thread
         self.reader = Reader(paths.database)
         self.source = StoreSource(self.reader, clock_ms)
@@ -98,6 +100,7 @@ class MainWindow(QObject):
         QCoreApplication.sendPostedEvents(self.qml, QEvent.Type.DeferredDelete)
         self.window = None
         self.reader.close()
+        self.garbage.close()
 
     def _begin(self, state: str) -> None:
         """Somebody is signed in, or was: show what the store has."""
