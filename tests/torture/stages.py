@@ -196,7 +196,7 @@ STAGES = (
     Stage(r"_plain_wire", after=_write_plain),
     Stage(r"mark_read", after=_open_room),
     Stage(r"read_markers|reads\.settle", before=_owe_read),
-    Stage(r"/typing/|keep_draft|sending\.enqueue", after=_type),
+    Stage(r"/typing/|planning\.attend|keep_draft|sending\.enqueue", after=_type),
     Stage(r"notifications\.skip", before=_read_first),
     Stage(r"POST \S+/receipt/", after=_confirm_one),
     Stage(r"rollback\.heal", before=_put_back),
@@ -248,5 +248,5 @@ EXCUSED = (
      "only for a request to verify; tests/notifier/test_verification.py dies there"),
     ("notifier", r"verification\.", "only the window answers verifications"),
     ("app", r"verification\.", "only when persons compare; tests/core/verification ends the window at each commit"),
-    ("notifier", r"/typing/|prepend_back|rooms_api\.mark_read", "only the window does this"),
+    ("notifier", r"/typing/|planning\.attend|prepend_back|rooms_api\.mark_read", "only the window does this"),
 )  # fmt: skip
