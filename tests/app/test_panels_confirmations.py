@@ -204,7 +204,7 @@ def test_the_preview_is_of_the_gate_and_follows_the_choices(seed: Seed, show: Sh
     glass = page(show, engine=True)
     assert heard(glass, "What Carol sees") is not heard(glass, "What Bob sees"), "one of them is shown"
     for name, words in (
-        ("Bob", "Bob: “Delivered”, to the minute, and nothing of your devices; within 18 seconds."),
+        ("Bob", "Bob: “Delivered”, to the minute, and nothing of your devices; within 19 seconds."),
         ("Carol", "Carol: Nothing: you never confirm to this person."),
     ):
         tab_to(glass, "previewAs")
