@@ -18,7 +18,7 @@ _PATIENCE_S = 12.0
 _FOR_RECEIPTS_S = 30.0
 """A confirmation is drawn up to 19 s ahead, and later where another went out a moment before."""
 _CHECK_EVERY = 12
-_WALKS = 2
+_WALKS = 3
 
 
 def sweep(
