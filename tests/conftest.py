@@ -8,10 +8,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tandem_demo.raw import RawClient
 from tandem_demo.synapse import SynapseServer, modules
+
+hypothesis.settings.register_profile(
+    "tandem", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("tandem")
+"""No property is judged by how long the machine takes for it."""
 
 _numbers = itertools.count(1)
 _SHARED = ("model", "mutations", "scenarios", "torture")

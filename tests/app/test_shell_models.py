@@ -19,7 +19,7 @@ from tandem_app.models.timeline import MOST_ROWS, PAGE, TimelineModel
 from tandem_core.store.view import PENDING, Row
 from tests.app.seed import NOON_MS
 
-QUICK = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @given(st.lists(st.integers(0, 30), unique=True), st.lists(st.integers(0, 30), unique=True))

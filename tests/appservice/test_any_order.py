@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tandem_appservice.queue import Queue
@@ -74,7 +74,7 @@ class World:
                 self.service.take(sight(), anew=True)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 @given(_STEPS)
 def test_everything_is_there_once_whatever_comes_in_whatever_way(steps: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from vodozemac import GroupSession, InboundGroupSession
 
@@ -117,7 +117,6 @@ def test_a_session_under_another_id_and_with_another_key_is_refused() -> None:
         form.read_entry(form.opener(form.new_secret()), made.session_id, found)
 
 
-@settings(deadline=None)
 @given(st.recursive(st.none() | st.integers() | st.text(max_size=9), lambda more: st.dictionaries(
     st.sampled_from(["session_data", "ephemeral", "ciphertext", "mac", "x"]), more, max_size=4
 ) | st.lists(more, max_size=3), max_leaves=9))  # fmt: skip
@@ -132,7 +131,6 @@ _PLAIN = st.dictionaries(
 )
 
 
-@settings(deadline=None)
 @given(_PLAIN)
 def test_no_content_that_somebody_sealed_breaks_the_reader(plain: Json) -> None:
     """Whoever knows the public key can seal anything."""
@@ -141,13 +139,11 @@ def test_no_content_that_somebody_sealed_breaks_the_reader(plain: Json) -> None:
         form.read_entry(OPENER, "id", {"session_data": data})
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=5), st.integers(-(2**53), 2**53) | st.text(max_size=20)))
 def test_whatever_is_sealed_comes_back(plain: Json) -> None:
     assert form.unseal(OPENER, form.seal(SEALER, plain)) == plain
 
 
-@settings(deadline=None)
 @given(st.binary(min_size=32, max_size=32))
 def test_a_private_key_survives_its_written_form(raw: bytes) -> None:
     text = form.encoded(raw)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from vodozemac import InboundGroupSession
@@ -325,7 +325,7 @@ entries = st.fixed_dictionaries(
 )
 
 
-@hypothesis_settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@hypothesis_settings(max_examples=100)
 @given(st.one_of(scalars, st.lists(st.one_of(scalars, entries), max_size=30)))
 def test_whatever_is_said_is_read_or_left_out(said: Any) -> None:
     found = failed.parse(said)

@@ -65,7 +65,7 @@ _JUNK = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.dictionaries(
         st.sampled_from(["action", "body", "request_id", "requesting_device_id"]), _JUNK, max_size=4

@@ -437,7 +437,7 @@ def test_a_new_device_knows_nothing_of_the_old_ones_requests(laptop: Device, pho
 values = st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.lists(st.none(), max_size=2)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(
     content=st.fixed_dictionaries(
         {},

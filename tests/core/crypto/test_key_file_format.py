@@ -17,7 +17,7 @@ from tandem_core.crypto import key_file_format as form
 FEW = 1000
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.binary(max_size=300), st.text(min_size=1, max_size=20))
 def test_what_is_sealed_opens_again_with_its_passphrase_only(content: bytes, passphrase: str) -> None:
     text = form.seal(content, passphrase, rounds=FEW)

@@ -346,7 +346,6 @@ contents = st.dictionaries(
 
 @hypothesis_settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-    deadline=None,
     max_examples=60,
 )
 @given(contents, contents)

@@ -173,9 +173,7 @@ json_values = st.recursive(
 )
 
 
-@hypothesis_settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60
-)
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(json_values)
 def test_no_content_of_a_receipt_can_break_the_sync(sent: Account, content: object) -> None:
     hear(sent, content)

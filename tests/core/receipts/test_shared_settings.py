@@ -257,9 +257,7 @@ _DEEDS = st.lists(
 
 @given(deeds=_DEEDS)
 @example(deeds=[("laptop", ("receipts.timing", "quick")), ("phone", ("receipts.timing", "slower"))])
-@hypothesis_settings(
-    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@hypothesis_settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_two_devices_choose_and_hear_in_whatever_order_they_agree_on_the_newest(
     tmp_path_factory: pytest.TempPathFactory, deeds: list[tuple[str, Any]]
 ) -> None:

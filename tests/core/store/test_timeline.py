@@ -291,7 +291,7 @@ _steps = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(_steps, st.integers(0, 2**32))
 def test_whatever_the_server_does_order_is_kept_and_nothing_is_doubled_or_lost(
     steps: list[tuple[str, int]], seed: int

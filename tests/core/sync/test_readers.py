@@ -118,7 +118,7 @@ def _play(device: Device, steps: list[tuple[str, bool]]) -> None:
 many_steps = st.lists(st.tuples(st.sampled_from(STEPS), st.booleans()), max_size=40)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(rule=st.sampled_from(KNOWN), is_known=st.booleans(), steps=many_steps)
 def test_nothing_is_deleted_that_is_not_in_the_inbox(
     rule: Rule, is_known: bool, steps: list[tuple[str, bool]]

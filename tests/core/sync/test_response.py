@@ -67,7 +67,7 @@ _json = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.dictionaries(_keys, _json, max_size=8))
 def test_no_answer_makes_the_codec_fail(answer: dict[str, Any]) -> None:
     try:
@@ -78,7 +78,7 @@ def test_no_answer_makes_the_codec_fail(answer: dict[str, Any]) -> None:
         assert isinstance(said, Response)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(_json, _json, _json)
 def test_no_room_and_no_extension_makes_the_codec_fail(room: Any, to_device: Any, e2ee: Any) -> None:
     answer = {

@@ -51,7 +51,7 @@ _PIECES = (
 )  # fmt: skip
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.sampled_from(_PIECES), max_size=40))
 def test_whatever_comes_in_only_allowed_tags_come_out(pieces: list[str]) -> None:
     made = styled("".join(pieces)) or ""
@@ -71,7 +71,7 @@ _VALUES = st.recursive(
 _TYPES = ("m.room.message", "m.room.member", "m.poll.start", "m.sticker", "m.reaction", "m.room.name", "x")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(_TYPES),
     st.dictionaries(st.sampled_from(_KEYS), _VALUES, max_size=6),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tandem_core.types import DeviceId
@@ -13,7 +13,6 @@ from tandem_core.verification import messages
 from tandem_core.verification.messages import Kind, Malformed, Place, flow_of, read
 from tests.core.verification.sides import ROOM
 
-PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 _PLAIN = st.none() | st.booleans() | st.integers(-9, 9) | st.text("ab=!", max_size=3)
 JSON = _PLAIN | st.lists(_PLAIN, max_size=2) | st.dictionaries(st.sampled_from("ab"), _PLAIN, max_size=2)
 _NAMES = st.sampled_from(
@@ -38,7 +37,6 @@ _NAMES = st.sampled_from(
 )
 
 
-@PATIENT
 @given(st.sampled_from(Kind), st.dictionaries(_NAMES, JSON, max_size=6))
 def test_whatever_comes_is_read_or_malformed(kind: Kind, content: dict[str, Any]) -> None:
     assert read(kind, content) is not None

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -128,8 +128,6 @@ for _machine in (People, OwnDevices):
     _machine.TestCase.settings = settings(
         max_examples=30,
         stateful_step_count=30,
-        deadline=None,
-        suppress_health_check=[HealthCheck.too_slow],
     )
 TestPeople = People.TestCase
 TestOwnDevices = OwnDevices.TestCase

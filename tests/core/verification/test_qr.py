@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tandem_core.verification.qr import BadCode, Code, Mode
 from tests.core.verification.sides import key
 
-PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 CODES = st.builds(
     Code,
     st.sampled_from(Mode),
@@ -22,7 +21,6 @@ CODES = st.builds(
 )
 
 
-@PATIENT
 @given(CODES)
 def test_what_is_shown_is_what_is_read(code: Code) -> None:
     assert Code.from_bytes(code.to_bytes()) == code
@@ -40,7 +38,6 @@ def test_white_space_in_a_text_code_does_not_matter() -> None:
     assert Code.from_text(f"\n {text[:20]}\n{text[20:]}==  ") == code
 
 
-@PATIENT
 @given(st.binary(max_size=300))
 def test_other_bytes_are_refused_and_never_break_anything(raw: bytes) -> None:
     for tried in (raw, b"MATRIX" + raw, b"MATRIX\x02" + raw, b"MATRIX\x02\x00" + raw):
@@ -51,7 +48,6 @@ def test_other_bytes_are_refused_and_never_break_anything(raw: bytes) -> None:
         assert code.to_bytes() == tried
 
 
-@PATIENT
 @given(st.text(max_size=300))
 def test_other_text_is_refused_and_never_breaks_anything(text: str) -> None:
     with pytest.raises(BadCode):
