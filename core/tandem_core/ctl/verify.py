@@ -143,7 +143,9 @@ class _Talk:
         """Go through it until it is over, and what it has shown is signed; returns how it ended."""
         said: Phase | None = None
         while True:
-            view = next(view for view in await self._verifications.flows() if view.id == flow_id)
+            view = next((view for view in await self._verifications.flows() if view.id == flow_id), None)
+            if view is None:
+                raise NotVerified("it was forgotten")
             if view.phase is not said:
                 said = view.phase
                 self._said_at = asyncio.get_running_loop().time()

@@ -100,11 +100,15 @@ def keep_to_device(
 
 
 def keep_room_event(txn: Transaction, me: Me, event: StoredEvent, now_ms: int) -> None:
-    """Keep a readable room event, if it belongs to a verification and is not this device's own. Idempotent."""
+    """Keep a readable room event, if it belongs to a verification and is not this device's own. Idempotent.
+
+    What was there when a room first came counts as long as a request may be answered: somebody may ask at once whom
+    we have just joined.
+    """
     kind, content = event.clear_type, event.clear_content
     if event.state_key is not None or event.redacted_by is not None:
         return
-    if event.origin not in (Origin.LIVE, Origin.GAP):
+    if event.origin not in (Origin.LIVE, Origin.GAP) and event.sent_at < now_ms - OPEN_MS:
         return
     why: str | None = None
     if is_request(kind, content):

@@ -101,11 +101,14 @@ class Verifications:
         self._ids: dict[Place, str] = {}
         self._step = asyncio.Lock()
         self._signing = asyncio.Lock()
+        self._naming = asyncio.Lock()
+        """Between the store and ``_ids``: a request in a room gets another name in both once it is sent."""
         self._has_begun = False
 
     async def flows(self) -> list[View]:
         """Every verification of the last day, the newest first."""
-        return [self._view(row) for row in await self._db.read(rows.all_standing)]
+        async with self._naming:
+            return [self._view(row) for row in await self._db.read(rows.all_standing)]
 
     async def request_own(self, device_id: DeviceId | None = None) -> str:
         """Ask one of our other devices, or all of them; returns the verification's id. Raises NoDevice."""
@@ -222,14 +225,15 @@ class Verifications:
     async def _name(self) -> None:
         if not any(place.room_id is not None and not place.flow.startswith("$") for place in self._ids):
             return
-        named = await self._db.write(steps.name_sent, self._me, self._clock.now_ms())
-        for old, new in named.items():
-            flow = self._live.pop(old, None)
-            known = self._ids.pop(old, old.flow)
-            if isinstance(new, Place):
-                self._ids[new] = known
-                if flow is not None:
-                    self._live[new] = replace(flow, place=new)
+        async with self._naming:
+            named = await self._db.write(steps.name_sent, self._me, self._clock.now_ms())
+            for old, new in named.items():
+                flow = self._live.pop(old, None)
+                known = self._ids.pop(old, old.flow)
+                if isinstance(new, Place):
+                    self._ids[new] = known
+                    if flow is not None:
+                        self._live[new] = replace(flow, place=new)
 
     async def _settle(self) -> None:
         """Sign what was verified. What cannot be signed here is said, and let be."""
@@ -300,9 +304,10 @@ class Verifications:
 
     async def _row(self, flow_id: str) -> Standing:
         """The verification with this id; raises BadInput."""
-        for row in await self._db.read(rows.all_standing):
-            if self._id(row) == flow_id:
-                return row
+        async with self._naming:
+            for row in await self._db.read(rows.all_standing):
+                if self._id(row) == flow_id:
+                    return row
         raise BadInput("there is no such verification", advice="It may be over.")
 
     def _id(self, row: Standing) -> str:

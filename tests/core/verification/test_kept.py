@@ -159,9 +159,12 @@ def test_a_request_to_others_or_of_another_time_does_not_wait(device: Device, ra
     assert device.read(rows.all_standing) == []
 
 
-def test_what_is_scrolled_back_to_asks_nobody(device: Device) -> None:
-    sees(device, asks(), back=True)
-    assert device.read(rows.all_standing) == []
+@pytest.mark.parametrize(("ago_ms", "waiting"), [(600_001, 0), (600_000, 1)])
+def test_what_a_room_comes_with_asks_as_long_as_it_may_be_answered(
+    device: Device, ago_ms: int, waiting: int
+) -> None:
+    sees(device, asks() | {"origin_server_ts": NOW - ago_ms}, back=True)
+    assert len(device.read(rows.all_standing)) == waiting
 
 
 def test_nobody_is_asked_by_whom_they_ignore(device: Device) -> None:

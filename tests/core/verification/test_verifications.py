@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -11,8 +12,9 @@ from tandem_core.crypto.trust import DeviceTrust, PersonTrust
 from tandem_core.errors import BadInput, Offline
 from tandem_core.store import identities
 from tandem_core.store import verification as rows
+from tandem_core.store.database import Database
 from tandem_core.types import DeviceId, Role
-from tandem_core.verification import messages
+from tandem_core.verification import messages, steps
 from tandem_core.verification.flow import REQUEST_MS, STEP_MS, NotNow, Phase
 from tandem_core.verification.messages import Code, Kind
 from tandem_core.verification.qr import BadCode
@@ -62,6 +64,29 @@ def test_two_people_verify_each_other_in_their_encrypted_chat(make_device: Make,
         )
     assert {event["type"] for event in server.events[ROOM]} == {"m.room.encrypted"}
     assert not server.asked("createRoom")
+
+
+def test_a_request_keeps_its_id_while_the_store_gives_it_another_name(
+    make_device: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, bob = people(make_device)
+    alice.run(alice.verifications.request_person(user("bob")))
+    first, seen, write = alice.id, list[str](), Database.write
+
+    async def look() -> None:
+        seen.extend(view.id for view in await alice.verifications.flows())
+
+    async def write_and_look(db: Database, work: Any, *words: Any, **more: Any) -> Any:
+        done = await write(db, work, *words, **more)
+        if work is steps.name_sent and done:
+            looks.append(asyncio.ensure_future(look()))
+            await asyncio.sleep(0.05)
+        return done
+
+    looks: list[asyncio.Future[None]] = []
+    monkeypatch.setattr(Database, "write", write_and_look)
+    compare(alice, bob)
+    assert seen == [first]
 
 
 def test_what_belongs_to_a_verification_is_no_message_of_the_chat(make_device: Make) -> None:
