@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _LOOKS, _LOOK_AGAIN_S = 5, 0.01
 _STAND_IN_S = 0.1
+"""How often a program that waits looks whether the command in its place has ended."""
 
 
 class RoleLock:

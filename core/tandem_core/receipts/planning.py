@@ -41,7 +41,7 @@ def owe(
     if not store.is_open(txn.conn, event_id):
         return False
     plan = plans.plan(txn.conn, sender)
-    first = store.first_waiting(txn.conn, sender)
+    first = store.oldest_waiting(txn.conn, sender, untried_first=True)
     if plan is None or first is None or first.attempts:
         plan = schedule.draw(profile(txn.conn, me, room_id, sender, share, now_ms), now_ms, chance)
         plans.put_plan(txn, sender, plan)
@@ -59,7 +59,7 @@ def owe(
 
 def plan_rest(txn: Transaction, me: Me, sender: UserId, now_ms: int, chance: Chance) -> None:
     """Plan the next flush for what still waits for this author; with nothing left there is no plan."""
-    first = store.first_waiting(txn.conn, sender)
+    first = store.oldest_waiting(txn.conn, sender, untried_first=True)
     if first is None:
         plans.drop_plan(txn, sender)
         return

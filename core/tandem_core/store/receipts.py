@@ -121,24 +121,15 @@ def waiting(conn: sqlite3.Connection, sender: UserId, decided_by_ms: int) -> lis
     )
 
 
-def oldest_waiting(conn: sqlite3.Connection, sender: UserId) -> OwedRow | None:
-    """What this author has waited for the longest."""
-    rows = _owed_rows(
-        conn.execute(
-            "SELECT * FROM receipt_owed WHERE state = 'owed' AND sender = ? ORDER BY decided_at, event_id LIMIT 1",
-            (sender,),
-        )
-    )
-    return rows[0] if rows else None
-
-
-def first_waiting(conn: sqlite3.Connection, sender: UserId) -> OwedRow | None:
-    """What this author has waited for the longest, of that which was never tried if there is such."""
+def oldest_waiting(
+    conn: sqlite3.Connection, sender: UserId, *, untried_first: bool = False
+) -> OwedRow | None:
+    """What this author has waited for the longest; ``untried_first``: of what was never tried, if there is such."""
     rows = _owed_rows(
         conn.execute(
             "SELECT * FROM receipt_owed WHERE state = 'owed' AND sender = ?"
-            " ORDER BY attempts > 0, decided_at, event_id LIMIT 1",
-            (sender,),
+            " ORDER BY ? AND attempts > 0, decided_at, event_id LIMIT 1",
+            (sender, untried_first),
         )
     )
     return rows[0] if rows else None
