@@ -209,8 +209,9 @@ class Shell(QObject):
     # Messages.
 
     @Slot(str)
-    def send(self, text: str) -> None:
-        """Put a message of ours on its way."""
+    @Slot(str, bool)
+    def send(self, text: str, asks: bool = False) -> None:
+        """Put a message of ours on its way; ``asks`` for confirmations of it, where that is a choice."""
         body = text.strip("\n").rstrip()
         if not body or not self._room_id:
             return
@@ -218,7 +219,7 @@ class Shell(QObject):
         self._draft_timer.stop()
         self._stop_typing()
         self._commands.keep_draft(self._room_id, "")
-        self._commands.send(self._room_id, body)
+        self._commands.send(self._room_id, body, asks)
 
     @Slot(str)
     def retry(self, key: str) -> None:
@@ -417,6 +418,13 @@ class Shell(QObject):
     def _invited(self) -> bool:
         return self._room is not None and self._room.membership == "invite"
 
+    def _asks_by_choice(self) -> bool:
+        """Whether a single message may ask for confirmations here: in large encrypted groups."""
+        room = self._room
+        if room is None or room.is_dm or not room.encrypted:
+            return False
+        return self._source.asks_by_choice(self._room_id)
+
     def _detail(self) -> str:
         if self._room is None:
             return ""
@@ -447,6 +455,7 @@ class Shell(QObject):
     roomEncrypted = Property(
         bool, lambda self: bool(self._room is not None and self._room.encrypted), notify=roomChanged
     )
+    asksByChoice = Property(bool, _asks_by_choice, notify=roomChanged)
     identityNew = Property(bool, lambda self: self._identity, notify=identityChanged)
     verifying = Property(bool, lambda self: self._verifying, notify=verifyingChanged)
     asking = Property(bool, lambda self: self._asking, notify=askingChanged)

@@ -33,7 +33,7 @@ class Commands(QObject):
         self._shown: tuple[str, bool] = ("", False)
         self._written: asyncio.Lock | None = None
 
-    def send(self, room_id: str, body: str) -> None:
+    def send(self, room_id: str, body: str, asks: bool = False) -> None:
         """Put a text message into the queue; it appears at once and is sent when it can be.
 
         While the store cannot be written, it waits here, in the order of writing, and the reason is told.
@@ -48,7 +48,7 @@ class Commands(QObject):
             async with self._written:
                 while True:
                     try:
-                        await self._enqueue(room_id, body)
+                        await self._enqueue(room_id, body, asks)
                         return
                     except StoreError as trouble:
                         if trouble.title != told:
@@ -60,7 +60,7 @@ class Commands(QObject):
 
         self._do(work())
 
-    async def _enqueue(self, room_id: str, body: str) -> None:
+    async def _enqueue(self, room_id: str, body: str, asks: bool) -> None:
         from tandem_core import sending
 
         content = {"msgtype": "m.text", "body": body}
@@ -71,6 +71,7 @@ class Commands(QObject):
             content,
             body=body,
             html=None,
+            asks=asks,
             now_ms=_now(),
         )
 

@@ -99,6 +99,13 @@ class StoreSource:
         conn = self._reader()
         return rooms.room(conn, LINK, RoomId(room_id)) if conn else None
 
+    def asks_by_choice(self, room_id: str) -> bool:
+        """Whether their author chooses for which messages in a room to ask for confirmations."""
+        from tandem_core.receipts import marker
+
+        conn = self._reader()
+        return conn is not None and marker.asks(conn, RoomId(room_id)) is marker.Asks.BY_CHOICE
+
     def rooms(self, limit: int | None = None, offset: int = 0) -> Sequence[rooms.RoomRow]:
         """The room list in its order."""
         conn = self._reader()

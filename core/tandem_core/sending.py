@@ -21,7 +21,7 @@ from tandem_core.http import Http, path
 from tandem_core.media.uploader import CannotUpload, Uploader
 from tandem_core.netlock import netlock
 from tandem_core.paths import ProfilePaths
-from tandem_core.receipts import inbound, planning
+from tandem_core.receipts import inbound, marker, planning
 from tandem_core.store import devices, events, members, outbox, room_facts, uploads
 from tandem_core.store.database import Database, Transaction
 from tandem_core.store.devices import Device
@@ -43,10 +43,16 @@ def enqueue(
     *,
     body: str,
     html: str | None = None,
+    asks: bool = False,
     now_ms: int,
 ) -> str:
-    """Queue a message; returns its transaction id. Writing in a room is accepting the conversation there."""
+    """Queue a message; returns its transaction id. Writing in a room is accepting the conversation there.
+
+    ``asks``: confirmations are wanted of this message, in a group too large to ask for those of all.
+    """
     room_facts.accept(txn, room_id, "sent")
+    if asks:
+        content = marker.asking(txn.conn, room_id, content)
     return outbox.put_message(txn, room_id, kind, content, body, html, now_ms)
 
 

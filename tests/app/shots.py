@@ -138,6 +138,29 @@ def narrow(seed: Seed) -> Look:
     return look
 
 
+def asking(*, is_dark: bool = False) -> Callable[[Seed], Look]:
+    """A message to a large group that asks for confirmations."""
+
+    def fill(seed: Seed) -> Look:
+        club = seed.room(
+            "Rowing club", people={f"@p{number}:example.org": f"P{number}" for number in range(40)}
+        )
+        seed.say(club, seed.message("When is the next regatta?", "@p3:example.org", at=3))
+
+        def look(glass: Glass) -> None:
+            if is_dark:
+                glass.window.setWidth(400)
+                glass.main.shell.set_theme("dark")
+            glass.main.shell.openRoom(club)
+            glass.settle()
+            glass.type("On Friday at six. Who comes?")
+            glass.click(glass.item("askButton"))
+
+        return look
+
+    return fill
+
+
 def narrow_list(seed: Seed) -> Look:
     hike(seed)
     return lambda glass: glass.window.setWidth(400)
@@ -244,7 +267,7 @@ def offline(seed: Seed) -> Look:
 _SCENES: dict[str, Callable[[Seed], Look]] = {
     "light": light, "dark": dark, "list": list_only, "narrow": narrow, "narrow-list": narrow_list,
     "long-names": long_names, "marks": marks, "scrolled-up": scrolled_up, "empty": empty,
-    "no-result": no_result, "offline": offline,
+    "no-result": no_result, "offline": offline, "asking": asking(), "asking-narrow-dark": asking(is_dark=True),
 }  # fmt: skip
 
 

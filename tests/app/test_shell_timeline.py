@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 
 import pytest
 from PySide6.QtCore import QPointF, Qt
 from PySide6.QtGui import QGuiApplication
 
+from tandem_core.receipts import marker
+from tandem_core.store.codec import loads
+from tandem_core.types import Json
+from tests.app.by_keyboard import tab_to
 from tests.app.glass import Glass, says
 from tests.app.seed import ME, Seed
 
@@ -127,6 +132,36 @@ def test_typing_and_enter_send_and_the_words_stand_there_at_once(seed: Seed, sho
     glass.wait(lambda: any("good\nmorning" in row for row in glass.messages()), "the local echo")
     assert glass.focus() == "composer"
     assert "Waiting for connection" in glass.marks()[-1] or "Sending" in glass.marks()[-1]
+
+
+def test_in_a_large_group_a_single_message_can_ask_for_confirmations(seed: Seed, show: Show) -> None:
+    few = seed.room("Team")
+    many = seed.room("Club", people={f"@p{n}:example.org": f"P{n}" for n in range(30)})
+    glass = show(engine=True)
+    glass.main.shell.openRoom(few)
+    assert glass.items("askButton") == []
+    glass.main.shell.openRoom(many)
+    button = glass.item("askButton")
+    tab_to(glass, "askButton")
+    glass.press(Qt.Key.Key_Space)
+    assert "Asking for confirmations of this message" in glass.sayings()
+    glass.main.shell.openRoom(few)
+    glass.main.shell.openRoom(many)
+    assert button.property("checked") is False, "what was chosen in another room is not meant here"
+    glass.click(button)
+    glass.click(glass.item("composer"))
+    glass.type("who comes on Friday?")
+    glass.press(Qt.Key.Key_Return)
+    assert button.property("checked") is False, "it is for one message"
+    glass.type("bye")
+    glass.press(Qt.Key.Key_Return)
+    glass.wait(lambda: len(seed.db.read_now(waiting)) == 2, "two messages in the queue")
+    assert [marker.KEY in content for content in seed.db.read_now(waiting)] == [True, False]
+
+
+def waiting(conn: sqlite3.Connection) -> list[Json]:
+    """What the messages in the queue say, in the order of writing."""
+    return [loads(row[0]) for row in conn.execute("SELECT content FROM send_queue ORDER BY id")]
 
 
 def test_a_local_echo_becomes_the_event_without_being_made_anew(seed: Seed, show: Show) -> None:

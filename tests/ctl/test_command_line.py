@@ -303,6 +303,16 @@ def test_without_the_server_the_stored_rooms_are_shown_and_that_is_said(
     assert err == "tandemctl: The server cannot be reached; this is what is stored.\n"
 
 
+@pytest.mark.parametrize("words", [["send", "Family", "hello"], ["send-file", "Family", __file__]])
+def test_confirmations_are_not_asked_for_where_nobody_gives_them(
+    signed_in: ProfilePaths, run: Run, words: list[str]
+) -> None:
+    status, out, err = run(*words, "--ask")
+    assert (status, out) == (2, "")
+    assert "Confirmations cannot be asked for in this room" in err
+    assert run.value("status")["outbox"]["messages"] == 0
+
+
 def test_a_message_that_cannot_be_sent_now_stays_in_the_queue(signed_in: ProfilePaths, run: Run) -> None:
     status, out, err = run("send", "Family", "hello", "--timeout", "0.5")
     assert (status, out) == (1, "")

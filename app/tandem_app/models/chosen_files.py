@@ -94,11 +94,15 @@ class ChosenFilesModel(QObject):
             self.changed.emit()
 
     @Slot(str, result=bool)
-    def send(self, caption: str) -> bool:
-        """Put all that can go into the queue, the words beside the first; False if there is none of them."""
+    @Slot(str, bool, result=bool)
+    def send(self, caption: str, asks: bool = False) -> bool:
+        """Put all that can go into the queue, the words beside the first; False if there is none of them.
+
+        ``asks`` for confirmations of them, where that is a choice.
+        """
         going = [chosen for chosen in self._here() if not chosen.error and not chosen.is_busy]
         for number, chosen in enumerate(going):
-            self._send(self._room, chosen, caption if number == 0 else "")
+            self._send(self._room, chosen, caption if number == 0 else "", asks)
         return bool(going)
 
     # How it is done.
@@ -143,7 +147,7 @@ class ChosenFilesModel(QObject):
 
         self._thread.call(ask(), check, lambda error: None)  # it is asked again before anything goes up
 
-    def _send(self, room_id: str, chosen: _Chosen, caption: str) -> None:
+    def _send(self, room_id: str, chosen: _Chosen, caption: str, asks: bool) -> None:
         from tandem_core.types import RoomId
 
         here = self._chosen[room_id]
@@ -158,7 +162,7 @@ class ChosenFilesModel(QObject):
             from tandem_core.media.outgoing import Draft
 
             picture = await asyncio.to_thread(looked_at, chosen.source)
-            draft = Draft(chosen.source, chosen.name, caption, picture)
+            draft = Draft(chosen.source, chosen.name, caption, picture, asks)
             db = await self._thread.opened()
             return await outgoing.enqueue(
                 self._thread.paths, db, RoomId(room_id), draft, now_ms=self._clock_ms

@@ -83,7 +83,8 @@ _OWN_WORDS = {
     "encryption.room": {"verified": "Only verified devices"},
 }
 _HELP = {
-    "receipts.groups_max": "Only groups with at most this many other people.",
+    "receipts.groups_max": "Only groups with at most this many other people. In groups of more than 20, only messages"
+    " that ask for it are confirmed.",
     "receipts.device_detail": "In direct chats only; all others see just that it reached you.",
     "receipts.notifier": "So a confirmation says nothing about where you are. If you turn this off, a delivered mark"
     " tells the author that your Tandem window is open.",
@@ -229,6 +230,8 @@ def _default_here(conn: sqlite3.Connection, room: gate.RoomFacts, room_id: RoomI
     if reason is None and not room.accepted:
         reason = gate.Reason.NOT_ACCEPTED
     match reason:
+        case None if room.others is not None and room.others > gate.MOST_UNASKED:
+            return "on for messages that ask for it, since many people are here"
         case None:
             return f"on, as in all {_kind_words(room.kind)}"
         case gate.Reason.KIND_OFF:

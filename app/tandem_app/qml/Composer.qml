@@ -10,6 +10,7 @@ Item {
     required property var panels
     // Made when first a file is chosen.
     property var chosen: null
+    readonly property string roomId: root.shell.roomId
     readonly property real columnWidth: Math.min(root.width, Theme.readableWidth)
     readonly property real textX: box.x + flick.x
 
@@ -22,15 +23,19 @@ Item {
         edit.forceActiveFocus(Qt.OtherFocusReason);
     }
     function send(): void {
-        if (root.chosen !== null && root.chosen.send(edit.text.trim())) {
+        if (root.chosen !== null && root.chosen.send(edit.text.trim(), asking.checked)) {
             root.shell.drafted("");
-            edit.clear();
+            root.sent();
             return;
         }
         if (edit.text.trim() === "")
             return;
-        root.shell.send(edit.text);
+        root.shell.send(edit.text, asking.checked);
+        root.sent();
+    }
+    function sent(): void {
         edit.clear();
+        asking.checked = false;
     }
     function attach(files: list<url>): void {
         root.takeFiles();
@@ -46,6 +51,8 @@ Item {
         dialog.active = true;
         dialog.made.open();
     }
+
+    onRoomIdChanged: asking.checked = false
 
     Connections {
         target: root.shell
@@ -106,7 +113,7 @@ Item {
         Flickable {
             id: flick
             anchors.left: attachButton.right
-            anchors.right: button.left
+            anchors.right: asking.visible ? asking.left : button.left
             anchors.leftMargin: Theme.tiny
             anchors.rightMargin: Theme.small
             y: 12
@@ -185,6 +192,20 @@ Item {
             icon: "attach"
             label: qsTr("Send files")
             onClicked: root.ask()
+        }
+        IconButton {
+            id: asking
+            objectName: "askButton"
+            anchors.right: button.left
+            anchors.bottom: parent.bottom
+            anchors.bottomMargin: 4
+            visible: root.shell.asksByChoice
+            icon: "checks"
+            tint: asking.checked ? Theme.accent : Theme.softText
+            label: asking.checked ? qsTr("Asking for confirmations of this message")
+                                  : qsTr("Ask for confirmations of this message")
+            checkable: true
+            onClicked: asking.checked = !asking.checked
         }
         IconButton {
             id: button

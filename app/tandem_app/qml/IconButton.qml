@@ -1,4 +1,4 @@
-// A button that shows an icon and says its label to those who cannot see it.
+// A button that shows an icon and says its label to those who cannot see it; a checkable one stays down.
 import QtQuick
 
 Item {
@@ -7,6 +7,8 @@ Item {
     required property string icon
     required property string label
     property bool active: true
+    property bool checkable: false
+    property bool checked: false
     property color tint: Theme.softText
     property real iconSize: 20
 
@@ -21,6 +23,8 @@ Item {
     Accessible.role: Accessible.Button
     Accessible.name: root.label
     Accessible.focusable: true
+    Accessible.checkable: root.checkable
+    Accessible.checked: root.checked
     Accessible.onPressAction: root.clicked()
     Keys.onSpacePressed: root.clicked()
     Keys.onReturnPressed: root.clicked()
@@ -29,8 +33,10 @@ Item {
     Rectangle {
         anchors.fill: parent
         radius: Theme.radius
-        color: Theme.hover
-        visible: hover.hovered || tap.pressed
+        color: root.checked ? Theme.selected : Theme.hover
+        border.width: root.checked ? 1 : 0
+        border.color: Theme.accent
+        visible: root.checked || hover.hovered || tap.pressed
     }
     Icon {
         anchors.centerIn: parent

@@ -19,6 +19,7 @@ from tandem_core.errors import BadInput, Expected
 from tandem_core.paths import profile_paths
 
 _INTERRUPTED = 130
+_ASK = "ask for confirmations of it; in small groups and direct chats your settings already do"
 
 
 class _Command(Protocol):
@@ -174,11 +175,13 @@ def _message_commands(command: _Command) -> None:
     send.add_argument("room", metavar="ROOM")
     send.add_argument("text", metavar="TEXT", help="the text, or - for standard input")
     send.add_argument("--no-wait", action="store_true", help="only put it into the queue")
+    send.add_argument("--ask", action="store_true", help=_ASK)
     send_file = _waits(command("send-file", "files", "send a file or a picture", "send"), 600.0)
     send_file.add_argument("room", metavar="ROOM")
     send_file.add_argument("file", metavar="FILE")
     send_file.add_argument("--caption", metavar="TEXT", default="", help="words that stand beside it")
     send_file.add_argument("--no-wait", action="store_true", help="only put it into the queue")
+    send_file.add_argument("--ask", action="store_true", help=_ASK)
     save = command("save", "files", "save the file of a message", "save")
     save.add_argument("event", metavar="EVENT")
     save.add_argument("to", metavar="TO", help="a new file, or a folder")

@@ -13,6 +13,7 @@ from tandem_core.ctl import world
 from tandem_core.ctl.output import note, show, show_json
 from tandem_core.errors import BadInput, Expected, UnknownRoom
 from tandem_core.paths import ProfilePaths
+from tandem_core.receipts import marker
 from tandem_core.store import inspect
 from tandem_core.types import Change, Json, RoomId, Topic
 
@@ -29,6 +30,8 @@ async def _send(here: world.World, options: argparse.Namespace, text: str) -> in
     from tandem_core.sending import enqueue
 
     room_id = await room_of(here, options)
+    if options.ask:
+        await here.db.read(check_asking, room_id)
     txn_id = await here.db.write(
         enqueue,
         room_id,
@@ -36,9 +39,21 @@ async def _send(here: world.World, options: argparse.Namespace, text: str) -> in
         {"msgtype": "m.text", "body": text},
         body=text,
         html=None,
+        asks=options.ask,
         now_ms=SystemClock().now_ms(),
     )
     return await followed(here, options, room_id, txn_id)
+
+
+def check_asking(conn: sqlite3.Connection, room_id: RoomId) -> None:
+    """Raises BadInput where no message asks for confirmations, whatever its author wants."""
+    if marker.asks(conn, room_id) is marker.Asks.NEVER:
+        raise BadInput(
+            "--ask",
+            title="Confirmations cannot be asked for in this room",
+            advice="That is possible in encrypted chats that are not public, with up to"
+            f" {marker.MOST_PEOPLE} other people, where your settings say so.",
+        )
 
 
 async def room_of(here: world.World, options: argparse.Namespace) -> RoomId:

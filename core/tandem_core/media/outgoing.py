@@ -26,6 +26,7 @@ from tandem_core.media import cipher, limits
 from tandem_core.media.cache import Cache
 from tandem_core.media.files import NewFile
 from tandem_core.paths import ProfilePaths
+from tandem_core.receipts import marker
 from tandem_core.store import outbox, room_facts, uploads
 from tandem_core.store.database import Database, Transaction, mapped_errors
 from tandem_core.store.uploads import Upload
@@ -56,13 +57,14 @@ class Picture:
 class Draft:
     """What a person chose to send: a file, or bytes from the clipboard, under a name.
 
-    ``picture`` is there if somebody has looked at it and it is one.
+    ``picture`` is there if somebody has looked at it and it is one. ``asks``: see ``tandem_core.sending.enqueue``.
     """
 
     source: Path | bytes
     name: str
     caption: str = ""
     picture: Picture | None = None
+    asks: bool = False
 
     def size(self) -> int:
         """Bytes now; raises BadInput for what is no plain file that can be read."""
@@ -219,6 +221,8 @@ def _queue(
     txn: Transaction, room_id: RoomId, message: Json, parts: list[Upload], draft: Draft, now_ms: int
 ) -> str:
     room_facts.accept(txn, room_id, "sent")
+    if draft.asks:
+        message = marker.asking(txn.conn, room_id, message)
     body = draft.caption or message["filename"]
     txn_id = outbox.put_message(txn, room_id, "m.room.message", message, body, None, now_ms)
     for part in parts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from tandem_core import settings, trust
+from tandem_core.receipts import marker
 from tandem_core.receipts.gate import Facts, ReceiptSettings, RoomFacts, SenderFacts
 from tandem_core.store import crypto, failed, rooms
 from tandem_core.store import receipts as store
@@ -31,6 +32,7 @@ def event_facts(conn: sqlite3.Connection, event: StoredEvent) -> Facts:
         opened_at=event.opened_at,
         redacted=event.redacted_by is not None or event.kind == "redacted",
         is_proven=event.seal is not Seal.OPENED or _is_proven(conn, event),
+        is_asking=marker.read(event.clear_content) is not None,
     )
 
 

@@ -21,6 +21,8 @@ MOST_LATE_MS = 5 * 60 * 1000
 """How long after its arrival a sealed message may be opened and still count as delivered."""
 MOST_AHEAD_MS = 10 * 60 * 1000
 """How far a sender's clock may be ahead of ours."""
+MOST_UNASKED = 20
+"""Above this many other people only a message that asks for confirmations is confirmed."""
 MOST_PEOPLE = 100
 """Above this many other people no choice turns receipts on."""
 
@@ -57,6 +59,7 @@ class Reason(StrEnum):
     SWITCHED_OFF = "switched_off"
     KIND_OFF = "kind_off"
     TOO_MANY_PEOPLE = "too_many_people"
+    NOT_ASKED = "not_asked"
     PUBLIC_ROOM = "public_room"
     UNKNOWN_ROOM = "unknown_room"
     SETTINGS_UNSOUND = "settings_unsound"
@@ -91,6 +94,8 @@ class Facts:
     redacted: bool
     is_proven: bool = True
     """An opened event: its key came from the sender's own device."""
+    is_asking: bool = False
+    """Its author asks for confirmations of it (``tandem_core.receipts.marker``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +166,7 @@ def decide(
             _refused_event(event, sender, room, settings, now_ms)
             or _refused_content(event)
             or still_owed(room, sender, settings)
+            or _unasked(event, room)
         )
         if reason is not None:
             return Refuse(reason)
@@ -229,6 +235,13 @@ def _refused_room(room: RoomFacts, settings: ReceiptSettings) -> Reason | None:
     if not settings.groups:
         return Reason.KIND_OFF
     return None if room.others <= settings.groups_max else Reason.TOO_MANY_PEOPLE
+
+
+def _unasked(event: Facts, room: RoomFacts) -> Reason | None:
+    """In a large group hundreds of confirmations are worth their cost only to an author who wants them."""
+    if room.others is None:
+        return Reason.UNKNOWN_ROOM
+    return Reason.NOT_ASKED if room.others > MOST_UNASKED and not event.is_asking else None
 
 
 def _refused_event(

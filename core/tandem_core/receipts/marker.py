@@ -1,7 +1,8 @@
 """The request for a confirmation, which travels inside an encrypted message.
 
 Nobody confirms over the encrypted way unasked (XEP-0184's lesson): a client that does not know this is never
-sent anything, and a message tells by itself where its confirmation goes and what proves it::
+sent anything, and a message tells by itself where its confirmation goes and what proves it. In a large group
+nobody confirms unasked at all, and the person asks for single messages::
 
     "im.tandem.confirm": {"v": 1, "want": ["delivered", "failed"], "to": ["DEVICE"], "tok": "<16 bytes, base64url>"}
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from tandem_core import settings
@@ -17,6 +19,7 @@ from tandem_core.receipts import proof
 from tandem_core.receipts.checks import is_id
 from tandem_core.store import receipts as store
 from tandem_core.store import room_facts
+from tandem_core.store import session as sessions
 from tandem_core.store.database import Transaction
 from tandem_core.store.room_facts import RoomKind
 from tandem_core.types import DeviceId, Json, Me, RoomId
@@ -35,6 +38,15 @@ _TYPES = frozenset({"m.room.message", "m.sticker", "m.poll.start"})
 _NEVER_MESSAGES = frozenset({"m.notice", "m.key.verification.request"})
 
 
+class Asks(StrEnum):
+    """For which of the messages in a room their author asks for confirmations."""
+
+    ALWAYS = "always"
+    BY_CHOICE = "by_choice"
+    """For those where the person says so: a group with more people than the setting says."""
+    NEVER = "never"
+
+
 @dataclass(frozen=True, slots=True)
 class Marker:
     """What an author asks for: to which of their devices, and the token that goes into the proof."""
@@ -50,24 +62,28 @@ def put_in(txn: Transaction, me: Me, queued: Queued) -> Json:
     """
     if KEY in queued.content or not _is_confirmed(queued.type, queued.content):
         return queued.content
-    if not asks_in(txn.conn, queued.room_id):
+    if asks(txn.conn, queued.room_id) is not Asks.ALWAYS:
         return queued.content
-    import secrets  # with what it loads, no business of those who only read requests
-
     from tandem_core.store import outbox
 
-    request = {
-        "v": 1,
-        "want": ["delivered", "failed"],
-        "to": [me.device_id],
-        "tok": proof.encode(secrets.token_bytes(TOKEN_BYTES)),
-    }
-    content = {**queued.content, KEY: request}
+    content = _with_request(queued.content, me.device_id)
     outbox.set_content(txn, queued.txn_id, content)
     return content
 
 
-def asks_in(conn: sqlite3.Connection, room_id: RoomId) -> bool:
+def asking(conn: sqlite3.Connection, room_id: RoomId, content: Json) -> Json:
+    """The content of a message for which its author asks by choice, where that is possible (``Asks.BY_CHOICE``)."""
+    session = sessions.session(conn)
+    if (
+        session is None
+        or asks(conn, room_id) is not Asks.BY_CHOICE
+        or not _is_confirmed("m.room.message", content)
+    ):
+        return content
+    return _with_request(content, session.me.device_id)
+
+
+def asks(conn: sqlite3.Connection, room_id: RoomId) -> Asks:
     """Whether the person asks for confirmations of what they write in this room; not where it may be public.
 
     Where the programs disagree for a moment, one that knows is enough: asking tells nobody anything.
@@ -75,13 +91,13 @@ def asks_in(conn: sqlite3.Connection, room_id: RoomId) -> bool:
     counts = [count for _, count, _ in store.room_standing(conn, room_id) if count is not None]
     kinds = room_facts.kinds(conn, room_id)
     if not counts or max(counts) - 1 > MOST_PEOPLE or RoomKind.PUBLIC in kinds:
-        return False
+        return Asks.NEVER
     if RoomKind.DIRECT in kinds:
-        return settings.get(conn, "receipts.ask_direct") is True
-    if RoomKind.PRIVATE_GROUP in kinds:
-        largest = int(settings.get(conn, "receipts.ask_groups_max"))
-        return settings.get(conn, "receipts.ask_groups") is True and max(counts) - 1 <= largest
-    return False
+        return Asks.ALWAYS if settings.get(conn, "receipts.ask_direct") is True else Asks.NEVER
+    if RoomKind.PRIVATE_GROUP not in kinds or settings.get(conn, "receipts.ask_groups") is not True:
+        return Asks.NEVER
+    largest = int(settings.get(conn, "receipts.ask_groups_max"))
+    return Asks.ALWAYS if max(counts) - 1 <= largest else Asks.BY_CHOICE
 
 
 def read(content: Any) -> Marker | None:
@@ -103,6 +119,18 @@ def read(content: Any) -> Marker | None:
     if len(raw) != TOKEN_BYTES:
         return None
     return Marker(raw, tuple(dict.fromkeys(to)))
+
+
+def _with_request(content: Json, device_id: DeviceId) -> Json:
+    import secrets  # with what it loads, no business of those who only read requests
+
+    request = {
+        "v": 1,
+        "want": ["delivered", "failed"],
+        "to": [device_id],
+        "tok": proof.encode(secrets.token_bytes(TOKEN_BYTES)),
+    }
+    return {**content, KEY: request}
 
 
 def _is_confirmed(kind: str, content: Json) -> bool:

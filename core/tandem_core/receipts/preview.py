@@ -22,6 +22,7 @@ _BECAUSE = {
     Reason.PAUSED: "you have paused confirmations",
     Reason.KIND_OFF: "confirmations are off for this kind of room",
     Reason.TOO_MANY_PEOPLE: "there are too many people",
+    Reason.NOT_ASKED: "so many people are there that messages would have to ask for it",
     Reason.PUBLIC_ROOM: "anyone may join this room",
     Reason.BEFORE_JOIN: "it is not known when you joined",
     Reason.NOT_JOINED: "one of you is not in the room any more",
@@ -77,6 +78,8 @@ def in_room(conn: sqlite3.Connection, me: Me, room_id: RoomId, person: UserId, n
         what = "“Delivered”, to the minute, and which of your devices has it"
     else:
         what = "“Delivered”, to the minute, and nothing of your devices"
+    if room.others is not None and room.others > gate.MOST_UNASKED:
+        what = f"If their message asks for it: {what}"
     return Seen(room_id, decision.share, f"{what}; {when}.")
 
 
@@ -120,7 +123,7 @@ def because(conn: sqlite3.Connection, reason: Reason) -> str:
 
 
 def _message(person: UserId, room: RoomFacts, now_ms: int) -> Facts:
-    """A plain message, as it would come in now."""
+    """A simple message as it would come in now; where it is encrypted, it may ask for its confirmation."""
     return Facts(
         sender=person,
         type="m.room.message",
@@ -133,4 +136,5 @@ def _message(person: UserId, room: RoomFacts, now_ms: int) -> Facts:
         received_at=now_ms,
         opened_at=now_ms,
         redacted=False,
+        is_asking=room.encrypted,
     )

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cache, cached_property, partial
 
-from tandem_core import capabilities, settings, trust
+from tandem_core import capabilities, trust
 from tandem_core.errors import BadInput
 from tandem_core.receipts import bridge, failed, marker
 from tandem_core.receipts.bridge import BridgeStatus
@@ -208,10 +208,8 @@ class _Look:
         counted = [person for person in people if person.counted]
         if len(counted) > MOST_TRACKED:
             return f"more than {MOST_TRACKED} people"
-        if len(counted) > MOST_COUNTED and not self._is_chosen(message.room_id):
-            most = max(MOST_COUNTED, int(settings.get(self._conn, "receipts.ask_groups_max")))
-            if len(counted) > most:
-                return f"more than {most} people"
+        if len(counted) > MOST_COUNTED and message.event_id is not None and not self._is_asked(message):
+            return f"more than {MOST_COUNTED} people, and you did not ask for it"
         if counted and not any(person.tracked for person in counted):
             whom = counted[0].name if len(counted) == 1 else "anybody here"
             return f"no confirmations from {whom} for a month"
@@ -229,19 +227,19 @@ class _Look:
             return None
         if not message.is_encrypted:
             return "your server does not offer it"
-        content = store.own_content(self._conn, EventId(message.event_id))
-        is_asked = content is not None and marker.KEY in content
-        return None if is_asked else "you do not ask for it here, and your server does not offer it"
+        if self._is_asked(message):
+            return None
+        return "you do not ask for it here, and your server does not offer it"
+
+    def _is_asked(self, message: audience.SentMessage) -> bool:
+        content = store.own_content(self._conn, EventId(message.event_id or ""))
+        return content is not None and marker.KEY in content
 
     @cached_property
     def _is_without_server(self) -> bool:
         # 0 is the time of an answer that was not given to this account: it says nothing.
         server = capabilities.kept(self._conn) if capabilities.age_ms(self._conn, 0) else None
         return server is not None and not server.delivery
-
-    def _is_chosen(self, room_id: RoomId) -> bool:
-        """Whether the account's owner wants confirmations in this room in particular."""
-        return settings.effective(self._conn, "receipts.room", room_id).value == "on"
 
     def _is_silent(self, room_id: RoomId, user: UserId) -> bool:
         """Whether a person has been asked for a month and has confirmed nothing meanwhile."""

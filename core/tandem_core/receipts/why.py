@@ -37,6 +37,7 @@ _SENTENCES = {
     Reason.SWITCHED_OFF: "Confirmations are off for your account.",
     Reason.KIND_OFF: "Confirmations are off for this kind of room.",
     Reason.TOO_MANY_PEOPLE: "The room has too many people.",
+    Reason.NOT_ASKED: "Many people are in the room, and its author did not ask for confirmations of it.",
     Reason.PUBLIC_ROOM: "People can come into this room, or read it, without being invited.",
     Reason.UNKNOWN_ROOM: "It is not certain what kind of room this is.",
     Reason.SETTINGS_UNSOUND: "A stored setting cannot be understood, so nothing is confirmed.",

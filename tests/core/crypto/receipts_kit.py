@@ -34,10 +34,12 @@ def befriend(*people: Device, room: RoomId = ROOM, is_dm: bool = True) -> None:
         device.knows(*people)
 
 
-def writes(author: Device, body: str = "hello", *, room: RoomId = ROOM, **content: Any) -> str:
+def writes(
+    author: Device, body: str = "hello", *, room: RoomId = ROOM, asks: bool = False, **content: Any
+) -> str:
     """The author sends a message as the program does; returns its event id."""
     said = {"msgtype": "m.text", "body": body, **content}
-    author.write(enqueue, room, "m.room.message", said, body=body, now_ms=author.clock.now_ms())
+    author.write(enqueue, room, "m.room.message", said, body=body, asks=asks, now_ms=author.clock.now_ms())
     asyncio.run(author.sender.step())
     return str(author.server.events[room][-1]["event_id"])
 

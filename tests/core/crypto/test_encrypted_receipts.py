@@ -10,6 +10,8 @@ import pytest
 
 from tandem_core import settings
 from tandem_core.receipts import encrypted_body, marker
+from tandem_core.receipts.gate import Reason
+from tandem_core.receipts.marker import Asks
 from tandem_core.receipts.transports import Outcome
 from tandem_core.store import rooms
 from tandem_core.types import EventId, Json, RoomId
@@ -155,24 +157,57 @@ def test_a_reply_asks(chat: tuple[Device, Device]) -> None:
 @pytest.mark.parametrize(
     ("facts", "chosen", "asks"),
     [
-        ({"is_dm": 0, "joined_count": 21}, {}, True),
-        ({"is_dm": 0, "joined_count": 22}, {}, False),
-        ({"is_dm": 0, "joined_count": 22}, {"receipts.ask_groups_max": 100}, True),
-        ({"is_dm": 0, "joined_count": 102}, {"receipts.ask_groups_max": 100}, False),
-        ({"is_dm": 0}, {"receipts.ask_groups": False}, False),
-        ({"is_dm": 0}, {"receipts.ask_direct": False}, True),
-        ({"join_rule": "public"}, {}, False),
-        ({"joined_count": None}, {}, False),
+        ({"is_dm": 0, "joined_count": 21}, {}, Asks.ALWAYS),
+        ({"is_dm": 0, "joined_count": 22}, {}, Asks.BY_CHOICE),
+        ({"is_dm": 0, "joined_count": 9}, {"receipts.ask_groups_max": 7}, Asks.BY_CHOICE),
+        ({"is_dm": 0, "joined_count": 101}, {}, Asks.BY_CHOICE),
+        ({"is_dm": 0, "joined_count": 102}, {}, Asks.NEVER),
+        ({"is_dm": 0, "joined_count": 22}, {"receipts.ask_groups_max": 100}, Asks.ALWAYS),
+        ({"is_dm": 0, "joined_count": 102}, {"receipts.ask_groups_max": 100}, Asks.NEVER),
+        ({"is_dm": 0}, {"receipts.ask_groups": False}, Asks.NEVER),
+        ({"is_dm": 0, "joined_count": 22}, {"receipts.ask_groups": False}, Asks.NEVER),
+        ({"is_dm": 0}, {"receipts.ask_direct": False}, Asks.ALWAYS),
+        ({"is_dm": 1}, {"receipts.ask_direct": False}, Asks.NEVER),
+        ({"join_rule": "public"}, {}, Asks.NEVER),
+        ({"joined_count": None}, {}, Asks.NEVER),
     ],
 )
 def test_a_group_is_asked_up_to_a_size_and_a_public_room_never(
-    chat: tuple[Device, Device], facts: Json, chosen: dict[str, Any], asks: bool
+    chat: tuple[Device, Device], facts: Json, chosen: dict[str, Any], asks: Asks
 ) -> None:
     alice, _ = chat
     alice.write(rooms.set_room, alice.role, ROOM, facts)
     for key, value in chosen.items():
         alice.write(settings.set_value, key, value, now_ms=alice.clock.now_ms())
-    assert alice.read(marker.asks_in, ROOM) is asks
+    assert alice.read(marker.asks, ROOM) is asks
+
+
+def test_in_a_large_group_only_a_message_that_asks_is_confirmed_and_only_where_the_reader_chose_it(
+    chat: tuple[Device, Device],
+) -> None:
+    alice, bob = chat
+    for device in chat:
+        device.write(rooms.set_room, device.role, ROOM, {"is_dm": 0, "joined_count": 41})
+    hears(alice, bob)
+    asking = hears(alice, bob, asks=True)
+    assert request_in(alice, asking) is not None
+    assert {row[3] for row in owed(bob)} == {Reason.TOO_MANY_PEOPLE}
+    bob.write(settings.set_value, "receipts.room", "on", now_ms=bob.clock.now_ms(), room_id=ROOM)
+    unasked = hears(alice, bob)
+    assert request_in(alice, unasked) is None
+    assert {row[0]: row[3] for row in owed(bob)}[unasked] == Reason.NOT_ASKED
+    asking = hears(alice, bob, asks=True)
+    assert confirms(bob, alice, asking) == {asking: Outcome.SENT}
+
+
+@pytest.mark.parametrize("facts", [{"is_dm": 1}, {"is_dm": 0, "joined_count": 102}, {"join_rule": "public"}])
+def test_what_a_person_asks_for_beside_the_settings_changes_nothing_where_there_is_no_choice(
+    chat: tuple[Device, Device], facts: Json
+) -> None:
+    alice, _ = chat
+    alice.write(rooms.set_room, alice.role, ROOM, facts)
+    request = request_in(alice, writes(alice, asks=True))
+    assert (request is not None) is (alice.read(marker.asks, ROOM) is Asks.ALWAYS)
 
 
 def test_what_is_encrypted_anew_asks_with_the_same_token(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tandem_core import settings
+from tandem_core.receipts import marker, proof
 from tandem_core.store import crypto, members, rooms, timeline
 from tandem_core.store import session as sessions
 from tandem_core.store.crypto import InboundRow
@@ -152,6 +153,12 @@ class Account:
         for user, devices in ({BOB: {}} if audience is None else audience).items():
             for device, name in {"": None, **devices}.items():
                 self.run("INSERT INTO audience VALUES (?, ?, ?, ?)", txn_id, user, device, name)
+
+
+ASKING: dict[str, Any] = {
+    marker.KEY: {"v": 1, "want": ["delivered"], "to": ["DEVICE"], "tok": proof.encode(bytes(16))}
+}
+"""What a message that asks for its confirmation has in its content."""
 
 
 @pytest.fixture

@@ -197,7 +197,10 @@ def test_a_message_that_shows_nothing_is_never_confirmed(body: object) -> None:
 def test_a_public_room_is_confirmed_only_by_its_own_choice() -> None:
     assert refusal(room=PUBLIC) is Reason.PUBLIC_ROOM
     assert isinstance(
-        ask(replace(EVENT, seal=Seal.PLAIN), PUBLIC, settings=replace(DEFAULTS, room="on")), Owe
+        ask(
+            replace(EVENT, seal=Seal.PLAIN), replace(PUBLIC, others=20), settings=replace(DEFAULTS, room="on")
+        ),
+        Owe,
     )
 
 
@@ -212,8 +215,17 @@ def test_a_group_above_the_chosen_size_is_off_and_a_huge_one_always() -> None:
     assert isinstance(ask(room=replace(GROUP, others=20)), Owe)
     assert refusal(room=replace(GROUP, others=21)) is Reason.TOO_MANY_PEOPLE
     on = replace(DEFAULTS, room="on")
-    assert isinstance(ask(room=replace(GROUP, others=100), settings=on), Owe)
+    asking = replace(EVENT, is_asking=True)
+    assert isinstance(ask(asking, replace(GROUP, others=100), settings=on), Owe)
+    assert refusal(event=asking, room=replace(GROUP, others=21)) is Reason.TOO_MANY_PEOPLE
     assert refusal(room=replace(GROUP, others=101), settings=on) is Reason.TOO_MANY_PEOPLE
+
+
+@pytest.mark.parametrize("settings", [replace(DEFAULTS, room="on"), replace(DEFAULTS, groups_max=100)])
+def test_in_a_large_group_only_who_asks_is_told(settings: ReceiptSettings) -> None:
+    assert refusal(room=replace(GROUP, others=21), settings=settings) is Reason.NOT_ASKED
+    assert isinstance(ask(room=replace(GROUP, others=20), settings=settings), Owe)
+    assert isinstance(ask(replace(EVENT, is_asking=True), replace(GROUP, others=21), settings=settings), Owe)
 
 
 def test_never_beats_on() -> None:

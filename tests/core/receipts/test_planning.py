@@ -19,7 +19,7 @@ from tandem_core.sync import rooms_api
 from tandem_core.sync.apply import apply
 from tandem_core.sync.response import Response
 from tandem_core.types import DeviceId, Role, RoomId, UserId
-from tests.core.receipts.conftest import BOB, CAROL, HOUR, ME, MINUTE, NOW, ROOM
+from tests.core.receipts.conftest import ASKING, BOB, CAROL, HOUR, ME, MINUTE, NOW, ROOM
 from tests.core.receipts.outbox_kit import LONGER_THAN_A_HOLD_MS, Rig, owe_one
 from tests.support.aio import in_loop
 
@@ -361,7 +361,7 @@ def test_at_most_twenty_authors_are_told_at_a_time_and_the_others_soon_after(rig
     rig.account.room(people=people)
     rig.choose("receipts.groups_max", 30)
     for person in people:
-        rig.judge(rig.account.message(person))
+        rig.judge(rig.account.message(person, **ASKING))
     pass_time(rig)
     assert len(rig.server.posted) == 20
     wait_s = rig.step()

@@ -15,7 +15,7 @@ from tandem_core.receipts import pause, planning, schedule
 from tandem_core.receipts.preview import in_room, preview
 from tandem_core.store import receipt_log
 from tandem_core.types import Role, UserId
-from tests.core.receipts.conftest import BOB, CAROL, HOUR, ME, NOW, ROOM, Account
+from tests.core.receipts.conftest import ASKING, BOB, CAROL, HOUR, ME, NOW, ROOM, Account
 
 
 def words(account: Account) -> str:
@@ -61,7 +61,7 @@ def test_the_preview_says_what_the_gate_does(
         target = {"receipts.person": {"user_id": BOB}, "receipts.room": {"room_id": ROOM}}.get(key, {})
         choose(account, key, value, **target)
     [seen] = account.read(preview, ME, Role.APP, BOB, account.now)
-    event = account.message(BOB, sealed=room.get("encrypted", True))
+    event = account.message(BOB, sealed=room.get("encrypted", True), **ASKING)
     account.write(judge, ME, Role.APP, event, now_ms=account.now, chance=random.Random(1))
     owed = account.rows("SELECT share FROM receipt_owed WHERE state = 'owed'")
     assert (seen.share is not None) is bool(owed)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tandem_core import capabilities, settings
+from tandem_core import capabilities
 from tandem_core.errors import BadInput
-from tandem_core.receipts import failed, inbound
+from tandem_core.receipts import failed, inbound, marker
 from tandem_core.receipts.summary import details, own_devices, summaries, summary
 from tandem_core.receipts.words import PersonDelivery, PersonState, State, Summary
 from tandem_core.store import bridges, devices, rooms
 from tandem_core.store.bridges import StatusRow
+from tandem_core.store.codec import dumps
 from tandem_core.store.devices import Device
 from tandem_core.types import DeviceId, EventId, Role, UserId
 from tests.core.receipts.conftest import BOB, CAROL, HOUR, ME, MINUTE, NOW, ROOM, Account
@@ -143,13 +144,14 @@ def test_hundreds_of_keys_are_asked_at_once(account: Account) -> None:
     assert len(account.read(summaries, Role.APP, keys, account.now)) == 900
 
 
-def test_of_more_than_twenty_people_confirmations_are_expected_only_where_the_room_was_chosen(
+def test_of_more_than_twenty_people_confirmations_are_expected_only_where_they_were_asked_for(
     account: Account,
 ) -> None:
     account.room()
     account.sent(audience={f"@p{i}:example.org": {} for i in range(40)})
-    assert ask(account).text == "Sent. Delivery is not tracked here (more than 20 people)"
-    account.write(settings.set_value, "receipts.room", "on", now_ms=NOW, room_id=ROOM)
+    why = "more than 20 people, and you did not ask for it"
+    assert ask(account).text == f"Sent. Delivery is not tracked here ({why})"
+    account.run("UPDATE send_queue SET wire_type = 'm.room.encrypted', content = ?", dumps({marker.KEY: {}}))
     assert ask(account).state is State.SENT
     hear(account, "@p1:example.org")
     said = ask(account)
