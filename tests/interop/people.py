@@ -55,6 +55,10 @@ class Tandem:
         return room_id
 
     async def accept(self, room_id: str) -> None:
+        # Nobody can encrypt for a device whose keys the server does not have yet.
+        await until(
+            lambda: self.conn.execute("SELECT 1 FROM crypto_account WHERE device_keys_uploaded").fetchone()
+        )
         await until(lambda: rooms.room(self.conn, self.role, RoomId(room_id)))
         await rooms_api.accept(self.engine.http, self.engine.db, RoomId(room_id))
         await until(lambda: self._membership(room_id) == "join")
