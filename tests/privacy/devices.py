@@ -1,6 +1,7 @@
 """D5: how many of a person's devices are online, from confirmations that name none of them.
 
-Three people with three devices each, of which one, two and three run. Their own server holds and merges.
+Three people with three devices each, of which one, two and three run. Their own server holds and merges; on a stock
+one the devices agree among themselves which of them answers.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ def collect_devices(
     flushes: int,
     seed: int,
     within_s: float,
+    module: bool = True,
     tell: Callable[[str], None] = lambda words: None,
 ) -> Collected:
     """Delays for each number of devices; all three people at the same time, ``authors`` for each."""
-    server = synapse(folder / "synapse", scale=scale)
+    server = synapse(folder / "synapse", scale=scale, module=module)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = Collected()
     victims: list[Victim] = []
@@ -49,7 +51,8 @@ def collect_devices(
             running = [device for victim in victims for device in victim.devices]
             time.sleep(5.0 / scale)
             with days_go_by(running):
-                delays = asyncio.run(measure(everybody, Plan(flushes), scale, seed=seed, within_s=within_s))
+                plan = Plan(flushes, by_letter=not module)
+                delays = asyncio.run(measure(everybody, plan, scale, seed=seed, within_s=within_s))
             for number, state in enumerate(DEVICES):
                 found.add(state, delays[number * authors : (number + 1) * authors])
                 tell(f"{state.name}: {len(found.delays[state.name])} confirmations")

@@ -13,6 +13,7 @@ from tandem_core.receipts import schedule
 from tandem_core.receipts.schedule import Profile, Standing
 from tandem_core.store.receipt_plans import Flush
 from tandem_synapse.release import Hold
+from tests.privacy.path import travel_ms
 from tests.privacy.timing import State
 
 TRAIN_S = 0.05
@@ -45,8 +46,7 @@ def interval(profile: Profile, state: State, chance: random.Random) -> float:
     plan = schedule.draw(profile, 0, chance)
     at = schedule.turn(plan, Standing(flushes=[Flush(0, attended=False)]), 0).at
     assert at is not None
-    woken = chance.gammavariate(2.0, state.idle_ms / 2) if state.idle_ms else 0.0
-    return (at + woken) / 1000
+    return (at + travel_ms(0.0, state.idle_ms, chance)) / 1000
 
 
 def merged(state: State, chance: random.Random) -> float:

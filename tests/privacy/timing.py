@@ -100,16 +100,6 @@ class World:
         with days_go_by(self.victim.devices):
             return asyncio.run(measure(self.authors, plan, self.scale, seed=seed, within_s=within_s))
 
-    def chat(self, flushes: int, *, seed: int, within_s: float) -> list[float]:
-        """Confirmations while the owner visibly writes in all rooms."""
-        self.be(BASE)
-        plan = Plan(flushes, pause_s=(2.5, 4.0), by_letter=self.by_letter)
-        rooms = [author.room for author in self.authors]
-        with days_go_by(self.victim.devices, attended=rooms, now_ms=self.victim.rate.now_ms):
-            time.sleep(_SETTLE_S / self.scale + 1.5)
-            found = asyncio.run(measure(self.authors, plan, self.scale, seed=seed, within_s=within_s))
-        return [delay for one in found for delay in one]
-
 
 @contextmanager
 def world(

@@ -17,6 +17,8 @@ from tandem_core.types import RoomId
 from tandem_demo.device import Device
 
 _EVERY_S = 0.7
+_AGO_MS = 5_000
+"""The programs look at their clock before they look into the store: what is newer lies in their future."""
 _CLOCK = SystemClock()
 
 
@@ -40,7 +42,7 @@ def days_go_by(
         while not over.wait(every_s):
             for store in stores:
                 store.write_now(forget_flushes)
-                store.write_now(attend, rooms, now_ms())
+                store.write_now(attend, rooms, now_ms() - _AGO_MS)
 
     thread = threading.Thread(target=age, name="days go by")
     thread.start()
