@@ -101,13 +101,13 @@ class Verifications:
         self._ids: dict[Place, str] = {}
         self._step = asyncio.Lock()
         self._signing = asyncio.Lock()
-        self._naming = asyncio.Lock()
-        """Between the store and ``_ids``: a request in a room gets another name in both once it is sent."""
+        self._changing = asyncio.Lock()
+        """Held while a verification changes in the store and then in memory: nobody is to see it between the two."""
         self._has_begun = False
 
     async def flows(self) -> list[View]:
         """Every verification of the last day, the newest first."""
-        async with self._naming:
+        async with self._changing:
             return [self._view(row) for row in await self._db.read(rows.all_standing)]
 
     async def request_own(self, device_id: DeviceId | None = None) -> str:
@@ -122,8 +122,9 @@ class Verifications:
             await self._begin()
             now_ms = self._clock.now_ms()
             flow = Flow(Place(self._new_id()), self._me.user_id, None, True, now_ms, now_ms, asked=asked)
-            await self._db.write(steps.ask, self._me, flow)
-            return self._hold(flow)
+            async with self._changing:
+                await self._db.write(steps.ask, self._me, flow)
+                return self._hold(flow)
 
     async def request_person(self, user_id: UserId) -> str:
         """Ask a person, in the direct chat with them, which is made if there is none; returns the id."""
@@ -136,8 +137,9 @@ class Verifications:
         async with self._step:
             await self._begin()
             now_ms = self._clock.now_ms()
-            flow = await self._db.write(steps.ask_in_room, self._me, room_id, user_id, now_ms)
-            return self._hold(flow)
+            async with self._changing:
+                flow = await self._db.write(steps.ask_in_room, self._me, room_id, user_id, now_ms)
+                return self._hold(flow)
 
     async def accept(self, flow_id: str) -> None:
         """Take part in a verification that the other side asks for."""
@@ -199,8 +201,9 @@ class Verifications:
         await self._settle()
 
     async def _take(self, flow: Flow, event: Event) -> None:
-        step = await self._db.write(steps.act, self._me, flow, event, self._fresh())
-        self._hold(step.flow)
+        async with self._changing:
+            step = await self._db.write(steps.act, self._me, flow, event, self._fresh())
+            self._hold(step.flow)
 
     async def _hear(self, said: Said) -> None:
         flow = self._live.get(Place(said.flow, said.room_id))
@@ -210,8 +213,9 @@ class Verifications:
         message = messages.read(messages.Kind(said.kind), said.content)
         if isinstance(message, messages.Ready) and flow.device is None:
             await self._get_to_know(flow.peer, message.device)
-        step = await self._db.write(steps.hear, self._me, flow, said, self._fresh())
-        self._hold(step.flow)
+        async with self._changing:
+            step = await self._db.write(steps.hear, self._me, flow, said, self._fresh())
+            self._hold(step.flow)
 
     async def _begin(self) -> None:
         """Once: end what the last run left behind."""
@@ -225,7 +229,7 @@ class Verifications:
     async def _name(self) -> None:
         if not any(place.room_id is not None and not place.flow.startswith("$") for place in self._ids):
             return
-        async with self._naming:
+        async with self._changing:
             named = await self._db.write(steps.name_sent, self._me, self._clock.now_ms())
             for old, new in named.items():
                 flow = self._live.pop(old, None)
@@ -304,7 +308,7 @@ class Verifications:
 
     async def _row(self, flow_id: str) -> Standing:
         """The verification with this id; raises BadInput."""
-        async with self._naming:
+        async with self._changing:
             for row in await self._db.read(rows.all_standing):
                 if self._id(row) == flow_id:
                     return row

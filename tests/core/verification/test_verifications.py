@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,11 +15,11 @@ from tandem_core.store import identities
 from tandem_core.store import verification as rows
 from tandem_core.store.database import Database
 from tandem_core.types import DeviceId, Role
-from tandem_core.verification import messages, steps
-from tandem_core.verification.flow import REQUEST_MS, STEP_MS, NotNow, Phase
-from tandem_core.verification.messages import Code, Kind
+from tandem_core.verification import messages
+from tandem_core.verification.flow import REQUEST_MS, STEP_MS, NotNow, Phase, Step
+from tandem_core.verification.messages import Code, Kind, Place
 from tandem_core.verification.qr import BadCode
-from tandem_core.verification.verifications import NoDevice
+from tandem_core.verification.verifications import NoDevice, View
 from tests.core.crypto.key_server import KeyServer
 from tests.core.crypto.world import NOW, ROOM, StillClock, user
 from tests.core.verification.acts import Make, agree, compare, device_trust, own_devices, people
@@ -66,27 +67,52 @@ def test_two_people_verify_each_other_in_their_encrypted_chat(make_device: Make,
     assert not server.asked("createRoom")
 
 
+Looks = Callable[[Window, Callable[[Any], bool]], list[View]]
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
+    """Look at a window's verifications as soon as one of these changes is in its store; returns what is seen then."""
+
+    def begin(window: Window, is_meant: Callable[[Any], bool]) -> list[View]:
+        seen, looking, write = list[View](), list[asyncio.Task[None]](), Database.write
+
+        async def look() -> None:
+            seen.extend(await window.verifications.flows())
+
+        async def write_and_look(db: Database, work: Any, *words: Any, **more: Any) -> Any:
+            done = await write(db, work, *words, **more)
+            if db is window.device.db and is_meant(done):
+                looking.append(asyncio.ensure_future(look()))
+                await asyncio.sleep(0.05)
+            return done
+
+        monkeypatch.setattr(Database, "write", write_and_look)
+        return seen
+
+    return begin
+
+
 def test_a_request_keeps_its_id_while_the_store_gives_it_another_name(
-    make_device: Make, monkeypatch: pytest.MonkeyPatch
+    make_device: Make, looks: Looks
 ) -> None:
     alice, bob = people(make_device)
     alice.run(alice.verifications.request_person(user("bob")))
-    first, seen, write = alice.id, list[str](), Database.write
-
-    async def look() -> None:
-        seen.extend(view.id for view in await alice.verifications.flows())
-
-    async def write_and_look(db: Database, work: Any, *words: Any, **more: Any) -> Any:
-        done = await write(db, work, *words, **more)
-        if work is steps.name_sent and done:
-            looks.append(asyncio.ensure_future(look()))
-            await asyncio.sleep(0.05)
-        return done
-
-    looks: list[asyncio.Future[None]] = []
-    monkeypatch.setattr(Database, "write", write_and_look)
+    first = alice.id
+    seen = looks(alice, lambda done: isinstance(done, dict) and any(isinstance(at, Place) for at in done))
     compare(alice, bob)
-    assert seen == [first]
+    assert [view.id for view in seen] == [first]
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_there_is_something_to_compare_as_soon_as_it_is_time_to(
+    make_device: Make, looks: Looks, which: int
+) -> None:
+    both = people(make_device)
+    both[0].run(both[0].verifications.request_person(user("bob")))
+    seen = looks(both[which], lambda done: isinstance(done, Step) and done.flow.phase is Phase.COMPARE)
+    compare(*both)
+    assert [(view.phase, len(view.emoji), len(view.decimals)) for view in seen] == [(Phase.COMPARE, 7, 3)]
 
 
 def test_what_belongs_to_a_verification_is_no_message_of_the_chat(make_device: Make) -> None:
