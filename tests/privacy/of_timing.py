@@ -42,8 +42,6 @@ _PLAYED = 20_000
 """Observations of all states together that are drawn from the schedule alone."""
 _LONG = 60
 """In fewer minutes a real server gives samples enough for contacts with the notifier or the window, and no more."""
-_SHOWN_S = 8.0
-"""Until the owner of the victim is known to be there."""
 _LEAST = 8
 """With fewer observations of a state there is no figure."""
 
@@ -77,40 +75,41 @@ def places_and_programs(run: Run) -> list[Line]:
 
 def active_or_idle(run: Run) -> list[Line]:
     """What is hardest to keep from anybody, on a real Synapse, with as many authors as the machine can bear."""
-    with timing.world(run.place("idle"), scale=run.scale, authors=_MANY, seed=run.seed) as where:
-        until = time.monotonic() + run.seconds(0.2)
-        found = timing.collect(
-            where, (BASE, IDLE), rounds=1000, flushes=5, seed=run.seed, until=until, tell=run.tell
-        )
-        found.late_ms = lateness([where.victim])
-    _note_lateness(run, found, "active or idle")
-    ours = _tell_apart(found, (BASE, IDLE), PER_OBSERVATION)
-    return [_of_idle("30 confirmations to a contact, on Synapse", ours)]
+    ours = _idle_on_synapse(run, "active or idle", authors=_MANY, share=0.2)
+    return [_measured("D2", "active or idle, 30 confirmations to a contact, on Synapse", ours, 0.55)]
 
 
 def encrypted_way(run: Run) -> list[Line]:
     """The same on a stock Synapse, where confirmations travel as encrypted letters."""
-    until = time.monotonic() + run.seconds(0.08)
+    ours = _idle_on_synapse(run, "stock server", authors=_AUTHORS, share=0.08, module=False)
+    return [
+        _measured("D2", "active or idle, 30 encrypted confirmations to a contact, stock server", ours, 0.55)
+    ]
+
+
+def _idle_on_synapse(
+    run: Run, name: str, *, authors: int, share: float, module: bool = True
+) -> Estimate | None:
     with timing.world(
-        run.place("stock"), scale=run.scale, authors=_AUTHORS, module=False, seed=run.seed
+        run.place("idle"), scale=run.scale, authors=authors, module=module, seed=run.seed
     ) as where:
+        until = time.monotonic() + run.seconds(share)
         found = timing.collect(
-            where, (BASE, IDLE), rounds=50, flushes=5, seed=run.seed, until=until, tell=run.tell
+            where, (BASE, IDLE), rounds=1000, flushes=5, seed=run.seed, until=until, tell=run.tell
         )
         found.late_ms = lateness([where.victim])
-    _note_lateness(run, found, "stock server")
-    ours = _tell_apart(found, (BASE, IDLE), PER_OBSERVATION)
-    return [_of_idle("30 encrypted confirmations to a contact, stock server", ours)]
+    _note_lateness(run, found, name)
+    return _tell_apart(found, (BASE, IDLE), PER_OBSERVATION)
 
 
-def _of_idle(what: str, ours: Estimate | None) -> Line:
+def _measured(goal: str, what: str, ours: Estimate | None, bar: float) -> Line:
     return Line(
-        "D2",
-        f"active or idle, {what}",
+        goal,
+        what,
         "-",
         _words(ours),
-        "<= 0.55",
-        None if ours is None else ours.low <= 0.55,
+        f"<= {bar}",
+        None if ours is None else ours.low <= bar,
         {"ours": ours and ours.as_json()},
     )
 
@@ -267,18 +266,8 @@ def devices(run: Run) -> list[Line]:
 
 def devices_of_the_encrypted_way(run: Run) -> list[Line]:
     """The same on a stock Synapse: one of the devices answers for all."""
-    ours = _of_devices(run, module=False)
-    return [
-        Line(
-            "D5",
-            "1, 2 or 3 devices online, 60 encrypted confirmations, stock server",
-            "-",
-            _words(ours),
-            "<= 0.38",
-            None if ours is None else ours.low <= 0.38,
-            {"ours": ours and ours.as_json()},
-        )
-    ]
+    what = "1, 2 or 3 devices online, 60 encrypted confirmations, stock server"
+    return [_measured("D5", what, _of_devices(run, module=False), 0.38)]
 
 
 def _of_devices(run: Run, *, module: bool) -> Estimate | None:
@@ -347,7 +336,6 @@ def real_time(run: Run) -> list[Line]:
             with days_go_by([device]):
                 shipped = heard(where.authors, Plan(10_000), within_s)
             with days_go_by([device], attended=[author.room for author in where.authors]):
-                time.sleep(_SHOWN_S)
                 chat = heard(where.authors, Plan(10_000, pause_s=(2.5, 4.0)), within_s / 3)
         finally:
             device.stop_all()

@@ -17,6 +17,7 @@ from tests.privacy.rig import synapse
 from tests.privacy.table import Line
 
 _SHORTEST = 0.01
+"""The share of all holds that is at most as long as what counts as the shortest."""
 
 
 @dataclass

@@ -83,8 +83,8 @@ _OWN_WORDS = {
     "encryption.room": {"verified": "Only verified devices"},
 }
 _HELP = {
-    "receipts.groups_max": "Only groups with at most this many other people. In groups of more than 20, only messages"
-    " that ask for it are confirmed.",
+    "receipts.groups_max": "Only groups with at most this many other people. In groups of more than"
+    f" {gate.MOST_UNASKED}, only messages that ask for it are confirmed.",
     "receipts.device_detail": "In direct chats only; all others see just that it reached you.",
     "receipts.notifier": "So a confirmation says nothing about where you are. If you turn this off, a delivered mark"
     " tells the author that your Tandem window is open.",

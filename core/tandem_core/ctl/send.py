@@ -13,7 +13,7 @@ from tandem_core.ctl import world
 from tandem_core.ctl.output import note, show, show_json
 from tandem_core.errors import BadInput, Expected, UnknownRoom
 from tandem_core.paths import ProfilePaths
-from tandem_core.receipts import marker
+from tandem_core.receipts import gate, marker
 from tandem_core.store import inspect
 from tandem_core.types import Change, Json, RoomId, Topic
 
@@ -52,7 +52,7 @@ def check_asking(conn: sqlite3.Connection, room_id: RoomId) -> None:
             "--ask",
             title="Confirmations cannot be asked for in this room",
             advice="That is possible in encrypted chats that are not public, with up to"
-            f" {marker.MOST_PEOPLE} other people, where your settings say so.",
+            f" {gate.MOST_PEOPLE} other people, where your settings say so.",
         )
 
 

@@ -239,9 +239,8 @@ def _refused_room(room: RoomFacts, settings: ReceiptSettings) -> Reason | None:
 
 def _unasked(event: Facts, room: RoomFacts) -> Reason | None:
     """In a large group hundreds of confirmations are worth their cost only to an author who wants them."""
-    if room.others is None:
-        return Reason.UNKNOWN_ROOM
-    return Reason.NOT_ASKED if room.others > MOST_UNASKED and not event.is_asking else None
+    is_large = room.others is None or room.others > MOST_UNASKED
+    return Reason.NOT_ASKED if is_large and not event.is_asking else None
 
 
 def _refused_event(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tandem_core import settings
 from tandem_core.receipts import proof
 from tandem_core.receipts.checks import is_id
+from tandem_core.receipts.gate import MOST_PEOPLE
 from tandem_core.store import receipts as store
 from tandem_core.store import room_facts
 from tandem_core.store import session as sessions
@@ -31,8 +32,6 @@ KEY = "im.tandem.confirm"
 TOKEN_BYTES = 16
 MOST_DEVICES = 4
 """So many devices of the author are told of one message; we ask for one, which tells our others."""
-MOST_PEOPLE = 100
-"""In rooms with more other people nobody confirms, so nobody is asked."""
 
 _TYPES = frozenset({"m.room.message", "m.sticker", "m.poll.start"})
 _NEVER_MESSAGES = frozenset({"m.notice", "m.key.verification.request"})

@@ -16,8 +16,6 @@ MOST_NAMED = 8
 """Up to so many people are shown by name; above it, behind a count."""
 MOST_COUNTED = 20
 """Up to so many people are counted one by one; above it, in rounded words."""
-MOST_TRACKED = 100
-"""In larger rooms nobody is asked and nobody confirms."""
 SILENT_MS = 30 * 24 * 3600 * 1000
 """Who has been asked for so long and has confirmed nothing meanwhile is not expected to."""
 

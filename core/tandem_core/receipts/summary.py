@@ -9,10 +9,10 @@ from functools import cache, cached_property, partial
 
 from tandem_core import capabilities, trust
 from tandem_core.errors import BadInput
-from tandem_core.receipts import bridge, failed, marker
+from tandem_core.receipts import bridge, failed, gate, marker
 from tandem_core.receipts.bridge import BridgeStatus
 from tandem_core.receipts.failed import FailedDevice
-from tandem_core.receipts.states import MOST_COUNTED, MOST_TRACKED, SILENT_MS, BridgeState
+from tandem_core.receipts.states import SILENT_MS, BridgeState
 from tandem_core.receipts.words import DeviceDelivery, Message, PersonDelivery, State, Summary, summarise
 from tandem_core.store import audience, bridges, members, room_facts
 from tandem_core.store import deliveries as store
@@ -206,10 +206,10 @@ class _Look:
         if why is not None:
             return why
         counted = [person for person in people if person.counted]
-        if len(counted) > MOST_TRACKED:
-            return f"more than {MOST_TRACKED} people"
-        if len(counted) > MOST_COUNTED and message.event_id is not None and not self._is_asked(message):
-            return f"more than {MOST_COUNTED} people, and you did not ask for it"
+        if len(counted) > gate.MOST_PEOPLE:
+            return f"more than {gate.MOST_PEOPLE} people"
+        if len(counted) > gate.MOST_UNASKED and message.event_id is not None and not self._is_asked(message):
+            return f"more than {gate.MOST_UNASKED} people, and you did not ask for it"
         if counted and not any(person.tracked for person in counted):
             whom = counted[0].name if len(counted) == 1 else "anybody here"
             return f"no confirmations from {whom} for a month"
