@@ -66,6 +66,19 @@ class Code(StrEnum):
     OTHER = "other"
 
 
+class Unsaid(StrEnum):
+    """Why an author is not told of a failure, beside what a ``gate.Reason`` says."""
+
+    FAILURES_OFF = "failures_off"
+    NOT_DIRECT = "not_direct"
+    NOT_VERIFIED = "not_verified"
+    UNSIGNED_DEVICE = "unsigned_device"
+    NEW_DEVICE = "new_device"
+    NO_SESSION = "no_session"
+    ON_PURPOSE = "refused_on_purpose"
+    NO_KEY_HELPS = "no_key_helps"
+
+
 _CODES = {
     "no_key": Code.NO_KEY,
     "too_early": Code.NO_KEY,
@@ -135,20 +148,9 @@ def note(txn: Transaction, me: Me, event: StoredEvent, word: str, now_ms: int, d
     In the transaction that found it so. Returns whether that is new.
     """
     session_id = event.session_id
-    if (
-        not is_id(session_id)
-        or event.sender == me.user_id
-        or event.origin not in (Origin.LIVE, Origin.GAP)
-        or event.kind != "sealed"
-        or event.state_key is not None
-        or event.redacted_by is not None
-        or code_of(word) is None
-        or store.is_noted(txn.conn, event.room_id, session_id, event.sender)
-        or not _is_on(txn.conn)
-        or rooms.kind(txn.conn, event.room_id) is not RoomKind.DIRECT
-        or trust.person(txn.conn, me, event.sender) is not PersonTrust.VERIFIED
-        or not _was_here(txn.conn, min(event.sent_at, event.received_at), now_ms)
-    ):
+    if session_id is None or unsaid(txn.conn, me, event, word, now_ms) is not None:
+        return False
+    if store.is_noted(txn.conn, event.room_id, session_id, event.sender):
         return False
     store.forget_told(txn, now_ms - KEEP_TOLD_MS)
     if store.waiting_count(txn.conn, event.sender) >= MOST_WAITING:
@@ -157,6 +159,29 @@ def note(txn: Transaction, me: Me, event: StoredEvent, word: str, now_ms: int, d
     return store.put_waiting(
         txn, event.room_id, session_id, event.sender, event.event_id, now_ms=now_ms, due_at=due_at
     )
+
+
+def unsaid(
+    conn: sqlite3.Connection, me: Me, event: StoredEvent, word: str, now_ms: int
+) -> Unsaid | gate.Reason | None:
+    """Why nothing is said of an event that stays sealed for this reason; None: its author may have to be told."""
+    if event.kind != "sealed" or event.state_key is not None or not is_id(event.session_id):
+        return gate.Reason.NOT_A_MESSAGE
+    if event.sender == me.user_id:
+        return gate.Reason.OWN_EVENT
+    if event.origin not in (Origin.LIVE, Origin.GAP):
+        return gate.Reason.NOT_LIVE
+    if event.redacted_by is not None:
+        return gate.Reason.REDACTED
+    if code_of(word) is None:
+        return Unsaid.NO_KEY_HELPS if word in _OF_OTHERS else Unsaid.ON_PURPOSE
+    if not _is_on(conn):
+        return Unsaid.FAILURES_OFF
+    if rooms.kind(conn, event.room_id) is not RoomKind.DIRECT:
+        return Unsaid.NOT_DIRECT
+    if trust.person(conn, me, event.sender) is not PersonTrust.VERIFIED:
+        return Unsaid.NOT_VERIFIED
+    return None if _was_here(conn, min(event.sent_at, event.received_at), now_ms) else Unsaid.NEW_DEVICE
 
 
 def note_key(txn: Transaction, sender: UserId, room_key: Json, now_ms: int) -> bool:
@@ -220,23 +245,23 @@ def mark_told(txn: Transaction, report: Report, now_ms: int) -> None:
         store.mark_taken_back(txn, report.row)
 
 
-def refusal(conn: sqlite3.Connection, me: Me, row: FailedRow, now_ms: int) -> str | None:
+def refusal(conn: sqlite3.Connection, me: Me, row: FailedRow, now_ms: int) -> Unsaid | gate.Reason | None:
     """Why this author is not told of failures (any more); None: they may be."""
     if not _is_on(conn):
-        return "switched_off"
+        return Unsaid.FAILURES_OFF
     room = facts.room_facts(conn, me, row.room_id)
     sender = facts.sender_facts(conn, me, row.room_id, row.sender)
     reason = gate.still_owed(room, sender, facts.receipt_settings(conn, row.room_id, row.sender))
     if reason is not None:
-        return str(reason)
+        return reason
     if room.kind is not RoomKind.DIRECT:
-        return "not_direct"
+        return Unsaid.NOT_DIRECT
     if trust.person(conn, me, row.sender) is not PersonTrust.VERIFIED:
-        return "not_verified"
+        return Unsaid.NOT_VERIFIED
     if trust.device(conn, me, me.user_id, me.device_id) is DeviceTrust.UNSIGNED:
-        return "unsigned_device"
+        return Unsaid.UNSIGNED_DEVICE
     if now_ms - row.decided_at > gate.MOST_AGE_MS:
-        return str(gate.Reason.TOO_OLD)
+        return gate.Reason.TOO_OLD
     return None
 
 
@@ -255,7 +280,7 @@ def _look_again(
         store.put_off(txn, row, now_ms + LOOK_AGAIN_MS)
         return None
     if reason is None and not readers(txn.conn, me, row):
-        reason = "no_session"
+        reason = Unsaid.NO_SESSION
     if reason is not None:
         store.mark_dropped(txn, row, reason)
         return None
@@ -267,11 +292,11 @@ def _look_again(
         store.mark_dropped(txn, row, str(gate.Reason.BEFORE_JOIN))
         return None
     if not _was_here(txn.conn, min(first.sent_at, first.received_at), now_ms):
-        store.mark_dropped(txn, row, "new_device")
+        store.mark_dropped(txn, row, Unsaid.NEW_DEVICE)
         return None
     code = code_of(first.reason)
     if code is None and first.reason is not None:
-        store.mark_dropped(txn, row, "refused_on_purpose")
+        store.mark_dropped(txn, row, Unsaid.ON_PURPOSE)
         return None
     if code is None or not is_tried(row):
         store.put_off(txn, row, now_ms + LOOK_AGAIN_MS)

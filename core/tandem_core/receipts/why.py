@@ -7,11 +7,14 @@ from dataclasses import dataclass
 
 from tandem_core import settings
 from tandem_core.errors import BadInput
-from tandem_core.receipts import facts, gate, planning
+from tandem_core.receipts import facts, failed, gate, planning
+from tandem_core.receipts.failed import Unsaid
 from tandem_core.receipts.gate import Owe, Reason, Share
 from tandem_core.receipts.schedule import Turn, Wait
 from tandem_core.store import confirmations, timeline
+from tandem_core.store import failed as failures
 from tandem_core.store import receipts as store
+from tandem_core.store.events import StoredEvent
 from tandem_core.types import EventId, Me, Seal, UserId
 
 _SENTENCES = {
@@ -59,6 +62,16 @@ _WAITS = {
     Wait.UNANSWERED: "Its author was told several times while you did not show up. It goes out once you write, or read"
     " with public read receipts, in a room with them.",
     Wait.CLOCK: "The clock was set back. It is planned anew.",
+}
+_UNSAID = {
+    Unsaid.FAILURES_OFF: "You do not tell contacts what a device of yours cannot decrypt.",
+    Unsaid.NOT_DIRECT: "That is told in direct chats only.",
+    Unsaid.NOT_VERIFIED: "That is told only to people whom you have verified.",
+    Unsaid.UNSIGNED_DEVICE: "This device is not confirmed by you.",
+    Unsaid.NEW_DEVICE: "You signed in with this device only shortly before it, or after it.",
+    Unsaid.NO_SESSION: "No verified device of its author can be reached from this one.",
+    Unsaid.ON_PURPOSE: "Its author's app keeps the key from this device on purpose.",
+    Unsaid.NO_KEY_HELPS: "No key would open it.",
 }
 _LEFT = "Another device of yours may tell its author; if it does not, this one will."
 _NO_SESSION = (
@@ -155,4 +168,30 @@ def _computed(conn: sqlite3.Connection, me: Me, event_id: EventId, now_ms: int) 
             text = "Nothing is known of a confirmation: it came before this device kept account of them."
             return Why(event_id, "undecided", None, text, None, event.sender)
         reason = decision.reason
-    return Why(event_id, "undecided", reason, f"It is not confirmed. {sentence(reason)}", None, event.sender)
+    text = f"It is not confirmed. {sentence(reason)}"
+    if reason is Reason.SEALED:
+        text = f"{text} {_of_failure(conn, me, event, now_ms)}".strip()
+    return Why(event_id, "undecided", reason, text, None, event.sender)
+
+
+def _of_failure(conn: sqlite3.Connection, me: Me, event: StoredEvent, now_ms: int) -> str:
+    """Whether its author is told that this device cannot decrypt it, and why not; nothing while that is not known."""
+    row = None
+    if event.session_id is not None:
+        row = failures.row(conn, event.room_id, event.session_id, event.sender)
+    if row is None:
+        reason = (
+            None if event.seal_reason is None else failed.unsaid(conn, me, event, event.seal_reason, now_ms)
+        )
+        return "" if reason is None else _not_told(reason)
+    match row.state:
+        case "waiting":
+            return "Its author will be told so, unless its key comes meanwhile."
+        case "dropped":
+            return _not_told(row.reason)
+    return "Its author was told so, and can send its key again."
+
+
+def _not_told(reason: str | None) -> str:
+    words = _UNSAID.get(Unsaid(reason)) if reason in set(Unsaid) else sentence(reason)
+    return f"Its author is not told so. {words}"

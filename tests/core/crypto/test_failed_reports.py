@@ -8,9 +8,11 @@ from collections.abc import Callable
 import pytest
 
 from tandem_core.codec import dumps
-from tandem_core.receipts import failed
-from tandem_core.receipts.failed import Code
+from tandem_core.receipts import failed, why
+from tandem_core.receipts.failed import Code, Unsaid
+from tandem_core.receipts.gate import Reason
 from tandem_core.store import events, rooms, timeline
+from tandem_core.types import EventId
 from tests.core.crypto.failed_kit import AFTER_ALL, DAY, HOUR, MINUTE, Talk, change, choose, restored, told
 from tests.core.crypto.own_devices import verify
 from tests.core.crypto.world import NOW, ROOM, Device, user
@@ -163,8 +165,33 @@ def test_what_does_not_hold_when_the_message_comes_is_not_even_kept(
     talk: Talk, spoil: Callable[[Talk], None]
 ) -> None:
     spoil(talk)
-    talk.lost()
+    event_id = talk.lost()
     assert talk.owed() == []
+    assert "Its author is not told so. " in said(talk, event_id)
+
+
+def said(talk: Talk, event_id: EventId) -> str:
+    """What Bob is told of why a message is not confirmed."""
+    return str(talk.bob.read(why.why, talk.bob.me, event_id, talk.clock.now_ms()).text)
+
+
+def test_a_person_can_read_whether_the_author_is_told_and_why_not(talk: Talk) -> None:
+    event_id = talk.lost()
+    cannot = "It is not confirmed. This device cannot decrypt it."
+    assert said(talk, event_id) == f"{cannot} Its author will be told so, unless its key comes meanwhile."
+    with restored(talk.bob):
+        talk.wait(AFTER_ALL)
+        _unverified(talk)
+        talk.work()
+        words = "That is told only to people whom you have verified."
+        assert said(talk, event_id) == f"{cannot} Its author is not told so. {words}"
+    talk.tell()
+    assert said(talk, event_id) == f"{cannot} Its author was told so, and can send its key again."
+
+
+def test_every_reason_for_which_an_author_is_not_told_has_its_own_words() -> None:
+    words = [why._not_told(reason) for reason in (*Unsaid, *Reason)]
+    assert len(set(words)) == len(words)
 
 
 def _not_accepted(talk: Talk) -> None:
@@ -207,7 +234,7 @@ def test_what_does_not_hold_any_more_when_it_is_due_is_dropped_with_its_reason(t
     talk.lost()
     talk.wait(AFTER_ALL)
     reasons: list[tuple[Callable[[Talk], None], str]] = [
-        (_off, "switched_off"),
+        (_off, "failures_off"),
         (_group, "not_direct"),
         (_unverified, "not_verified"),
         (_not_accepted, "not_accepted"),

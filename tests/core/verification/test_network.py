@@ -125,10 +125,7 @@ class OwnDevices(_Network):
 
 
 for _machine in (People, OwnDevices):
-    _machine.TestCase.settings = settings(
-        max_examples=30,
-        stateful_step_count=30,
-    )
+    _machine.TestCase.settings = settings(max_examples=30, stateful_step_count=30)
 TestPeople = People.TestCase
 TestOwnDevices = OwnDevices.TestCase
 
