@@ -31,7 +31,11 @@ FAILED: tuple[Mutant, ...] = (
     mutant(
         "strangers are told of failures",
         "Section 4c of the research: an undecryptable message can be made by anybody.",
-        core("receipts/failed.py", "is not PersonTrust.VERIFIED:", "is None:"),
+        core(
+            "receipts/failed.py",
+            " if trust.person(conn, me, sender) is PersonTrust.VERIFIED else Unsaid.NOT_VERIFIED",
+            "",
+        ),
         by=(f"{_TOLD}::test_what_does_not_hold_any_more_when_it_is_due_is_dropped_with_its_reason",),
     ),
     mutant(

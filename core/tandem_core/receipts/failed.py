@@ -175,13 +175,10 @@ def unsaid(
         return gate.Reason.REDACTED
     if code_of(word) is None:
         return Unsaid.NO_KEY_HELPS if word in _OF_OTHERS else Unsaid.ON_PURPOSE
-    if not _is_on(conn):
-        return Unsaid.FAILURES_OFF
-    if rooms.kind(conn, event.room_id) is not RoomKind.DIRECT:
-        return Unsaid.NOT_DIRECT
-    if trust.person(conn, me, event.sender) is not PersonTrust.VERIFIED:
-        return Unsaid.NOT_VERIFIED
-    return None if _was_here(conn, min(event.sent_at, event.received_at), now_ms) else Unsaid.NEW_DEVICE
+    reason = _never_here(conn, me, event.room_id, event.sender)
+    if reason is None and not _was_here(conn, min(event.sent_at, event.received_at), now_ms):
+        return Unsaid.NEW_DEVICE
+    return reason
 
 
 def note_key(txn: Transaction, sender: UserId, room_key: Json, now_ms: int) -> bool:
@@ -247,17 +244,14 @@ def mark_told(txn: Transaction, report: Report, now_ms: int) -> None:
 
 def refusal(conn: sqlite3.Connection, me: Me, row: FailedRow, now_ms: int) -> Unsaid | gate.Reason | None:
     """Why this author is not told of failures (any more); None: they may be."""
-    if not _is_on(conn):
-        return Unsaid.FAILURES_OFF
     room = facts.room_facts(conn, me, row.room_id)
     sender = facts.sender_facts(conn, me, row.room_id, row.sender)
     reason = gate.still_owed(room, sender, facts.receipt_settings(conn, row.room_id, row.sender))
     if reason is not None:
         return reason
-    if room.kind is not RoomKind.DIRECT:
-        return Unsaid.NOT_DIRECT
-    if trust.person(conn, me, row.sender) is not PersonTrust.VERIFIED:
-        return Unsaid.NOT_VERIFIED
+    never = _never_here(conn, me, row.room_id, row.sender)
+    if never is not None:
+        return never
     if trust.device(conn, me, me.user_id, me.device_id) is DeviceTrust.UNSIGNED:
         return Unsaid.UNSIGNED_DEVICE
     if now_ms - row.decided_at > gate.MOST_AGE_MS:
@@ -304,9 +298,14 @@ def _look_again(
     return Report(row, Entry(row.session_id, first.event_id, min(len(sealed), MOST_N), code))
 
 
-def _is_on(conn: sqlite3.Connection) -> bool:
+def _never_here(conn: sqlite3.Connection, me: Me, room_id: RoomId, sender: UserId) -> Unsaid | None:
+    """Why this person is not told of any failure in this room."""
     held = settings.effective(conn, SETTING)
-    return held.is_sound and held.value is True
+    if not (held.is_sound and held.value is True):
+        return Unsaid.FAILURES_OFF
+    if rooms.kind(conn, room_id) is not RoomKind.DIRECT:
+        return Unsaid.NOT_DIRECT
+    return None if trust.person(conn, me, sender) is PersonTrust.VERIFIED else Unsaid.NOT_VERIFIED
 
 
 def _was_here(conn: sqlite3.Connection, event_at: int, now_ms: int) -> bool:
