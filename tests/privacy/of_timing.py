@@ -41,7 +41,10 @@ _DRAWN = 900
 _PLAYED = 20_000
 """Observations of all states together that are drawn from the schedule alone."""
 _LONG = 60
-"""In fewer minutes a real server gives samples enough for contacts with the notifier or the window, and no more."""
+"""In fewer minutes a real server gives samples enough for contacts with the notifier or the window, and no more.
+
+Of group members, whose confirmations come half as often, it gives enough for two states only.
+"""
 _LEAST = 8
 """With fewer observations of a state there is no figure."""
 
@@ -54,13 +57,17 @@ def places_and_programs(run: Run) -> list[Line]:
     plain = reference.collect_reference(
         run.place("reference"), places, authors=8, flushes=flushes, seed=run.seed, until=until
     )
+    is_long = run.minutes >= _LONG
+    wanted: list[tuple[Profile, float, int, Sequence[State]]] = [
+        (Profile.CONTACT, 0.14, _AUTHORS, ALL if is_long else (BASE, WINDOW)),
+        (Profile.OTHERS, 0.1, _MANY, (BASE, IDLE) if is_long else ()),
+    ]
     lines = []
-    for profile, direct, share in ((Profile.CONTACT, True, 0.14), (Profile.OTHERS, False, 0.1)):
-        found = Collected()
-        if direct or run.minutes >= _LONG:
-            states = ALL if run.minutes >= _LONG else (BASE, WINDOW)
+    for profile, share, authors, states in wanted:
+        found, direct = Collected(), profile is Profile.CONTACT
+        if states:
             with timing.world(
-                run.place(profile), scale=run.scale, authors=_AUTHORS, direct=direct, seed=run.seed
+                run.place(profile), scale=run.scale, authors=authors, direct=direct, seed=run.seed
             ) as where:
                 until = time.monotonic() + run.seconds(share)
                 found = timing.collect(
@@ -81,7 +88,7 @@ def active_or_idle(run: Run) -> list[Line]:
 
 def encrypted_way(run: Run) -> list[Line]:
     """The same on a stock Synapse, where confirmations travel as encrypted letters."""
-    ours = _idle_on_synapse(run, "stock server", authors=_AUTHORS, share=0.08, module=False)
+    ours = _idle_on_synapse(run, "stock server", authors=_MANY, share=0.12, module=False)
     return [
         _measured("D2", "active or idle, 30 encrypted confirmations to a contact, stock server", ours, 0.55)
     ]
