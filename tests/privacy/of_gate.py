@@ -22,8 +22,8 @@ def silent_probes(run: Run, wanted: int = 10_000) -> list[Line]:
     """Most of them on a server with our module, some on a stock one, where a confirmation would be a letter."""
     lines = []
     for words, module, most, share in (
-        ("", True, wanted, 0.16),
-        (", stock server", False, wanted // 10, 0.03),
+        ("", True, wanted, 0.12),
+        (", stock server", False, wanted // 10, 0.02),
     ):
         with server(run, "silent", module=module) as here:
             count = asyncio.run(
@@ -33,7 +33,7 @@ def silent_probes(run: Run, wanted: int = 10_000) -> list[Line]:
             )
         more = silent.Count()
         if module:
-            until = time.monotonic() + run.seconds(0.1)
+            until = time.monotonic() + run.seconds(0.05)
             left = max(most - count.probes, most // 2)
             more = asyncio.run(probe_in_memory(run.place("d1"), left, seed=run.seed, until=until))
             run.tell(f"{more.probes} more with a server in memory")
@@ -162,7 +162,7 @@ def silent_flood(run: Run, events: int = 3600) -> list[Line]:
 
 def misfortunes(run: Run, wanted: int = 10_000) -> list[Line]:
     rate = 14  # a second, which two cores can take
-    messages = min(wanted, round(run.seconds(0.12) * rate))
+    messages = min(wanted, round(run.seconds(0.1) * rate))
     with timing.world(run.place("kills"), scale=run.scale, authors=16, seed=run.seed) as where:
         where.way.be(one_way_ms=19.0)
         toll = asyncio.run(kills.storm(where, messages, seed=run.seed, tell=run.tell))

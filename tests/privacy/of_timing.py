@@ -51,7 +51,7 @@ _LEAST = 8
 
 def places_and_programs(run: Run) -> list[Line]:
     """All states of one device, for contacts, for small groups, and for the reference."""
-    until = time.monotonic() + run.seconds(0.1)
+    until = time.monotonic() + run.seconds(0.06)
     places = [state for state in ALL if state is not WINDOW]
     flushes = 40 if run.minutes < _LONG else 150
     plain = reference.collect_reference(
@@ -59,7 +59,7 @@ def places_and_programs(run: Run) -> list[Line]:
     )
     is_long = run.minutes >= _LONG
     wanted: list[tuple[Profile, float, int, Sequence[State]]] = [
-        (Profile.CONTACT, 0.14, _AUTHORS, ALL if is_long else (BASE, WINDOW)),
+        (Profile.CONTACT, 0.12, _AUTHORS, ALL if is_long else (BASE, WINDOW)),
         (Profile.OTHERS, 0.1, _MANY, (BASE, IDLE) if is_long else ()),
     ]
     lines = []
@@ -82,7 +82,7 @@ def places_and_programs(run: Run) -> list[Line]:
 
 def active_or_idle(run: Run) -> list[Line]:
     """What is hardest to keep from anybody, on a real Synapse, with as many authors as the machine can bear."""
-    ours = _idle_on_synapse(run, "active or idle", authors=_MANY, share=0.2)
+    ours = _idle_on_synapse(run, "active or idle", authors=_MANY, share=0.13)
     return [_measured("D2", "active or idle, 30 confirmations to a contact, on Synapse", ours, 0.55)]
 
 
@@ -284,7 +284,7 @@ def _of_devices(run: Run, *, module: bool) -> Estimate | None:
         authors=12,
         flushes=10_000,
         seed=run.seed,
-        within_s=run.seconds(0.08),
+        within_s=run.seconds(0.07),
         module=module,
         tell=run.tell,
     )
@@ -328,7 +328,7 @@ def real_time(run: Run) -> list[Line]:
 
     How long a mark takes is measured here, too: faster time makes the path from the server and back count for more.
     """
-    within_s = run.seconds(0.08)
+    within_s = run.seconds(0.06)
 
     def heard(authors: Sequence[Author], plan: Plan, within_s: float) -> list[float]:
         found = asyncio.run(measure(authors, plan, 1.0, seed=run.seed, within_s=within_s))
