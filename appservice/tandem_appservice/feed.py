@@ -15,13 +15,13 @@ from collections.abc import Collection
 from tandem_appservice.queue import Queue
 from tandem_appservice.sight import LINK, Sight, is_joined, look
 from tandem_appservice.take import place, see, set_place, take, wanted
-from tandem_core import settings
 from tandem_core.clock import Chance, Clock
 from tandem_core.engine import OnState
 from tandem_core.errors import Expected, Offline, RateLimited, ServerRefused, SignedOut
 from tandem_core.http import Http, path
 from tandem_core.store import account_data, devices, members, rooms
 from tandem_core.store.database import Database, Transaction
+from tandem_core.store.shared_settings import DELIVERY_EXCEPTIONS, DELIVERY_SETTINGS
 from tandem_core.sync.apply import apply
 from tandem_core.sync.response import Response
 from tandem_core.types import Json, Me, RoomId
@@ -40,8 +40,8 @@ _TRIES = 3
 _ASKED_TYPES = (
     "m.direct",
     "m.ignored_user_list",
-    settings.DELIVERY_SETTINGS,
-    settings.DELIVERY_EXCEPTIONS,
+    DELIVERY_SETTINGS,
+    DELIVERY_EXCEPTIONS,
 )
 
 

@@ -12,9 +12,9 @@ from PySide6.QtGui import QAccessible
 from PySide6.QtQuick import QQuickItem
 
 from tandem_app.models.banner import RESTORED
-from tandem_core import settings
+from tandem_core import setting_list, settings
 from tandem_core.errors import DiskFull
-from tandem_core.settings import Scope
+from tandem_core.setting_list import Scope
 from tandem_core.store import crypto, room_facts
 from tandem_core.store import session as sessions
 from tandem_core.types import RoomId, UserId
@@ -46,7 +46,7 @@ def test_every_choice_of_the_account_is_made_by_keyboard_and_kept(seed: Seed, sh
         glass.settle()
     account = [
         setting
-        for setting in settings.SETTINGS.values()
+        for setting in setting_list.SETTINGS.values()
         if setting.scope is Scope.ACCOUNT
         and setting.key.startswith("receipts.") is (page == "confirmations")
         # The one has a question of its own, the other two buttons.

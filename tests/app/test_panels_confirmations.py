@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PySide6.QtCore import Qt
 
-from tandem_core import settings
+from tandem_core import setting_list, settings
 from tandem_core.store import account_data, room_facts
 from tandem_core.store import session as sessions
 from tandem_core.store.database import Transaction
@@ -34,12 +34,12 @@ def page(show: Show, *, engine: bool = False, **size: int) -> Glass:
     return glass
 
 
-def choose(seed: Seed, key: str, value: settings.Value, **target: Any) -> None:
+def choose(seed: Seed, key: str, value: setting_list.Value, **target: Any) -> None:
     """As the other program or tandemctl writes it."""
     seed.db.write_now(settings.set_value, key, value, now_ms=NOON_MS, **target)
 
 
-def held(seed: Seed, key: str, room: RoomId | None = None, person: str | None = None) -> settings.Value:
+def held(seed: Seed, key: str, room: RoomId | None = None, person: str | None = None) -> setting_list.Value:
     return seed.db.read_now(settings.get, key, room, UserId(person) if person else None)
 
 
@@ -73,8 +73,8 @@ def test_tab_goes_through_all_choices_in_their_order_and_everything_has_a_name(
     found = tab_round(glass, root)
     own = [
         setting.key
-        for setting in settings.SETTINGS.values()
-        if setting.key.startswith("receipts.") and setting.scope is settings.Scope.ACCOUNT
+        for setting in setting_list.SETTINGS.values()
+        if setting.key.startswith("receipts.") and setting.scope is setting_list.Scope.ACCOUNT
     ]
     not_rows = ("receipts.answered", "receipts.paused_until")
     assert [name for name in found if name in own] == [key for key in own if key not in not_rows]

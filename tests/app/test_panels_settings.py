@@ -9,7 +9,7 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtQuick import QQuickItem
 
-from tandem_core import settings
+from tandem_core import setting_list, settings
 from tandem_core.paths import ProfilePaths
 from tandem_core.store import session as sessions
 from tandem_core.store.database import Transaction
@@ -55,7 +55,7 @@ def room_page(show: Show, room_id: RoomId, *, engine: bool = False, **size: int)
 
 
 def choose(
-    seed: Seed, key: str, value: settings.Value, *, room: RoomId | None = None, person: str = ""
+    seed: Seed, key: str, value: setting_list.Value, *, room: RoomId | None = None, person: str = ""
 ) -> None:
     """As the notifier or tandemctl writes it."""
     user_id = UserId(person) if person else None
@@ -88,8 +88,8 @@ def test_tab_goes_through_the_whole_page_and_back_to_its_start(seed: Seed, show:
     found = tab_round(glass, page)
     of_account = [
         s.key
-        for s in settings.SETTINGS.values()
-        if s.scope is settings.Scope.ACCOUNT and not s.key.startswith("receipts.")
+        for s in setting_list.SETTINGS.values()
+        if s.scope is setting_list.Scope.ACCOUNT and not s.key.startswith("receipts.")
     ]
     assert [name for name in found if name in of_account] == of_account
     assert found[0] == "closeSettings"

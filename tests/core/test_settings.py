@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tandem_core import settings
+from tandem_core import setting_list, settings
 from tandem_core.errors import BadInput
-from tandem_core.settings import SETTINGS, Scope
+from tandem_core.setting_list import SETTINGS, Scope
 from tandem_core.store.database import Database
 from tandem_core.types import Change, RoomId, Topic, UserId
 
@@ -25,7 +25,7 @@ def db(tmp_path: Path) -> Iterator[Database]:
     db.close()
 
 
-def choose(db: Database, key: str, value: settings.Value, **target: object) -> None:
+def choose(db: Database, key: str, value: setting_list.Value, **target: object) -> None:
     db.write_now(settings.set_value, key, value, now_ms=1, **target)  # type: ignore[arg-type]
 
 
@@ -48,7 +48,7 @@ def choose(db: Database, key: str, value: settings.Value, **target: object) -> N
         ("appearance.marks", "icons"),
     ],
 )
-def test_a_setting_begins_with_its_default(db: Database, key: str, default: settings.Value) -> None:
+def test_a_setting_begins_with_its_default(db: Database, key: str, default: setting_list.Value) -> None:
     assert db.read_now(settings.effective, key) == settings.Effective(default, "default")
 
 
@@ -96,7 +96,9 @@ def test_a_person_has_its_own_choice(db: Database) -> None:
         ("no.such.setting", "on"),
     ],
 )
-def test_what_is_not_allowed_is_refused_with_what_is(db: Database, key: str, value: settings.Value) -> None:
+def test_what_is_not_allowed_is_refused_with_what_is(
+    db: Database, key: str, value: setting_list.Value
+) -> None:
     with pytest.raises(BadInput) as refused:
         choose(db, key, value, room_id=ROOM)
     assert key in refused.value.detail
@@ -154,15 +156,15 @@ def test_a_choice_and_an_ignored_list_are_told_as_a_change_of_settings(db: Datab
         ("receipts.direct", "OFF", "off"),
     ],
 )
-def test_values_are_read_as_people_type_them(key: str, text: str, value: settings.Value) -> None:
-    assert settings.parse_text(key, text) == value
+def test_values_are_read_as_people_type_them(key: str, text: str, value: setting_list.Value) -> None:
+    assert setting_list.declared(key).parsed(text) == value
 
 
 @given(st.sampled_from(sorted(SETTINGS)), st.text(max_size=40))
 def test_whatever_is_typed_is_either_allowed_or_refused_in_words(key: str, text: str) -> None:
     setting = SETTINGS[key]
     try:
-        value = settings.parse_text(key, text)
+        value = setting_list.declared(key).parsed(text)
     except BadInput:
         return
     assert isinstance(value, type(setting.default))

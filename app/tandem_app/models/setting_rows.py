@@ -6,7 +6,7 @@ import sqlite3
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from tandem_core import settings, trust, vault
+from tandem_core import setting_list, settings, trust, vault
 from tandem_core.receipts import facts, gate
 from tandem_core.store import members, rooms
 from tandem_core.store import session as sessions
@@ -15,7 +15,8 @@ from tandem_core.types import Me, Role, RoomId, UserId
 
 if TYPE_CHECKING:
     from tandem_core.paths import ProfilePaths
-    from tandem_core.settings import Effective, Setting
+    from tandem_core.setting_list import Setting
+    from tandem_core.settings import Effective
 
 LINK = Role.APP
 
@@ -175,7 +176,7 @@ def setting_row(
     conn: sqlite3.Connection, key: str, room_id: RoomId | None = None, user_id: UserId | None = None
 ) -> dict[str, Any]:
     """A row for one setting, with every key."""
-    setting = settings.declared(key)
+    setting = setting_list.declared(key)
     holds = settings.effective(conn, key, room_id, user_id)
     row = BLANK | {
         "key": key,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import Property, QObject, Signal, Slot
 
 from tandem_app.models import setting_rows
+from tandem_core import setting_list
 from tandem_core.errors import BadInput, Expected, Offline
 from tandem_core.types import RoomId, Topic, UserId
 
@@ -145,7 +146,7 @@ class SettingsModel(QObject):
             from tandem_app import notifier_process
             from tandem_core import settings
 
-            value = settings.parse_text(key, text)
+            value = setting_list.declared(key).parsed(text)
             db = await self._thread.opened()
             await db.write(
                 settings.set_value,

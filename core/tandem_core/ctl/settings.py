@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from tandem_core import settings
+from tandem_core import setting_list, settings
 from tandem_core.clock import SystemClock
 from tandem_core.command_line import DONE
 from tandem_core.ctl import world
@@ -17,11 +17,11 @@ from tandem_core.types import Change, Json, RoomId, Topic, UserId
 def run(paths: ProfilePaths, options: argparse.Namespace) -> int:
     if options.verb == "list":
         return _list(paths, options)
-    setting = settings.declared(options.key)
+    setting = setting_list.declared(options.key)
     with world.opened(paths) as here:
         room_id, user_id = _target(here, setting, options)
         if options.verb == "set":
-            value = settings.parse_text(options.key, options.value)
+            value = setting.parsed(options.value)
             now_ms = SystemClock().now_ms()
             here.db.write_now(
                 settings.set_value, options.key, value, now_ms=now_ms, room_id=room_id, user_id=user_id
@@ -53,15 +53,15 @@ def _list(paths: ProfilePaths, options: argparse.Namespace) -> int:
 
 
 def _target(
-    here: world.World, setting: settings.Setting, options: argparse.Namespace
+    here: world.World, setting: setting_list.Setting, options: argparse.Namespace
 ) -> tuple[RoomId | None, UserId | None]:
     room_id, user_id = None, None
     if options.room is not None:
-        if setting.scope is not settings.Scope.ROOM:
+        if setting.scope is not setting_list.Scope.ROOM:
             raise BadInput(f"{setting.key} is not chosen per room", advice="Leave --room out.")
         room_id = here.db.read_now(world.room_named, here.link, options.room)
     if options.person is not None:
-        if setting.scope is not settings.Scope.PERSON:
+        if setting.scope is not setting_list.Scope.PERSON:
             raise BadInput(f"{setting.key} is not chosen per person", advice="Leave --person out.")
         if not options.person.startswith("@") or ":" not in options.person:
             raise BadInput(f"{options.person!r} is no user id", advice="It looks like @user:example.org.")
@@ -69,7 +69,7 @@ def _target(
     return room_id, user_id
 
 
-def _line(setting: settings.Setting, target: str, held: settings.Effective) -> Json:
+def _line(setting: setting_list.Setting, target: str, held: settings.Effective) -> Json:
     return {
         "key": setting.key,
         "value": held.value,
@@ -82,5 +82,5 @@ def _line(setting: settings.Setting, target: str, held: settings.Effective) -> J
     }
 
 
-def _text(value: settings.Value) -> str:
+def _text(value: setting_list.Value) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)

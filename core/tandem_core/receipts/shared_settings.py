@@ -21,7 +21,7 @@ from tandem_core.http import Http, path
 from tandem_core.netlock import netlock
 from tandem_core.paths import ProfilePaths
 from tandem_core.receipts.checks import is_id
-from tandem_core.settings import SETTINGS, Scope, Setting
+from tandem_core.setting_list import SETTINGS, Scope, Setting
 from tandem_core.store import account_data
 from tandem_core.store import settings as rows
 from tandem_core.store import shared_settings as shared

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tandem_core import settings
+from tandem_core import setting_list, settings
 from tandem_core.codec import dumps
 from tandem_core.crypto import olm
 from tandem_core.crypto.failed_reports import FailedReports
@@ -210,5 +210,5 @@ def change(device: Device, sql: str, *values: object) -> None:
     device.write(lambda txn: txn.execute(sql, values) and None)
 
 
-def choose(device: Device, key: str, value: settings.Value, **scope: Any) -> None:
+def choose(device: Device, key: str, value: setting_list.Value, **scope: Any) -> None:
     device.write(settings.set_value, key, value, now_ms=NOW, **scope)

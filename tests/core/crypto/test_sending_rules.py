@@ -8,7 +8,7 @@ from itertools import product
 
 import pytest
 
-from tandem_core import sending, settings
+from tandem_core import sending, setting_list, settings
 from tandem_core.crypto.sending_rules import Rules, refusal, rules
 from tandem_core.crypto.trust import DeviceTrust, PersonTrust
 from tandem_core.store import crypto as rows
@@ -33,7 +33,7 @@ def pair(friends: tuple[Device, Device]) -> tuple[Device, Device]:
     return alice, bob
 
 
-def _choose(device: Device, key: str, value: settings.Value, room: RoomId | None = None) -> None:
+def _choose(device: Device, key: str, value: setting_list.Value, room: RoomId | None = None) -> None:
     device.write(settings.set_value, key, value, now_ms=NOW, room_id=room)
 
 

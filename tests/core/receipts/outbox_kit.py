@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tandem_core import settings
+from tandem_core import setting_list, settings
 from tandem_core.clock import SystemClock
 from tandem_core.http import Http
 from tandem_core.judge import judge
@@ -87,7 +87,7 @@ class Rig:
             "SELECT event_id, reason FROM receipt_owed WHERE state = 'refused' ORDER BY event_id"
         )
 
-    def choose(self, key: str, value: settings.Value, **target: Any) -> None:
+    def choose(self, key: str, value: setting_list.Value, **target: Any) -> None:
         self.account.write(settings.set_value, key, value, now_ms=self.account.now, **target)
 
 

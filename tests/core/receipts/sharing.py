@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from tandem_core import settings
+from tandem_core import setting_list, settings
 from tandem_core.clock import SystemClock
 from tandem_core.errors import Offline, ServerRefused
 from tandem_core.http import Http
@@ -102,10 +102,10 @@ class Device:
         self.db = Database.open(folder / "tandem.db")
         self.db.write_now(sessions.set_session, self.me, "http://127.0.0.1:1", "token", NOW)
 
-    def choose(self, key: str, value: settings.Value, **target: Any) -> None:
+    def choose(self, key: str, value: setting_list.Value, **target: Any) -> None:
         self.db.write_now(settings.set_value, key, value, now_ms=self.clock.now_ms(), **target)
 
-    def get(self, key: str, room: RoomId | None = None, person: UserId | None = None) -> settings.Value:
+    def get(self, key: str, room: RoomId | None = None, person: UserId | None = None) -> setting_list.Value:
         return self.db.read_now(settings.get, key, room, person)
 
     def effective(self, key: str) -> settings.Effective:

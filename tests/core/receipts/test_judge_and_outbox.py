@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from tandem_core import settings
 from tandem_core.errors import Offline, RateLimited, ServerRefused, SignedOut
 from tandem_core.receipts import schedule
 from tandem_core.store import account_data, rooms
+from tandem_core.store.shared_settings import DELIVERY_SETTINGS
 from tandem_core.types import Role
 from tests.core.receipts.conftest import BOB, CAROL, HOUR, ME, MINUTE, ROOM
 from tests.core.receipts.outbox_kit import LONGER_THAN_A_HOLD_MS, UNSTABLE, Rig, owe_one
@@ -105,9 +105,9 @@ def test_the_switch_in_account_data_beats_a_room_that_is_on_and_says_nothing_whe
     rig: Rig,
 ) -> None:
     rig.choose("receipts.room", "on", room_id=ROOM)
-    rig.account.write(account_data.put, settings.DELIVERY_SETTINGS, {"durable": True})
+    rig.account.write(account_data.put, DELIVERY_SETTINGS, {"durable": True})
     owed = owe_one(rig)
-    rig.account.write(account_data.put, settings.DELIVERY_SETTINGS, {"enabled": False})
+    rig.account.write(account_data.put, DELIVERY_SETTINGS, {"enabled": False})
     owe_one(rig)
     assert [row[0] for row in rig.owed()] == [owed]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tandem_core import capabilities, settings
+from tandem_core import capabilities, setting_list, settings
 from tandem_core.errors import Offline
 from tandem_core.receipts import pause, schedule
 from tandem_core.store import devices, receipts, rooms, timeline
@@ -438,7 +438,7 @@ def test_a_restricted_room_is_off_until_it_is_turned_on(rig: Rig) -> None:
 
 def test_the_timing_is_a_setting(rig: Rig) -> None:
     assert rig.account.read(settings.get, "receipts.timing") == "protected"
-    assert settings.parse_text("receipts.paused_until", str(NOW)) == NOW
+    assert setting_list.declared("receipts.paused_until").parsed(str(NOW)) == NOW
 
 
 @in_loop

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tandem_core import settings
+from tandem_core import setting_list, settings
 from tandem_core.errors import BadInput
 from tandem_core.judge import judge
 from tandem_core.receipts import pause, planning, schedule
@@ -23,7 +23,7 @@ def words(account: Account) -> str:
     return account.read(in_room, ME, ROOM, BOB, account.now).words  # type: ignore[no-any-return]
 
 
-def choose(account: Account, key: str, value: settings.Value, **target: Any) -> None:
+def choose(account: Account, key: str, value: setting_list.Value, **target: Any) -> None:
     account.write(settings.set_value, key, value, now_ms=account.now, **target)
 
 
@@ -54,7 +54,7 @@ _ROOMS: list[dict[str, Any]] = [
     ],
 )
 def test_the_preview_says_what_the_gate_does(
-    account: Account, room: dict[str, Any], chosen: dict[str, settings.Value]
+    account: Account, room: dict[str, Any], chosen: dict[str, setting_list.Value]
 ) -> None:
     account.room(**room)
     for key, value in chosen.items():

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tandem_core import settings
+from tandem_core import setting_list, settings
 from tandem_core.errors import Offline
 from tandem_core.receipts import first_question
 from tandem_core.receipts.first_question import Answer
@@ -114,7 +114,7 @@ def test_what_was_chosen_earlier_does_not_overwrite_what_was_chosen_later_elsewh
     ],
 )
 def test_a_refusal_of_this_device_beats_the_server_and_only_this_device_takes_it_back(
-    make: Make, server: Server, key: str, refusal: settings.Value, allowed: settings.Value
+    make: Make, server: Server, key: str, refusal: setting_list.Value, allowed: setting_list.Value
 ) -> None:
     laptop, phone = make("laptop"), make("phone")
     laptop.choose(key, refusal)
@@ -182,7 +182,7 @@ def test_what_makes_no_sense_confirms_nothing_until_it_is_chosen_anew(
     assert not is_sound()
     for key in ("answered", "enabled", "direct", "groups", "groups_max", "plain", "device_detail"):
         laptop.choose(
-            f"receipts.{key}", True if key == "answered" else settings.SETTINGS[f"receipts.{key}"].default
+            f"receipts.{key}", True if key == "answered" else setting_list.SETTINGS[f"receipts.{key}"].default
         )
     laptop.settle()
     assert is_sound()
