@@ -73,7 +73,7 @@ class StoreSource:
 
     def marks_ripen(self) -> bool:
         """Whether what a device said a while ago may change a mark with time alone."""
-        from tandem_core.receipts.failed import PROVISIONAL_MS
+        from tandem_core.receipts.failed_heard import PROVISIONAL_MS
         from tandem_core.store.failed import newest_heard
 
         conn = self._reader()

@@ -11,7 +11,7 @@ from PySide6.QtGui import QGuiApplication
 
 from tandem_app.models import info_rows
 from tandem_core.errors import Offline
-from tandem_core.receipts.failed import PROVISIONAL_MS
+from tandem_core.receipts.failed_heard import PROVISIONAL_MS
 from tandem_core.receipts.states import DeviceDelivery, PersonDelivery
 from tandem_core.types import UserId
 from tests.app.by_keyboard import silent, sticks_out, tab_to

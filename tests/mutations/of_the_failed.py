@@ -41,7 +41,11 @@ FAILED: tuple[Mutant, ...] = (
     mutant(
         "any device may say that it lacks a key",
         "Section 4e.4 of the research: a device that joined later was never to have the key.",
-        core("receipts/failed.py", "if start is None or index < start:", "if start is None and index < 0:"),
+        core(
+            "receipts/failed_heard.py",
+            "if start is None or index < start:",
+            "if start is None and index < 0:",
+        ),
         by=(f"{_HEARD}::test_a_device_that_was_not_to_have_the_key_is_not_heard",),
     ),
     mutant(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from tandem_core.receipts import encrypted_body, failed, validate
+from tandem_core.receipts import encrypted_body, failed_heard, validate
 from tandem_core.receipts.encrypted_body import MINUTE_MS
 from tandem_core.store import confirmations, devices
 from tandem_core.store import deliveries as store
@@ -70,7 +70,7 @@ def _take_receipt(txn: Transaction, me: Me, device: Device, content: Json, now_m
         return 0
     fresh = 0
     if body.failed:
-        fresh += failed.accept(txn, me, device.user_id, device, body.failed, now_ms)
+        fresh += failed_heard.accept(txn, me, device.user_id, device, body.failed, now_ms)
     for confirmed in (*body.ok, *body.again):
         row = DeliveryRow(
             event_id=confirmed.event_id,

@@ -9,9 +9,9 @@ from functools import cache, cached_property, partial
 
 from tandem_core import capabilities, trust
 from tandem_core.errors import BadInput
-from tandem_core.receipts import bridge, failed, gate, marker
+from tandem_core.receipts import bridge, failed_heard, gate, marker
 from tandem_core.receipts.bridge import BridgeStatus
-from tandem_core.receipts.failed import FailedDevice
+from tandem_core.receipts.failed_heard import FailedDevice
 from tandem_core.receipts.states import SILENT_MS, BridgeState
 from tandem_core.receipts.words import DeviceDelivery, Message, PersonDelivery, State, Summary, summarise
 from tandem_core.store import audience, bridges, members, room_facts
@@ -98,7 +98,7 @@ class _Look:
         self._me = None if account is None else account.me.user_id
         ids = [message.event_id for message in sent if message.event_id]
         self._heard = store.deliveries(conn, ids)
-        self._failed = failed.heard(conn, ids)
+        self._failed = failed_heard.heard(conn, ids)
         self._bridged = bridge.statuses(conn, ids)
         self._meant = audience.audiences(conn, link, sent)
         self._read = audience.reads(conn, link, sent)

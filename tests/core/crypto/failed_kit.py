@@ -14,7 +14,7 @@ from tandem_core import setting_list, settings
 from tandem_core.codec import dumps
 from tandem_core.crypto import olm
 from tandem_core.crypto.failed_reports import FailedReports
-from tandem_core.receipts import encrypted_body, failed
+from tandem_core.receipts import encrypted_body, failed, failed_heard
 from tandem_core.sending import enqueue
 from tandem_core.store import crypto as rows
 from tandem_core.store import identities, room_facts, rooms
@@ -101,8 +101,8 @@ class Talk:
         since_yesterday(made)
         return made
 
-    def heard(self, *event_ids: str) -> dict[EventId, list[failed.FailedDevice]]:
-        return self.alice.read(failed.heard, list(event_ids))  # type: ignore[no-any-return]
+    def heard(self, *event_ids: str) -> dict[EventId, list[failed_heard.FailedDevice]]:
+        return self.alice.read(failed_heard.heard, list(event_ids))  # type: ignore[no-any-return]
 
     def owed(self) -> list[tuple[Any, ...]]:
         """What Bob's device keeps of failures (state, code, n, reason)."""

@@ -16,7 +16,7 @@ from vodozemac import InboundGroupSession
 from tandem_core.codec import dumps
 from tandem_core.crypto import megolm
 from tandem_core.crypto.key_again import send_key_again
-from tandem_core.receipts import failed
+from tandem_core.receipts import failed_heard
 from tandem_core.receipts.failed import Code
 from tandem_core.store import crypto as rows
 from tandem_core.store import members
@@ -42,7 +42,7 @@ def accept(talk: Talk, *entries: Any, device: Device | None = None) -> int:
     (known,) = [d for d in talk.alice.devices(by) if d.device_id == by.me.device_id]
     return int(
         talk.alice.write(
-            failed.accept, talk.alice.me, by.me.user_id, known, list(entries), talk.clock.now_ms()
+            failed_heard.accept, talk.alice.me, by.me.user_id, known, list(entries), talk.clock.now_ms()
         )
     )
 
@@ -70,7 +70,7 @@ def test_the_author_hears_which_device_cannot_decrypt_what(talk: Talk) -> None:
     assert sorted(heard) == sorted([event_id, after])
     (device,) = heard[event_id]
     now_ms = talk.clock.now_ms()
-    assert device == failed.FailedDevice(
+    assert device == failed_heard.FailedDevice(
         talk.bob.me.user_id, ONE, Code.NO_KEY, now_ms, now_ms + 10 * MINUTE, None
     )
 
@@ -178,7 +178,7 @@ def test_a_flood_of_reports_is_bounded(talk: Talk) -> None:
         entries.append(entry(talk, talk.say(f"line {number}")))
     for start in range(0, 20, 8):
         accept(talk, *entries[start : start + 8])
-    assert talk.alice.one("SELECT count(*) FROM receipt_failed") == failed.MOST_HEARD_A_DAY
+    assert talk.alice.one("SELECT count(*) FROM receipt_failed") == failed_heard.MOST_HEARD_A_DAY
     talk.wait(DAY + MINUTE)
     assert accept(talk, *entries[-3:]) == 3
 
@@ -328,7 +328,7 @@ entries = st.fixed_dictionaries(
 @hypothesis_settings(max_examples=100)
 @given(st.one_of(scalars, st.lists(st.one_of(scalars, entries), max_size=30)))
 def test_whatever_is_said_is_read_or_left_out(said: Any) -> None:
-    found = failed.parse(said)
-    assert len(found) <= failed.MOST_ENTRIES
+    found = failed_heard.parse(said)
+    assert len(found) <= failed_heard.MOST_ENTRIES
     for known in found:
-        assert failed.parse([known.json()]) == [known]
+        assert failed_heard.parse([known.json()]) == [known]

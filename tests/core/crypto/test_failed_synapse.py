@@ -15,7 +15,7 @@ from tandem_core import settings
 from tandem_core.clock import SystemClock
 from tandem_core.engine import Engine
 from tandem_core.paths import paths_below
-from tandem_core.receipts import failed
+from tandem_core.receipts import failed, failed_heard
 from tandem_core.role import take_role
 from tandem_core.sending import enqueue
 from tandem_core.store import devices, identities, room_facts
@@ -210,6 +210,6 @@ async def test_from_the_lost_key_to_the_tick(
         )
 
 
-def _heard(program: Program, event_id: EventId) -> list[failed.FailedDevice]:
-    found = program.engine.db.read_now(failed.heard, [event_id])
+def _heard(program: Program, event_id: EventId) -> list[failed_heard.FailedDevice]:
+    found = program.engine.db.read_now(failed_heard.heard, [event_id])
     return found.get(event_id, [])

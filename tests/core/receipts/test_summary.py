@@ -6,7 +6,7 @@ import pytest
 
 from tandem_core import capabilities
 from tandem_core.errors import BadInput
-from tandem_core.receipts import failed, inbound, marker
+from tandem_core.receipts import failed_heard, inbound, marker
 from tandem_core.receipts.summary import details, own_devices, summaries, summary
 from tandem_core.receipts.words import PersonDelivery, PersonState, State, Summary
 from tandem_core.store import bridges, devices, rooms
@@ -252,7 +252,7 @@ def fail(account: Account, device: str, *, user: str = BOB, at: int | None = Non
 def test_what_a_device_cannot_decrypt_is_told_once_it_lasts(sent: Account) -> None:
     fail(sent, "LAPTOP")
     assert ask(sent).state is State.SENT
-    sent.now += failed.PROVISIONAL_MS
+    sent.now += failed_heard.PROVISIONAL_MS
     assert ask(sent).text == 'Bob\'s "Laptop" cannot decrypt it'
     hear(sent, BOB, "PHONE")
     assert ask(sent).text == 'Delivered to 1 of 2 people, but Bob\'s "Laptop" cannot decrypt it'
@@ -262,7 +262,7 @@ def test_what_a_device_cannot_decrypt_is_told_once_it_lasts(sent: Account) -> No
 
 def test_the_server_cannot_say_that_a_device_can_decrypt_after_all_but_the_device_can(sent: Account) -> None:
     fail(sent, "LAPTOP")
-    sent.now += failed.PROVISIONAL_MS
+    sent.now += failed_heard.PROVISIONAL_MS
     hear(sent, BOB, "LAPTOP")
     assert ask(sent).state is State.TROUBLE
     sent.run("UPDATE delivery SET via = 'olm'")
