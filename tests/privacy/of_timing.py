@@ -59,8 +59,8 @@ def places_and_programs(run: Run) -> list[Line]:
     )
     is_long = run.minutes >= _LONG
     wanted: list[tuple[Profile, float, int, Sequence[State]]] = [
-        (Profile.CONTACT, 0.12, _AUTHORS, ALL if is_long else (BASE, WINDOW)),
-        (Profile.OTHERS, 0.1, _MANY, (BASE, IDLE) if is_long else ()),
+        (Profile.CONTACT, 0.16, _AUTHORS, ALL if is_long else (BASE, WINDOW)),
+        (Profile.OTHERS, 0.08, _MANY, (BASE, IDLE) if is_long else ()),
     ]
     lines = []
     for profile, share, authors, states in wanted:
