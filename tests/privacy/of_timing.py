@@ -265,7 +265,7 @@ def devices(run: Run) -> list[Line]:
             "1.00 (each device is named)",
             f"Synapse {_words(ours)}; schedule {drawn.value:.2f}",
             "<= 0.38",
-            drawn.value <= 0.38 and (ours is None or ours.low <= 0.38),
+            drawn.low <= 0.38 and (ours is None or ours.low <= 0.38),
             {"ours": ours and ours.as_json(), "schedule": drawn.as_json()},
         )
     ]

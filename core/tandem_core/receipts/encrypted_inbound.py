@@ -22,6 +22,11 @@ log = logging.getLogger("tandem.receipts.encrypted_inbound")
 
 PER_MINUTE = 20
 """Batches of one device; beyond that it is not heard for a while."""
+OWN_PER_MINUTE = 240
+"""The same for a device of our own: twice as many as there may be flushes (``schedule.MOST_AUTHORS``).
+
+Whoever does not hear that it has answered answers, too, and the author sees how many devices are there.
+"""
 MOST_SAVED = 2000
 """What a device did not use may come together: we were away for so long."""
 MUTED_MS = 600_000
@@ -66,7 +71,7 @@ def claim(txn: Transaction, me: Me, own: OwnMessage, room_id: RoomId, row: Deliv
 
 def _take_receipt(txn: Transaction, me: Me, device: Device, content: Json, now_ms: int) -> int:
     body = encrypted_body.parse(content)
-    if body is None or not _admit(txn, device, body.batch, now_ms):
+    if body is None or not _admit(txn, me, device, body.batch, now_ms):
         return 0
     fresh = 0
     if body.failed:
@@ -110,7 +115,7 @@ def _confirm(txn: Transaction, me: Me, own: OwnMessage, device: Device, row: Del
 def _take_passed_on(txn: Transaction, me: Me, device: Device, content: Json, now_ms: int) -> int:
     """What another device of ours heard: its word on who said so, and the proof for all the rest."""
     heard = encrypted_body.parse_sync(content)
-    if heard is None or not _admit(txn, device, content["batch"], now_ms):
+    if heard is None or not _admit(txn, me, device, content["batch"], now_ms):
         return 0
     fresh = 0
     for passed in heard:
@@ -158,7 +163,7 @@ def _take_lease(txn: Transaction, me: Me, device: Device, content: Json, now_ms:
     If both of us have just said so, one gives way: which one does not depend on whose clock is ahead.
     """
     ids = encrypted_body.parse_lease(content)
-    if ids is None or not _admit(txn, device, content["batch"], now_ms):
+    if ids is None or not _admit(txn, me, device, content["batch"], now_ms):
         return
     confirmations.note_by_other(txn, [EventId(event_id) for event_id in ids], now_ms)
     held = confirmations.lease(txn.conn)
@@ -172,15 +177,16 @@ def _take_lease(txn: Transaction, me: Me, device: Device, content: Json, now_ms:
     confirmations.put_lease(txn, Lease(device.device_id, 0))
 
 
-def _admit(txn: Transaction, device: Device, batch: str, now_ms: int) -> bool:
+def _admit(txn: Transaction, me: Me, device: Device, batch: str, now_ms: int) -> bool:
     """Whether this batch is a new one of a device that keeps to its pace; counts it."""
+    per_minute = OWN_PER_MINUTE if device.user_id == me.user_id else PER_MINUTE
     pace = confirmations.pace(txn.conn, device.user_id, device.device_id)
     if pace is None:
         since = devices.first_seen(txn.conn, device.user_id, device.device_id) or now_ms
-        pace = Pace(since, float(PER_MINUTE), 0, ())
+        pace = Pace(since, float(per_minute), 0, ())
     if now_ms < pace.muted_until <= now_ms + MUTED_MS or batch in pace.batches:
         return False
-    saved = max(now_ms - pace.counted_at, 0) / MINUTE_MS * PER_MINUTE
+    saved = max(now_ms - pace.counted_at, 0) / MINUTE_MS * per_minute
     pace = replace(pace, counted_at=now_ms, spare=min(pace.spare + saved, float(MOST_SAVED)))
     is_free = pace.spare >= 1
     if is_free:

@@ -10,6 +10,7 @@ import pytest
 from tandem_core.receipts import election, encrypted_body
 from tandem_core.receipts.encrypted_body import LEASE, SYNC
 from tandem_core.receipts.gate import Reason
+from tandem_core.receipts.schedule import MOST_AUTHORS, SPACING_MS
 from tandem_core.receipts.transports import Outcome
 from tandem_core.types import EventId
 from tests.core.crypto.key_server import KeyServer, me_key
@@ -187,6 +188,25 @@ def test_nobody_else_can_say_that_another_device_answers(
     bob.receive()
     assert bob.rows("SELECT 1 FROM receipt_lease") == []
     assert bob.rows("SELECT 1 FROM receipt_by_other") == []
+
+
+def test_one_that_answers_often_is_heard_still(
+    alice: Device, bob: Device, phone: Device, clock: StillClock
+) -> None:
+    """Who does not hear that it has answered answers, too, and shows that there are two."""
+    befriend(alice, bob, phone)
+    first_answer(alice, clock, bob, phone)
+    a_minutes_flushes = MOST_AUTHORS * 60_000 // SPACING_MS
+    for number in range(a_minutes_flushes):
+        [body] = encrypted_body.build_lease([EventId(f"$e{number}")])
+        whispers(bob, phone, LEASE, body)
+    event_id = writes(alice, "one of many")
+    deliver(event_id, bob, phone)
+    assert confirms(bob, alice, event_id) == {event_id: Outcome.SENT}
+    phone.receive()
+    clock.time_ms += LONGEST_WAIT_MS
+    assert confirms(phone, alice, event_id) == {}
+    assert owed(phone)[-1][1:] == ("dropped", None, Reason.OTHER_DEVICE)
 
 
 def test_what_own_devices_say_is_kept_within_bounds(bob: Device, phone: Device) -> None:
