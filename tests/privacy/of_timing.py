@@ -51,7 +51,7 @@ _LEAST = 8
 
 def places_and_programs(run: Run) -> list[Line]:
     """All states of one device, for contacts, for small groups, and for the reference."""
-    until = time.monotonic() + run.seconds(0.06)
+    until = time.monotonic() + run.seconds(0.09)
     places = [state for state in ALL if state is not WINDOW]
     flushes = 40 if run.minutes < _LONG else 150
     plain = reference.collect_reference(

@@ -37,7 +37,7 @@ MOST_ACTIVE = 30
 """Flushes to one author in one presence that go out fast."""
 AWAY_MS = 5 * 60_000
 """Without an answer of the server for so long, an account comes back."""
-COME_BACK_S = (60.0, 900.0)
+COME_BACK_S = (60.0, 1200.0)
 CLOCK_SLACK_MS = 60_000
 """A time that lies further ahead was written by a clock that has gone back since."""
 
