@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 from typing import TYPE_CHECKING, Any
@@ -97,6 +98,9 @@ def run(
             one.close()
         thread.stop()
         window.close()
+        # What only cycles hold goes with the process: a collection on the way out would destroy Qt's objects
+        # in any order, and some wait for each other then.
+        gc.freeze()
     return status
 
 
