@@ -139,7 +139,8 @@ def test_an_outage_is_told_waited_out_without_haste_and_signs_nobody_out(scene: 
     assert [programs[link]["state"] for link in LINKS] == ["offline", "offline"]
     for link in LINKS:
         assert 1 <= sum(line.conn_id == link for line in asked) <= 10
-    assert len(asked) <= 10 * _OUTAGE_S, Counter((line.method, line.path) for line in asked)
+    # Each worker of both programs tries by itself, with pauses that double; without any there would be hundreds.
+    assert len(asked) <= 20 * _OUTAGE_S, Counter((line.method, line.path) for line in asked)
 
 
 def test_a_server_that_always_asks_to_slow_down_is_not_hurried(scene: Scene) -> None:
