@@ -231,7 +231,7 @@ def _default_here(conn: sqlite3.Connection, room: gate.RoomFacts, room_id: RoomI
     if reason is None and not room.accepted:
         reason = gate.Reason.NOT_ACCEPTED
     match reason:
-        case None if room.others is not None and room.others > gate.MOST_UNASKED:
+        case None if room.is_large:
             return "on for messages that ask for it, since many people are here"
         case None:
             return f"on, as in all {_kind_words(room.kind)}"

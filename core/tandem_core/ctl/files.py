@@ -11,7 +11,7 @@ from tandem_core.clock import SystemClock
 from tandem_core.command_line import DONE
 from tandem_core.ctl import world
 from tandem_core.ctl.output import note, show, show_json
-from tandem_core.ctl.send import check_asking, followed, room_of
+from tandem_core.ctl.send import followed, room_of
 from tandem_core.errors import BadInput, Expected
 from tandem_core.media import limits, outgoing
 from tandem_core.media.cache import Cache, NothingThere
@@ -58,8 +58,6 @@ async def _send(here: world.World, options: argparse.Namespace) -> int:
     draft = Draft(file, file.name, options.caption, await asyncio.to_thread(_picture, file), options.ask)
     draft.size()
     room_id = await room_of(here, options)
-    if options.ask:
-        await here.db.read(check_asking, room_id)
     try:
         async with here.door() as http:
             await limits.refresh(here.db, http)

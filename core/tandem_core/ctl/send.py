@@ -30,8 +30,6 @@ async def _send(here: world.World, options: argparse.Namespace, text: str) -> in
     from tandem_core.sending import enqueue
 
     room_id = await room_of(here, options)
-    if options.ask:
-        await here.db.read(check_asking, room_id)
     txn_id = await here.db.write(
         enqueue,
         room_id,
@@ -45,8 +43,15 @@ async def _send(here: world.World, options: argparse.Namespace, text: str) -> in
     return await followed(here, options, room_id, txn_id)
 
 
-def check_asking(conn: sqlite3.Connection, room_id: RoomId) -> None:
-    """Raises BadInput where no message asks for confirmations, whatever its author wants."""
+async def room_of(here: world.World, options: argparse.Namespace) -> RoomId:
+    """The room to write in, as ``options`` say; raises UnknownRoom, and BadInput for ``--ask`` where nobody can ask."""
+    room_id = await _named(here, options)
+    if options.ask:
+        await here.db.read(_check_asking, room_id)
+    return room_id
+
+
+def _check_asking(conn: sqlite3.Connection, room_id: RoomId) -> None:
     if marker.asks(conn, room_id) is marker.Asks.NEVER:
         raise BadInput(
             "--ask",
@@ -56,8 +61,7 @@ def check_asking(conn: sqlite3.Connection, room_id: RoomId) -> None:
         )
 
 
-async def room_of(here: world.World, options: argparse.Namespace) -> RoomId:
-    """The room that ``options.room`` names; raises UnknownRoom."""
+async def _named(here: world.World, options: argparse.Namespace) -> RoomId:
     try:
         return await here.db.read(world.room_named, here.link, options.room)
     except UnknownRoom:

@@ -123,9 +123,9 @@ def note(txn: Transaction, me: Me, event: StoredEvent, word: str, now_ms: int, d
     In the transaction that found it so. Returns whether that is new.
     """
     session_id = event.session_id
-    if session_id is None or unsaid(txn.conn, me, event, word, now_ms) is not None:
+    if session_id is None or store.is_noted(txn.conn, event.room_id, session_id, event.sender):
         return False
-    if store.is_noted(txn.conn, event.room_id, session_id, event.sender):
+    if unsaid(txn.conn, me, event, word, now_ms) is not None:
         return False
     store.forget_told(txn, now_ms - KEEP_TOLD_MS)
     if store.waiting_count(txn.conn, event.sender) >= MOST_WAITING:
@@ -258,7 +258,7 @@ def _look_again(
     first = sealed[0]
     room = facts.room_facts(txn.conn, me, row.room_id)
     if room.joined_at is None or first.sent_at < room.joined_at:
-        store.mark_dropped(txn, row, str(gate.Reason.BEFORE_JOIN))
+        store.mark_dropped(txn, row, gate.Reason.BEFORE_JOIN)
         return None
     if not _was_here(txn.conn, min(first.sent_at, first.received_at), now_ms):
         store.mark_dropped(txn, row, Unsaid.NEW_DEVICE)

@@ -110,6 +110,11 @@ class RoomFacts:
     others: int | None
     """Joined people but me."""
 
+    @property
+    def is_large(self) -> bool:
+        """So many people are there that only a message that asks for confirmations is confirmed."""
+        return self.others is None or self.others > MOST_UNASKED
+
 
 @dataclass(frozen=True, slots=True)
 class SenderFacts:
@@ -239,8 +244,7 @@ def _refused_room(room: RoomFacts, settings: ReceiptSettings) -> Reason | None:
 
 def _unasked(event: Facts, room: RoomFacts) -> Reason | None:
     """In a large group hundreds of confirmations are worth their cost only to an author who wants them."""
-    is_large = room.others is None or room.others > MOST_UNASKED
-    return Reason.NOT_ASKED if is_large and not event.is_asking else None
+    return Reason.NOT_ASKED if room.is_large and not event.is_asking else None
 
 
 def _refused_event(

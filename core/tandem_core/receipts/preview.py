@@ -78,7 +78,7 @@ def in_room(conn: sqlite3.Connection, me: Me, room_id: RoomId, person: UserId, n
         what = "“Delivered”, to the minute, and which of your devices has it"
     else:
         what = "“Delivered”, to the minute, and nothing of your devices"
-    if room.others is not None and room.others > gate.MOST_UNASKED:
+    if room.is_large:
         what = f"If their message asks for it: {what}"
     return Seen(room_id, decision.share, f"{what}; {when}.")
 

@@ -104,6 +104,7 @@ class _Look:
         self._read = audience.reads(conn, link, sent)
         self._name = cache(partial(members.display_name, conn))
         self._device_name = cache(partial(audience.device_name, conn))
+        self._own_content = cache(partial(store.own_content, conn))
         self._last_heard = cache(partial(store.last_heard, conn))
         self._writing_since = cache(partial(audience.writing_since, conn))
         self._standing = cache(partial(audience.standing, conn, link))
@@ -232,7 +233,7 @@ class _Look:
         return "you do not ask for it here, and your server does not offer it"
 
     def _is_asked(self, message: audience.SentMessage) -> bool:
-        content = store.own_content(self._conn, EventId(message.event_id or ""))
+        content = self._own_content(EventId(message.event_id or ""))
         return content is not None and marker.KEY in content
 
     @cached_property

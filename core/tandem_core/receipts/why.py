@@ -63,7 +63,7 @@ _WAITS = {
     " with public read receipts, in a room with them.",
     Wait.CLOCK: "The clock was set back. It is planned anew.",
 }
-_UNSAID = {
+_UNSAID: dict[str, str] = {
     Unsaid.FAILURES_OFF: "You do not tell contacts what a device of yours cannot decrypt.",
     Unsaid.NOT_DIRECT: "That is told in direct chats only.",
     Unsaid.NOT_VERIFIED: "That is told only to people whom you have verified.",
@@ -180,9 +180,9 @@ def _of_failure(conn: sqlite3.Connection, me: Me, event: StoredEvent, now_ms: in
     if event.session_id is not None:
         row = failures.row(conn, event.room_id, event.session_id, event.sender)
     if row is None:
-        reason = (
-            None if event.seal_reason is None else failed.unsaid(conn, me, event, event.seal_reason, now_ms)
-        )
+        if event.seal_reason is None:
+            return ""
+        reason = failed.unsaid(conn, me, event, event.seal_reason, now_ms)
         return "" if reason is None else _not_told(reason)
     match row.state:
         case "waiting":
@@ -193,5 +193,4 @@ def _of_failure(conn: sqlite3.Connection, me: Me, event: StoredEvent, now_ms: in
 
 
 def _not_told(reason: str | None) -> str:
-    words = _UNSAID.get(Unsaid(reason)) if reason in set(Unsaid) else sentence(reason)
-    return f"Its author is not told so. {words}"
+    return f"Its author is not told so. {_UNSAID.get(reason or '') or sentence(reason)}"
