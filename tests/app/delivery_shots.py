@@ -70,12 +70,14 @@ def marks(*, width: int = 1120, theme: str = "light", long: bool = False) -> Cal
 def info(
     kind: str = "trouble", *, width: int = 1120, theme: str = "light", long: bool = False
 ) -> Callable[[Seed], Look]:
-    """The panel of a message; ``kind``: trouble, question, note, many, found, theirs, waiting."""
+    """The panel of a message; ``kind``: trouble, question, note, many, found, theirs, waiting, sealed."""
 
     def fill(seed: Seed) -> Look:
         room, event = (_large if kind in ("many", "found") else _small)(seed, long)
         if kind in ("theirs", "waiting"):
             (event,) = seed.say(room, seed.message("And bring the map, please", at=4))
+        if kind == "sealed":
+            event = _seal(seed, room)
         if kind == "waiting":
             _owe(seed, room, event)
 
@@ -116,6 +118,17 @@ def _large(seed: Seed, long: bool) -> tuple[RoomId, EventId]:
     return room, event
 
 
+def _seal(seed: Seed, room: RoomId) -> EventId:
+    """A message whose key the author's app keeps from this device."""
+    wire = {"algorithm": "m.megolm.v1.aes-sha2", "session_id": "SESSION", "ciphertext": "x"}
+    (event,) = seed.say(room, seed.message("", type="m.room.encrypted", content=wire, at=4))
+    reason = "withheld:m.unverified"
+    seed.db.write_now(
+        lambda txn: txn.execute("UPDATE event SET seal_reason = ? WHERE event_id = ?", (reason, event))
+    )
+    return event
+
+
 def _owe(seed: Seed, room: RoomId, event: EventId) -> None:
     seed.db.write_now(
         lambda txn: txn.execute(
@@ -147,6 +160,7 @@ SCENES: dict[str, Callable[[Seed], Look]] = {
     "about-note": info("note"), "about-narrow-long": info("question", width=360, long=True),
     "about-many": info("many"), "about-found-dark": info("found", theme="dark", long=True),
     "about-theirs": info("theirs"), "about-waiting": info("waiting", theme="dark"),
+    "about-sealed": info("sealed"), "about-sealed-narrow-dark": info("sealed", width=360, theme="dark"),
 }  # fmt: skip
 
 
